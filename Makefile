@@ -1,0 +1,92 @@
+# Every command that a developer, or someone trying TradeWise on one machine, needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+# The lock files hold names, versions and hashes only; where to fetch from is the business of this machine's pip.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --only-binary :all: --no-warn-script-location
+LOCKED := $(PIP) --require-hashes
+say = @printf '\033[1m==> %s\033[0m\n' $(1) >&2
+
+# An environment that was moved, or whose interpreter was removed or upgraded, is made anew rather than half used.
+$(shell if [ -e $(VENV) ] && ! { [ "$$(cat $(STAMPS)/venv 2>&1)" = "$(CURDIR)" ] && $(BIN)/python -c ''; } 2>/dev/null; \
+    then rm -rf $(VENV); fi)
+
+.PHONY: help setup assets lint format test demo up build lock engine clean
+
+help: ## List these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: $(STAMPS)/runtime assets ## Start everything on this machine with a small story in it (ARGS="--port 8000")
+	@$(BIN)/tradewise demo $(ARGS)
+
+up: $(STAMPS)/runtime assets ## Start everything on this machine, empty
+	@$(BIN)/tradewise up $(ARGS)
+
+setup: $(STAMPS)/dev assets ## Make the virtual environment with all that development needs
+
+test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and the browser first (ARGS="-k name")
+	@scripts/chromium.sh
+	@$(BIN)/python -m agents.launcher.images || test -z "$${CI:-}"
+	$(call say,"Running the tests")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/dev ## Check style, types, import directions, house rules and lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m lint
+	$(BIN)/python scripts/lock.py --check
+
+format: $(STAMPS)/dev ## Put the code into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+engine: $(STAMPS)/runtime ## Find a container engine, or install and start one of our own
+	@$(BIN)/python -m agents.launcher.engine ensure
+
+build: $(STAMPS)/dev assets ## Build the wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -l dist/*.whl
+
+lock: $(STAMPS)/venv ## Resolve requirements/*.txt anew from pyproject.toml
+	@$(LOCKED) --quiet -r requirements/locking.txt
+	@$(BIN)/python scripts/lock.py
+
+clean: ## Remove what was built here; a running engine and the demo's data stay
+	rm -rf $(VENV) dist build frontend/node_modules control_plane/dashboard/assets/dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@PYTHON="$(PYTHON)" scripts/venv.sh $(VENV)
+	@mkdir -p $(STAMPS) && printf '%s' "$(CURDIR)" > $@
+
+$(STAMPS)/runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(STAMPS)/venv
+	$(call say,"Installing what TradeWise runs on (pinned and hash-checked; a minute or two the first time)")
+	@$(LOCKED) -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/runtime
+	$(call say,"Installing what development and tests need")
+	@$(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+# Only where the machine has no Node.js of its own that is new enough.
+$(STAMPS)/node: requirements/node.txt | $(STAMPS)/venv
+	$(call say,"Installing Node.js into the virtual environment for the dashboard (about 60 MB)")
+	@$(LOCKED) -r requirements/node.txt
+	@touch $@
+
+assets: $(STAMPS)/runtime
+	@$(BIN)/python scripts/assets.py --node || $(MAKE) $(STAMPS)/node
+	@$(BIN)/python scripts/assets.py
