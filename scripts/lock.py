@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON_FLOOR = "3.11"
 
-# Compiled in this order. `dev` holds everything, and the others are constrained by it: one version of a thing everywhere.
+# Compiled in this order: `dev` holds everything and constrains the others, so that a thing has one version everywhere.
 LOCKS: dict[str, tuple[str, ...]] = {
     "dev": ("pyproject.toml", "--group", "dev"),
     "runtime": ("pyproject.toml", "--constraints", "requirements/dev.txt"),
@@ -25,7 +25,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "locking": ("--group", "locking"),
 }
 
-# No line may say where a package was found: the hashes say what it is, and the machine's own settings say where to look.
+# No line may say where a package was found: the hashes say what it is, the settings of the machine where to look.
 _OPTIONS = (
     "--universal", "--generate-hashes", "--only-binary", ":all:", "--no-annotate", "--no-header",
     "--no-emit-index-url", "--no-emit-find-links", "--no-emit-build-options", "--quiet",
