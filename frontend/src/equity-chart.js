@@ -1,0 +1,170 @@
+// One equity curve: fetched as decimal strings, drawn by uPlot. A missing reading is a gap, never a zero or a bridge.
+import uPlot from "uplot";
+import { axisTimes, compactAmount, exactAmount, fullTime } from "./chart-format.js";
+
+const RELOAD_EVERY = 5000; // ms: a curve gains little from being fetched more often
+const TABLE_ROWS = 50;
+
+/** Colours come from the style sheet, so that the curve follows light and dark like everything else. */
+function colours(element) {
+  const style = getComputedStyle(element);
+  const value = (name) => style.getPropertyValue(name).trim();
+  return {
+    line: value("--chart-line"),
+    fill: value("--chart-fill"),
+    grid: value("--chart-grid"),
+    text: value("--chart-text"),
+    gap: value("--chart-gap"),
+    font: `12px ${style.fontFamily}`,
+  };
+}
+
+/** Room above and below the curve; a flat curve gets a band around it instead of a scale of no height. */
+function paddedRange(_chart, low, high) {
+  if (low === null || high === null) return [0, 1];
+  const span = high - low || Math.abs(high) * 0.02 || 1;
+  return [low - span * 0.1, high + span * 0.1];
+}
+
+/** Indices of readings with a gap on both sides: no line reaches them, so they are drawn as points. */
+function lonePoints(chart, series) {
+  const values = chart.data[series];
+  const known = (index) => values[index] !== null && values[index] !== undefined;
+  return values.flatMap((_, index) => (known(index) && !known(index - 1) && !known(index + 1) ? [index] : []));
+}
+
+/** Shades the stretches without a reading, behind the curve. */
+function shadeGaps(chart, colour) {
+  const [times, values] = chart.data;
+  const { ctx, bbox } = chart;
+  ctx.save();
+  ctx.fillStyle = colour;
+  for (let index = 0; index < values.length; index += 1) {
+    if (values[index] !== null) continue;
+    const first = index;
+    while (index + 1 < values.length && values[index + 1] === null) index += 1;
+    const left = chart.valToPos(times[Math.max(first - 1, 0)], "x", true);
+    const right = chart.valToPos(times[Math.min(index + 1, times.length - 1)], "x", true);
+    const from = Math.max(left, bbox.left);
+    const to = Math.min(right, bbox.left + bbox.width);
+    if (to > from) ctx.fillRect(from, bbox.top, to - from, bbox.height);
+  }
+  ctx.restore();
+}
+
+export class EquityChart {
+  #points = [];
+  #currency = "";
+  #plot = null;
+  #loading = false;
+  #timer = null;
+
+  constructor(element) {
+    this.element = element;
+    this.canvas = element.querySelector("[data-chart-canvas]");
+    this.note = element.querySelector("[data-chart-note]");
+    new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
+  }
+
+  /** Fetches the series and draws it; what went wrong is said in the chart's place. */
+  async load() {
+    if (this.#loading) return;
+    this.#loading = true;
+    try {
+      const response = await fetch(this.element.dataset.seriesUrl, { headers: { Accept: "application/json" } });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const { points, currency } = await response.json();
+      this.#points = points;
+      this.#currency = currency ?? "";
+      this.#draw();
+      this.#fillTable();
+    } catch {
+      if (!this.#plot) this.#say("The curve could not be fetched. Reload the page to try again.");
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  /** Asks for one more load; many changes in a short time become one. */
+  reloadSoon() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.load();
+    }, RELOAD_EVERY);
+  }
+
+  #say(text) {
+    this.note.textContent = text;
+    this.note.hidden = text === "";
+    this.canvas.hidden = text !== "";
+  }
+
+  #size() {
+    return { width: Math.max(this.canvas.clientWidth, 120), height: this.canvas.clientWidth < 520 ? 220 : 280 };
+  }
+
+  #draw() {
+    this.#plot?.destroy();
+    this.#plot = null;
+    const known = this.#points.filter(([, value]) => value !== null).length;
+    if (known === 0) {
+      this.#say("No equity has been read in this time.");
+      return;
+    }
+    this.#say("");
+    const times = this.#points.map(([at]) => Date.parse(at) / 1000);
+    // Binary floats are good enough to place a pixel; the exact decimal string is what the legend shows.
+    const values = this.#points.map(([, value]) => (value === null ? null : Number(value)));
+    this.#plot = new uPlot(this.#options(), [times, values], this.canvas);
+  }
+
+  #options() {
+    const look = colours(this.element);
+    const axis = { stroke: look.text, font: look.font, grid: { stroke: look.grid, width: 1 }, ticks: { show: false } };
+    return {
+      ...this.#size(),
+      cursor: { y: false, drag: { x: true, y: false } },
+      scales: { y: { range: paddedRange } },
+      axes: [
+        { ...axis, grid: { show: false }, values: axisTimes, space: 70 },
+        { ...axis, size: 64, values: (_chart, ticks) => ticks.map(compactAmount) },
+      ],
+      series: [
+        { label: "Time", value: (_chart, at) => (at === null ? "–" : fullTime(at)) },
+        {
+          label: "Equity",
+          stroke: look.line,
+          fill: look.fill,
+          width: 1.75,
+          spanGaps: false,
+          points: { show: true, filter: lonePoints, size: 5, fill: look.line },
+          value: (_chart, _value, _series, index) => this.#legend(index),
+        },
+      ],
+      hooks: { drawClear: [(chart) => shadeGaps(chart, look.gap)] },
+    };
+  }
+
+  #legend(index) {
+    if (index === null || index === undefined) return "–";
+    const value = this.#points[index]?.[1] ?? null;
+    return value === null ? "not known" : exactAmount(value, this.#currency);
+  }
+
+  /** The same figures for those who do not see a canvas: the newest rows, newest first. */
+  #fillTable() {
+    const body = document.getElementById(this.element.dataset.table ?? "");
+    if (!body) return;
+    const rows = this.#points.slice(-TABLE_ROWS).reverse().map(([at, value]) => {
+      const row = document.createElement("tr");
+      const time = row.insertCell();
+      time.textContent = fullTime(Date.parse(at) / 1000);
+      const amount = row.insertCell();
+      amount.className = "number";
+      amount.textContent = value === null ? "not known" : exactAmount(value, this.#currency);
+      return row;
+    });
+    body.replaceChildren(...rows);
+  }
+}
