@@ -1,0 +1,1 @@
+"""Bots: what people want of them, and what agents saw."""

@@ -1,0 +1,59 @@
+"""The tenant travels inside the BEGIN message.
+
+``BEGIN; select set_config('app.tenant_id', …, true)`` in one simple-protocol message costs no round trip of its own.
+The binding is transaction-local, so a connection handed back to the pool carries nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """Whose rows a transaction may touch. All three empty: nobody's."""
+
+    tenant_id: UUID | None = None
+    user_id: UUID | None = None
+    actor: str | None = None  # "user:<uuid>" or "key:<uuid>"; only letters, digits, colon and dash
+
+    def statements(self) -> str:
+        """SQL that sets the transaction-local settings. Only values of checked form are ever put into the text."""
+        parts = []
+        if self.tenant_id is not None:
+            parts.append(f"set_config('app.tenant_id', '{UUID(str(self.tenant_id))}', true)")
+        if self.user_id is not None:
+            parts.append(f"set_config('app.user_id', '{UUID(str(self.user_id))}', true)")
+        if self.actor is not None:
+            kind, _, identity = self.actor.partition(":")
+            if kind not in {"user", "key"}:
+                raise ValueError("actor must be user:<uuid> or key:<uuid>")
+            parts.append(f"set_config('app.actor', '{kind}:{UUID(identity)}', true)")
+        return f"select {', '.join(parts)}" if parts else ""
+
+
+class TenantConnection(asyncpg.Connection):  # type: ignore[misc]
+    """An asyncpg connection with one slot: the binding that its next BEGIN will carry."""
+
+    __slots__ = ("pending_binding",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pending_binding: Binding | None = None
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Run ``query``; where it opens a transaction, append the pending binding to the same message."""
+        if not args and query.startswith("BEGIN"):
+            binding, self.pending_binding = self.pending_binding, None
+            statements = binding.statements() if binding is not None else ""
+            if statements:
+                query = f"{query.rstrip(';')}; {statements}"
+        status: str = await super().execute(query, *args, timeout=timeout)
+        return status
+
+    def get_reset_query(self) -> str:
+        """No session state is ever made, so nothing needs a reset on release."""
+        return ""

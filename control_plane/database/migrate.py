@@ -1,0 +1,117 @@
+"""Migrations and policies in one transaction: either both stand afterwards or neither does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from control_plane.database import catalog
+from control_plane.database.files import POLICY_FILES, data_folder, policy_text
+from control_plane.database.roles import OWNER
+from control_plane.database.urls import sqlalchemy_url
+
+_LOCK_KEY = 7_270_119_002  # any constant: two migrations at once take turns
+
+
+class MigrationResult(msgspec.Struct, frozen=True):
+    """What a migration left behind."""
+
+    revision: str | None
+    previous: str | None
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(data_folder("migrations")))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The newest migration that this program carries."""
+    config = Config()
+    config.set_main_option("script_location", str(data_folder("migrations")))
+    config.set_main_option("path_separator", "os")
+    head = ScriptDirectory.from_config(config).get_current_head()
+    if head is None:
+        raise FileNotFoundError("this installation of tradewise carries no migration; install it again")
+    return head
+
+
+def policies_digest() -> str:
+    """SHA-256 over every policy file, roles included."""
+    digest = hashlib.sha256()
+    for name in ("roles.sql", *POLICY_FILES):
+        digest.update(name.encode() + b"\0" + policy_text(name).encode() + b"\0")
+    return digest.hexdigest()
+
+
+async def _revision(connection: AsyncConnection) -> str | None:
+    exists = await connection.scalar(text("select to_regclass('public.alembic_version') is not null"))
+    if not exists:
+        return None
+    revision: str | None = await connection.scalar(text("select version_num from alembic_version"))
+    return revision
+
+
+async def _run_script(connection: AsyncConnection, sql: str) -> None:
+    # Several statements in one message: the driver's own simple-protocol execute, not a prepared statement.
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    if driver is None:
+        raise RuntimeError("the connection is gone")
+    await driver.execute(sql)
+
+
+async def apply_policies(connection: AsyncConnection) -> None:
+    """Run every policy file on ``connection`` (acting as the owner) and record what they left in the catalog."""
+    for name in POLICY_FILES:
+        await _run_script(connection, policy_text(name))
+    lines = await catalog.snapshot(connection)
+    await connection.execute(text("delete from schema_snapshot"))
+    await connection.execute(
+        text("insert into schema_snapshot (policies_digest, catalog) values (:digest, :catalog)"),
+        {"digest": policies_digest(), "catalog": lines},
+    )
+
+
+async def migrate(url: str, *, revision: str = "head") -> MigrationResult:
+    """Bring the database at ``url`` to ``revision`` and apply the policies. Needs a role that may create roles."""
+    return await _change(url, lambda config: command.upgrade(config, revision))
+
+
+async def downgrade(url: str, *, revision: str) -> MigrationResult:
+    """Take the database back to ``revision`` (``base`` removes every table). Data of dropped tables is lost."""
+    return await _change(url, lambda config: command.downgrade(config, revision))
+
+
+async def _change(url: str, run: Callable[[Config], None]) -> MigrationResult:
+    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+            await _run_script(connection, policy_text("roles.sql"))
+            await connection.execute(text(f"set local role {OWNER}"))
+            await connection.execute(text("set local lock_timeout = '20s'"))
+            previous = await _revision(connection)
+            await connection.run_sync(lambda sync: run(_config(sync)))
+            current = await _revision(connection)
+            if current == head_revision():
+                await apply_policies(connection)
+            return MigrationResult(revision=current, previous=previous)
+    finally:
+        await engine.dispose()
+
+
+def migration_folder() -> Path:
+    """Where new migrations are written in a checkout."""
+    return data_folder("migrations") / "versions"

@@ -1,0 +1,1 @@
+"""People, tenants, memberships, sessions and API keys."""

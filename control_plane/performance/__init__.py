@@ -1,0 +1,1 @@
+"""Performance over time: what was recorded, and how it is read back."""

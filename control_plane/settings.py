@@ -1,0 +1,230 @@
+"""One frozen settings object, read once from the environment (prefix ``TRADEWISE_``).
+
+Every field is described in ``docs/configuration.md``; a house rule keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+PREFIX = "TRADEWISE_"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The message names the variable, what is wrong and what is accepted."""
+
+    code = "invalid_setting"
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable}: {problem}")
+        self.variable = variable
+
+
+class PortRange(msgspec.Struct, frozen=True):
+    """Host ports that hosted bots may be published on, both ends included."""
+
+    first: int
+    last: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set. Durations are seconds, sizes are bytes unless a name says otherwise."""
+
+    database_url: str | None = None
+    agent_database_url: str | None = None
+    migration_database_url: str | None = None
+    database_pool_size: int = 10
+    data_dir: Path = Path(".tradewise")
+    key_provider: Literal["file", "env"] = "file"
+    kek_file: Path | None = None
+    kek: str | None = None
+    runtime: Literal["docker"] = "docker"
+    docker_host: str | None = None
+    base_image: str | None = None
+    image_pull: Literal["missing", "never"] = "missing"
+    allowed_images: tuple[str, ...] = ("tradewise/*",)
+    paper_bot_image: str = "tradewise/paper-bot:latest"
+    publish_address: str = "127.0.0.1"
+    port_range: PortRange = PortRange(21000, 29999)
+    start_deadline: float = 120.0
+    stop_grace: float = 30.0
+    reconcile_interval: float = 15.0
+    poll_interval: float = 15.0
+    egress_allow: tuple[Network, ...] = ()
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    secure_cookies: bool = True
+    require_verified_email: bool = False
+    session_idle: float = 7 * 86400.0
+    session_lifetime: float = 30 * 86400.0
+    password_memory_kib: int = 65536
+    password_time_cost: int = 3
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_address: str = "127.0.0.1"
+    metrics_port: int | None = None
+
+    def __repr__(self) -> str:
+        """Settings carry connection strings and keys: show nothing but the type."""
+        return "Settings(...)"
+
+    @property
+    def effective_kek_file(self) -> Path:
+        """Where the ``file`` key provider keeps key-encryption keys."""
+        return self.kek_file or self.data_dir / "keys" / "kek.json"
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not raw.isascii() or not raw.isdigit() or not lowest <= int(raw) <= highest:
+            raise ValueError(f"expected a whole number from {lowest} to {highest}")
+        return int(raw)
+
+    return parse
+
+
+def _seconds(lowest: float, highest: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            value = float("nan")
+        if not lowest <= value <= highest:
+            raise ValueError(f"expected seconds from {lowest:g} to {highest:g}")
+        return value
+
+    return parse
+
+
+def _flag(raw: str) -> bool:
+    lowered = raw.lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in choices:
+            raise ValueError(f"expected one of: {', '.join(choices)}")
+        return raw
+
+    return parse
+
+
+def _words(raw: str) -> tuple[str, ...]:
+    return tuple(word for word in (part.strip() for part in raw.split(",")) if word)
+
+
+def _networks(raw: str) -> tuple[Network, ...]:
+    found: list[Network] = []
+    for word in _words(raw):
+        try:
+            found.append(ipaddress.ip_network(word))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is not a network such as 10.0.0.0/8 or 192.168.1.7/32 ({error})") from error
+    return tuple(found)
+
+
+def _address(raw: str) -> str:
+    try:
+        return str(ipaddress.ip_address(raw))
+    except ValueError as error:
+        raise ValueError("expected an IP address such as 127.0.0.1") from error
+
+
+def _port_range(raw: str) -> PortRange:
+    first, dash, last = raw.partition("-")
+    if not (dash and first.strip().isdigit() and last.strip().isdigit()):
+        raise ValueError("expected a range such as 21000-29999")
+    if not 1024 <= int(first) <= int(last) <= 65535:
+        raise ValueError("expected two ports from 1024 to 65535, the lower one first")
+    return PortRange(int(first), int(last))
+
+
+def _postgres_url(raw: str) -> str:
+    if not raw.startswith(("postgresql://", "postgres://")):
+        raise ValueError("expected a URL such as postgresql://user:password@host:5432/tradewise")
+    return raw
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "database_url": _postgres_url,
+    "agent_database_url": _postgres_url,
+    "migration_database_url": _postgres_url,
+    "database_pool_size": _whole(1, 500),
+    "data_dir": Path,
+    "key_provider": _one_of("file", "env"),
+    "kek_file": Path,
+    "kek": _text,
+    "runtime": _one_of("docker"),
+    "docker_host": _text,
+    "base_image": _text,
+    "image_pull": _one_of("missing", "never"),
+    "allowed_images": _words,
+    "paper_bot_image": _text,
+    "publish_address": _address,
+    "port_range": _port_range,
+    "start_deadline": _seconds(5, 3600),
+    "stop_grace": _seconds(1, 3600),
+    "reconcile_interval": _seconds(0.2, 3600),
+    "poll_interval": _seconds(0.2, 86400),
+    "egress_allow": _networks,
+    "public_url": _text,
+    "allowed_hosts": _words,
+    "secure_cookies": _flag,
+    "require_verified_email": _flag,
+    "session_idle": _seconds(60, 365 * 86400),
+    "session_lifetime": _seconds(60, 365 * 86400),
+    "password_memory_kib": _whole(19456, 4194304),
+    "password_time_cost": _whole(1, 20),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+    "metrics_address": _address,
+    "metrics_port": _whole(1, 65535),
+}
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read settings from ``environ`` (default: the process environment); ``overrides`` win.
+
+    An empty variable counts as unset. Raises :class:`SettingsError` for a value that does not parse, and for a
+    variable with our prefix that no setting has: a typo must not silently leave a default in force.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for variable, raw in source.items():
+        if not variable.startswith(PREFIX) or not raw:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        parse = _PARSERS.get(name)
+        if parse is None:
+            if name in _FOREIGN:
+                continue
+            raise SettingsError(variable, "no such setting; see docs/configuration.md for the list")
+        try:
+            values[name] = parse(raw.strip())
+        except ValueError as error:
+            raise SettingsError(variable, str(error)) from error
+    values.update(overrides)
+    if values.get("docker_host") is None and source.get("DOCKER_HOST"):
+        values["docker_host"] = source["DOCKER_HOST"]
+    if values.get("key_provider") == "env" and not values.get("kek"):
+        raise SettingsError(f"{PREFIX}KEK", "must hold the key-encryption key where TRADEWISE_KEY_PROVIDER is env")
+    return Settings(**values)
+
+
+# Read by the tools that set a machine up (agents/launcher/engine.py, Makefile), not by the program.
+_FOREIGN = frozenset({"engine_dir", "test_database_url"})

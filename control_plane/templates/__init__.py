@@ -1,0 +1,1 @@
+"""Strategy templates and the marketplace that shows them."""

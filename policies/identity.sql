@@ -1,0 +1,145 @@
+-- People, tenants, memberships, sessions, API keys.
+
+select pg_temp.protect(relation) from unnest(array['users', 'tenants', 'memberships', 'sessions', 'api_keys',
+    'idempotency_records']::regclass[]) as relation;
+
+-- A person sees themself and the members of the tenant they act in.
+create policy api_select on users for select to tradewise_api using (
+    id = (select nullif(current_setting('app.user_id', true), '')::uuid)
+    or id in (
+        select m.user_id from memberships m
+        where m.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    )
+);
+create policy api_update on users for update to tradewise_api
+    using (id = (select nullif(current_setting('app.user_id', true), '')::uuid))
+    with check (id = (select nullif(current_setting('app.user_id', true), '')::uuid));
+grant select (id, email, full_name, status, last_sign_in_at, created_at, updated_at, deleted_at) on users to tradewise_api;
+grant update (full_name, last_sign_in_at) on users to tradewise_api;
+
+create policy api_select on memberships for select to tradewise_api using (
+    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    or user_id = (select nullif(current_setting('app.user_id', true), '')::uuid)
+);
+grant select on memberships to tradewise_api;
+
+create policy api_select on tenants for select to tradewise_api using (
+    id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    or id in (
+        select m.tenant_id from memberships m
+        where m.user_id = (select nullif(current_setting('app.user_id', true), '')::uuid)
+    )
+);
+grant select on tenants to tradewise_api;
+
+create policy api_select on sessions for select to tradewise_api
+    using (user_id = (select nullif(current_setting('app.user_id', true), '')::uuid));
+create policy api_insert on sessions for insert to tradewise_api
+    with check (user_id = (select nullif(current_setting('app.user_id', true), '')::uuid));
+create policy api_update on sessions for update to tradewise_api
+    using (user_id = (select nullif(current_setting('app.user_id', true), '')::uuid))
+    with check (user_id = (select nullif(current_setting('app.user_id', true), '')::uuid));
+grant select (id, user_id, expires_at, last_seen_at, revoked_at, ip, user_agent, created_at), insert,
+    update (revoked_at) on sessions to tradewise_api;
+
+select pg_temp.tenant_policies('api_keys', array['select', 'insert', 'update']);
+grant select (id, tenant_id, created_by, name, prefix, scopes, expires_at, last_used_at, revoked_at, created_at),
+    insert, update (revoked_at) on api_keys to tradewise_api;
+
+select pg_temp.tenant_policies('idempotency_records', array['select', 'insert', 'update', 'delete']);
+grant select, insert, update (status_code, answer), delete on idempotency_records to tradewise_api;
+
+-- The scheduler makes keys for new tenants and clears what has expired.
+select pg_temp.open_to('tenants', 'tradewise_agent_scheduler', array['select']);
+select pg_temp.open_to('sessions', 'tradewise_agent_scheduler', array['select', 'delete']);
+select pg_temp.open_to('idempotency_records', 'tradewise_agent_scheduler', array['select', 'delete']);
+grant select on tenants to tradewise_agent_scheduler;
+grant select (id, expires_at, revoked_at), delete on sessions to tradewise_agent_scheduler;
+grant select (id, created_at), delete on idempotency_records to tradewise_agent_scheduler;
+
+-- What must be found before the tenant is known. Each function answers one question about one value that only its
+-- owner can know (an address with a password to check, a token's hash, a key's prefix).
+select pg_temp.open_to('users', 'tradewise_auth', array['select', 'insert', 'update']);
+select pg_temp.open_to('tenants', 'tradewise_auth', array['select', 'insert']);
+select pg_temp.open_to('memberships', 'tradewise_auth', array['select', 'insert']);
+select pg_temp.open_to('sessions', 'tradewise_auth', array['select', 'update']);
+select pg_temp.open_to('api_keys', 'tradewise_auth', array['select', 'update']);
+grant select, insert, update (password_hash) on users to tradewise_auth;
+grant select, insert on tenants, memberships to tradewise_auth;
+grant select, update (last_seen_at) on sessions to tradewise_auth;
+grant select, update (last_used_at) on api_keys to tradewise_auth;
+
+grant create on schema public to tradewise_auth;
+
+create or replace function auth_sign_up(
+    new_user uuid, new_email text, new_password_hash text, new_full_name text, new_tenant uuid, new_tenant_name text,
+    new_membership uuid
+) returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    insert into users (id, email, password_hash, full_name)
+    values (new_user, new_email, new_password_hash, new_full_name)
+    on conflict do nothing;
+    if not found then
+        return false;
+    end if;
+    insert into tenants (id, name) values (new_tenant, new_tenant_name);
+    insert into memberships (id, tenant_id, user_id, role) values (new_membership, new_tenant, new_user, 'owner');
+    return true;
+end
+$$;
+
+create or replace function auth_account(of_email text) returns table (user_id uuid, password_hash text, status text)
+language sql stable security definer set search_path = public, pg_temp as $$
+    select u.id, u.password_hash, u.status from users u where lower(u.email) = lower(of_email) and u.deleted_at is null
+$$;
+
+-- A live session, touched at most once a minute so that reading does not write.
+create or replace function auth_session(of_token_hash bytea, idle interval)
+returns table (session_id uuid, user_id uuid, email text, full_name text, expires_at timestamptz)
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    update sessions s set last_seen_at = now()
+    where s.token_hash = of_token_hash and s.revoked_at is null and s.expires_at > now()
+        and s.last_seen_at > now() - idle and s.last_seen_at < now() - interval '1 minute';
+    return query
+        select s.id, u.id, u.email, u.full_name, s.expires_at
+        from sessions s join users u on u.id = s.user_id
+        where s.token_hash = of_token_hash and s.revoked_at is null and s.expires_at > now()
+            and s.last_seen_at > now() - idle and u.status = 'active' and u.deleted_at is null;
+end
+$$;
+
+-- A live key and its creator, while the creator is still a member of the key's tenant.
+create or replace function auth_api_key(of_prefix text)
+returns table (key_id uuid, key_hash bytea, scopes text[], tenant_id uuid, user_id uuid, email text, full_name text,
+    role text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    update api_keys k set last_used_at = now()
+    where k.prefix = of_prefix and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+        and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
+    return query
+        select k.id, k.key_hash, k.scopes, k.tenant_id, u.id, u.email, u.full_name, m.role
+        from api_keys k
+        join users u on u.id = k.created_by and u.status = 'active' and u.deleted_at is null
+        join memberships m on m.tenant_id = k.tenant_id and m.user_id = u.id
+        join tenants t on t.id = k.tenant_id and t.status = 'active'
+        where k.prefix = of_prefix and k.revoked_at is null and (k.expires_at is null or k.expires_at > now());
+end
+$$;
+
+do $$
+declare
+    signature text;
+begin
+    foreach signature in array array['auth_sign_up(uuid, text, text, text, uuid, text, uuid)', 'auth_account(text)',
+        'auth_session(bytea, interval)', 'auth_api_key(text)']
+    loop
+        execute format('alter function %s owner to tradewise_auth', signature);
+        execute format('revoke all on function %s from public', signature);
+        execute format('grant execute on function %s to tradewise_api', signature);
+    end loop;
+end
+$$;
+
+revoke create on schema public from tradewise_auth;

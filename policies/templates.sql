@@ -1,0 +1,34 @@
+-- Templates are their creator's alone. The marketplace is a projection with a policy of its own.
+
+select pg_temp.protect(relation) from unnest(array['bot_templates', 'template_versions',
+    'marketplace_listings']::regclass[]) as relation;
+
+select pg_temp.tenant_policies('bot_templates', array['select', 'insert', 'update']);
+grant select, insert, update (name, description, risk_level, minimum_allocation, status, latest_version, deleted_at)
+    on bot_templates to tradewise_api;
+
+-- A version is immutable, and its sealed configuration is not readable by the web tier, its creator's included.
+select pg_temp.tenant_policies('template_versions', array['select', 'insert']);
+grant select (id, tenant_id, template_id, version, parameters, image, config_key_version, config_suite, config_fields,
+    config_digest, created_at), insert on template_versions to tradewise_api;
+
+-- Public to every tenant that is signed in; writable by the creator's alone.
+create policy api_select on marketplace_listings for select to tradewise_api
+    using ((select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null);
+create policy api_insert on marketplace_listings for insert to tradewise_api
+    with check (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
+create policy api_update on marketplace_listings for update to tradewise_api
+    using (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid))
+    with check (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
+create policy api_delete on marketplace_listings for delete to tradewise_api
+    using (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
+grant select, delete on marketplace_listings to tradewise_api;
+grant insert (id, creator_tenant_id, creator_name, template_version_id, version, name, description, engine,
+    strategy_type, risk_level, hosting, currency, minimum_allocation, parameters, image, shared_bot_id)
+    on marketplace_listings to tradewise_api;
+grant update (creator_name, template_version_id, version, name, description, risk_level, minimum_allocation, parameters,
+    image, shared_bot_id) on marketplace_listings to tradewise_api;
+
+-- The launcher opens a version's configuration to launch a subscriber's bot.
+select pg_temp.open_to('template_versions', 'tradewise_agent_launcher', array['select']);
+grant select on template_versions to tradewise_agent_launcher;
