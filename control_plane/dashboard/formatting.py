@@ -18,8 +18,8 @@ Amount = Decimal | int | str
 def money(value: Amount | None, currency: str | None = None, *, signed: bool = False) -> str:
     """Write an amount with grouped digits and its currency, such as `10,250.40 USDT`; `–` when it is not known.
 
-    Dollar-like currencies get two places, others up to eight. A small amount keeps two significant digits instead of being
-    rounded to zero. `signed` adds a plus to a gain.
+    Dollar-like currencies get two places, others up to eight. A small amount keeps two significant digits instead of
+    being rounded to zero. `signed` adds a plus to a gain.
     """
     number = _decimal(value)
     if number is None:

@@ -35,8 +35,8 @@ class AssetManifest:
     def load(cls, directory: Path = DIST) -> Self:
         """Read `manifest.json` in `directory`.
 
-        Raises `AssetsMissingError` when it is absent or unreadable, or when a file it names is not there: a page without
-        its styles should stop start-up, not surprise its first visitor.
+        Raises `AssetsMissingError` when it is absent or unreadable, or when a file it names is not there: a page
+        without its styles should stop start-up, not surprise its first visitor.
         """
         path = directory / "manifest.json"
         try:
