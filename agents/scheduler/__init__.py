@@ -1,0 +1,1 @@
+"""The scheduler: keys for new tenants, partitions ahead of time, and the clearing of what has expired."""

@@ -1,0 +1,68 @@
+"""The scheduler agent. Each job is idempotent, so that any number of replicas may run it."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from uuid_utils.compat import uuid7
+
+from agents.agent import Agent
+
+_TENANTS_WITHOUT_KEY = """
+    select t.id from tenants t
+    where t.status <> 'deleted' and not exists (select from tenant_keys k where k.tenant_id = t.id)
+    order by t.id limit 500
+"""
+_ADD_KEY = """
+    insert into tenant_keys (id, tenant_id, version, suite, public_key, wrapped_private_key, kek_id)
+    values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
+"""
+_KEYS_EVERY_S = 5.0
+_HOUSEKEEPING_EVERY_S = 3600.0
+_MONTHS_AHEAD = 3
+
+
+class Scheduler(Agent):
+    """Makes a new tenant's key pair as soon as the tenant exists; once an hour, keeps the house."""
+
+    kind: ClassVar[str] = "scheduler"
+    channels: ClassVar[tuple[str, ...]] = ("tradewise_keys",)
+    _kept_at: float | None = None
+
+    async def work(self, woken: frozenset[str]) -> float:
+        """Keys first: somebody may be waiting to seal a credential."""
+        await self.provision_keys()
+        if self._kept_at is None or time.monotonic() - self._kept_at >= _HOUSEKEEPING_EVERY_S:
+            await self.keep_house()
+            self._kept_at = time.monotonic()
+        return _KEYS_EVERY_S
+
+    async def provision_keys(self) -> int:
+        """Give each tenant without a key pair its first one; returns how many were made."""
+        made = 0
+        for row in await self.pool.fetch(_TENANTS_WITHOUT_KEY):
+            pair = self.vault.generate(row["id"], 1)
+            await self.pool.execute(
+                _ADD_KEY,
+                uuid7(),
+                pair.tenant_id,
+                pair.version,
+                pair.suite,
+                pair.public_key,
+                pair.wrapped_private_key,
+                pair.kek_id,
+            )
+            made += 1
+        if made:
+            self.log.info("tenant_keys_made", count=made)
+        return made
+
+    async def keep_house(self) -> None:
+        """Partitions for the coming months; away with sessions and idempotency records that have expired."""
+        made = await self.pool.fetchval("select ensure_partitions($1)", _MONTHS_AHEAD)
+        sessions = await self.pool.execute("delete from sessions where expires_at < now() - interval '30 days'")
+        records = await self.pool.execute(
+            "delete from idempotency_records where created_at < now() - interval '24 hours'"
+        )
+        self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
