@@ -1,0 +1,17 @@
+"""The one way out: every call to an address that a tenant gave, and to the bots that we host, goes through here."""
+
+from agents.egress.client import Authorization, GuardedClient, Limits
+from agents.egress.dial import Resolver, SystemResolver
+from agents.egress.errors import EgressCode, EgressError
+from agents.egress.payload import Response
+
+__all__ = [
+    "Authorization",
+    "EgressCode",
+    "EgressError",
+    "GuardedClient",
+    "Limits",
+    "Resolver",
+    "Response",
+    "SystemResolver",
+]

@@ -1,0 +1,243 @@
+"""The guarded HTTP client: small JSON calls to hosts that we do not trust."""
+
+import asyncio
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpcore
+import httpx
+import msgspec
+
+from agents.egress.dial import Dialer, Resolver, SystemResolver, Wire
+from agents.egress.errors import EgressError
+from agents.egress.payload import Response, is_json, read_body
+from agents.egress.pool import Connection, IdleConnections, Turns
+from control_plane.security.addresses import Address, BotUrl, Network, UrlRefused, check_address
+
+USER_AGENT = "TradeWise"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Budgets of one client. Times in seconds by wall clock, sizes in bytes."""
+
+    connect_timeout: float = 3.0
+    total_timeout: float = 10.0
+    header_bytes: int = 64 * 1024
+    body_bytes: int = 1024 * 1024
+    per_host: int = 2
+    concurrency: int = 256
+    idle_connections: int = 2000
+    idle_seconds: float = 150.0
+    """Longer than any usual poll interval: a connection kept is worth 7 new ones, or 25 under TLS."""
+
+
+class Authorization:
+    """The value of an Authorization header, which shows nothing of itself."""
+
+    __slots__ = ("header",)
+
+    def __init__(self, header: str) -> None:
+        # Checked here, because the HTTP library's own complaint would quote the secret.
+        if not all(" " <= character <= "~" for character in header):
+            raise ValueError("an authorization header holds visible ASCII characters only")
+        self.header = header
+
+    @classmethod
+    def basic(cls, username: str, password: str) -> Self:
+        """HTTP Basic (RFC 7617), in UTF-8."""
+        return cls("Basic " + b64encode(f"{username}:{password}".encode()).decode())
+
+    @classmethod
+    def bearer(cls, token: str) -> Self:
+        """A bearer token (RFC 6750)."""
+        return cls(f"Bearer {token}")
+
+    def __repr__(self) -> str:
+        return "Authorization(redacted)"
+
+
+class GuardedClient:
+    """Calls one bot at a time, many bots at once; survives whatever they answer.
+
+    There are two kinds and two constructors, so that a tenant's text can never take the way to our own containers:
+    `for_tenants` checks every resolved address by the common rules; `for_hosted` speaks to literal addresses of ours
+    only. Either way there are no redirects, cookies, proxies or settings from the environment, and a credential goes
+    to its own origin alone.
+    """
+
+    def __init__(
+        self, dialer: Dialer, limits: Limits, turn_key: Callable[[BotUrl], Hashable], on_close: Callable[[], None]
+    ) -> None:
+        self._dialer = dialer
+        self._limits = limits
+        self._turn_key = turn_key
+        self._on_close = on_close
+        self._idle = IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds)
+        self._turns = Turns(per_host=limits.per_host, total=limits.concurrency, patience=limits.total_timeout)
+
+    @classmethod
+    def for_tenants(
+        cls,
+        *,
+        allow: Sequence[Network] = (),
+        limits: Limits | None = None,
+        resolver: Resolver | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> Self:
+        """A client for URLs that tenants gave; `allow` are the operator's networks (`TRADEWISE_EGRESS_ALLOW`)."""
+        limits = limits or Limits()
+        system_resolver = SystemResolver()
+        dialer = Dialer(
+            resolver=resolver or system_resolver,
+            check=lambda address: check_address(address, allow),
+            ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
+            timeout=limits.connect_timeout,
+        )
+        # By name, whatever the port: many bots behind one host share its patience.
+        return cls(dialer, limits, lambda url: url.host, system_resolver.close)
+
+    @classmethod
+    def for_hosted(cls, networks: Sequence[Network], *, limits: Limits | None = None) -> Self:
+        """A client for bots that we run, at the addresses in `networks` where the launcher publishes them."""
+
+        def check(address: Address) -> None:
+            if not any(address in network for network in networks):
+                raise UrlRefused("address_refused", "This is not an address where hosted bots are published.")
+
+        limits = limits or Limits()
+        dialer = Dialer(
+            resolver=_no_names,
+            check=check,
+            ssl_context=httpx.create_ssl_context(trust_env=False),
+            timeout=limits.connect_timeout,
+        )
+        # By origin: all hosted bots may live at one address, each on a port of its own.
+        return cls(dialer, limits, lambda url: (url.host, url.port), _nothing_to_close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every idle connection and let the resolver's threads go."""
+        self._idle.close()
+        self._on_close()
+
+    async def get_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Response:
+        """GET `path` (with its leading slash) under the bot's URL. Raises `EgressError` and nothing else.
+
+        Any status but 1xx and 3xx comes back as a response: what a 401 or a 502 means is the bot family's business.
+        """
+        return await self._call(url, "GET", path, auth, None)
+
+    async def post_json(self, url: BotUrl, path: str, body: Any, *, auth: Authorization | None = None) -> Response:
+        """POST a JSON body (None: an empty one). Never repeated, whatever happens. Raises `EgressError`."""
+        return await self._call(url, "POST", path, auth, b"" if body is None else msgspec.json.encode(body))
+
+    async def _call(
+        self, url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None
+    ) -> Response:
+        request = _request(url, method, path, auth, body)
+        async with self._turns.turn(self._turn_key(url)):
+            try:
+                async with asyncio.timeout(self._limits.total_timeout):
+                    return await self._exchange(url, request)
+            except TimeoutError:
+                raise EgressError("timeout", "The answer did not come in time.") from None
+
+    async def _exchange(self, url: BotUrl, request: httpcore.Request) -> Response:
+        started = time.monotonic()
+        origin = (url.scheme, url.host, url.port)
+        # Only what may be repeated may risk a connection that the server is about to close.
+        kept = self._idle.take(origin) if request.method == b"GET" else None
+        if kept is not None:
+            try:
+                return await self._converse(kept, request, started)
+            except EgressError as error:
+                if not (error.code == "unreachable" and kept.wire.received == 0):
+                    raise
+        wire = await self._dialer.dial(url)
+        http = httpcore.AsyncHTTP11Connection(request.url.origin, wire)
+        return await self._converse(Connection(origin, wire, http), request, started)
+
+    async def _converse(self, connection: Connection, request: httpcore.Request, started: float) -> Response:
+        wire = connection.wire
+        wire.begin(self._limits.header_bytes)
+        try:
+            answer = await connection.http.handle_async_request(request)
+            try:
+                status, body = await self._receive(wire, answer)
+            finally:
+                await answer.aclose()
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            # The library's own texts may quote the remote, or a header of ours.
+            if wire.ended:
+                raise EgressError("unreachable", "The connection broke before the answer was whole.") from None
+            raise EgressError("bad_payload", "The answer is not valid HTTP.") from None
+        finally:
+            # Idle means that both sides have said all they had to say; anything else spoils the connection.
+            if connection.http.is_idle():
+                self._idle.give(connection)
+            else:
+                wire.close()
+        return Response(status, body, (time.monotonic() - started) * 1000)
+
+    async def _receive(self, wire: Wire, answer: httpcore.Response) -> tuple[int, bytes]:
+        status = answer.status
+        if status < 200:
+            raise EgressError("bad_payload", "The answer is not valid HTTP.")
+        if 300 <= status < 400:
+            raise EgressError("redirected", "The bot redirects elsewhere: give the address that it redirects to.")
+        headers = _merged(answer.headers)
+        if is_json(headers):
+            # As sent: compressed answers are smaller, badly chunked ones up to twice as large.
+            wire.allow(2 * self._limits.body_bytes)
+            return status, await read_body(answer.aiter_stream(), headers, self._limits.body_bytes)
+        if status < 300:
+            raise EgressError("bad_payload", "The answer is not JSON: is this the address of the bot's API?")
+        # An error page tells nothing that its status does not.
+        return status, b""
+
+
+def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None) -> httpcore.Request:
+    headers = {
+        "Host": url.authority,
+        "User-Agent": USER_AGENT,
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+    }
+    if auth is not None:
+        headers["Authorization"] = auth.header
+    if body is not None:
+        headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    target = httpcore.URL(
+        scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=(url.prefix + path).encode()
+    )
+    return httpcore.Request(method, target, headers=list(headers.items()), content=body)
+
+
+def _merged(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name; a name sent twice keeps both values, so that neither hides the other."""
+    merged: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        merged[name] = f"{merged[name]}, {value}" if name in merged else value
+    return merged
+
+
+def _nothing_to_close() -> None:
+    """The hosted client has no resolver."""
+
+
+async def _no_names(host: str, port: int) -> Sequence[Address]:  # noqa: ARG001
+    raise UrlRefused("address_refused", "Hosted bots are reached by address, never by name.")

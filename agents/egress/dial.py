@@ -1,0 +1,166 @@
+"""Making a connection: resolve once, check every address, connect to a checked one, keep the name for Host and TLS."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from socket import SOCK_STREAM, getaddrinfo
+from typing import Any, TypeAlias
+
+import httpcore
+
+from agents.egress.errors import EgressError
+from control_plane.security.addresses import Address, BotUrl, UrlRefused
+
+Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
+"""Gives every address of a host name; raises OSError where there is none."""
+
+_ADDRESSES_TRIED = 4
+_READ_AHEAD = 64 * 1024
+
+
+class SystemResolver:
+    """The machine's own resolver, on threads of its own: a name server that hangs stalls no other work's threads."""
+
+    def __init__(self, threads: int = 32) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+
+    async def __call__(self, host: str, port: int) -> Sequence[Address]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, lambda: getaddrinfo(host, port, type=SOCK_STREAM))
+        return list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
+
+    def close(self) -> None:
+        """Let the threads go without waiting for look-ups that still hang."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Inbox(asyncio.StreamReader):
+    """A stream reader that knows whether bytes lie unread, which tells a spoilt idle connection from a good one."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=_READ_AHEAD)
+        self.unread = 0
+
+    def feed_data(self, data: Any) -> None:
+        self.unread += len(data)
+        super().feed_data(data)
+
+
+class Wire(httpcore.AsyncNetworkStream):
+    """A connected stream that lets in only so many bytes per answer. Times are the caller's, by wall clock."""
+
+    def __init__(self, inbox: _Inbox, transport: asyncio.Transport) -> None:
+        self._inbox = inbox
+        self._transport = transport
+        self._allowance = 0
+        self.received = 0
+        """Bytes of the current answer so far."""
+        self.ended = False
+        """The other side closed or broke the connection."""
+
+    def begin(self, allowance: int) -> None:
+        """Start counting a new answer, of which `allowance` bytes may come before `allow` grants more."""
+        self.received = 0
+        self._allowance = allowance
+
+    def allow(self, more: int) -> None:
+        """Let `more` bytes of the current answer follow what has come."""
+        self._allowance = self.received + more
+
+    @property
+    def stale(self) -> bool:
+        """Not fit for another request: closed, or holding bytes that nobody asked for."""
+        return self._transport.is_closing() or self._inbox.at_eof() or self._inbox.unread > 0
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        room = self._allowance - self.received
+        if room <= 0:
+            raise EgressError("too_large", "The answer is larger than a bot's answer may be.")
+        try:
+            data = await self._inbox.read(min(max_bytes, room))
+        except OSError as error:
+            self.ended = True
+            raise httpcore.ReadError from error
+        self._inbox.unread -= len(data)
+        self.received += len(data)
+        self.ended = not data
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        # Requests are small and the next step is to await the answer: the transport's own buffer is enough.
+        if self._transport.is_closing():
+            self.ended = True
+            raise httpcore.WriteError
+        self._transport.write(buffer)
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection at once: nothing of ours is ever left to be sent, and a remote cannot make us linger."""
+        self._transport.abort()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.stale if info == "is_readable" else None
+
+
+class Dialer:
+    """Opens connections, each only to an address that `check` lets pass."""
+
+    def __init__(
+        self, *, resolver: Resolver, check: Callable[[Address], None], ssl_context: ssl.SSLContext, timeout: float
+    ) -> None:
+        self._resolver = resolver
+        self._check = check
+        self._ssl_context = ssl_context
+        self._timeout = timeout
+
+    async def dial(self, url: BotUrl) -> Wire:
+        """Connect to the URL's origin, looking the name up now: a rebound name meets the check again each time."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._connect(url, await self._checked_addresses(url))
+        except TimeoutError:
+            raise EgressError("timeout", "No connection could be made in time.") from None
+
+    async def _checked_addresses(self, url: BotUrl) -> Sequence[Address]:
+        literal = url.literal
+        try:
+            addresses = [literal] if literal is not None else await self._resolver(url.host, url.port)
+            # One bad address spoils the whole answer: who controls the name may not choose which one we take.
+            for address in addresses:
+                self._check(address)
+        except UrlRefused as refused:
+            raise EgressError("egress_refused", refused.message) from None
+        except TimeoutError:
+            raise
+        except (OSError, UnicodeError):
+            raise EgressError("unreachable", "The host name has no address.") from None
+        return addresses
+
+    async def _connect(self, url: BotUrl, addresses: Sequence[Address]) -> Wire:
+        for address in addresses[:_ADDRESSES_TRIED]:
+            try:
+                return await self._connect_to(address, url)
+            except ssl.SSLError:
+                message = "TLS failed: the certificate is not trusted, or not for this host name."
+                raise EgressError("unreachable", message) from None
+            except TimeoutError:
+                raise
+            except OSError:
+                continue
+        raise EgressError("unreachable", "Nothing accepts connections at this address.")
+
+    async def _connect_to(self, address: Address, url: BotUrl) -> Wire:
+        inbox = _Inbox()
+        secure = url.scheme == "https"
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: asyncio.StreamReaderProtocol(inbox),
+            str(address),
+            url.port,
+            ssl=self._ssl_context if secure else None,
+            server_hostname=url.host if secure else None,
+        )
+        return Wire(inbox, transport)

@@ -1,0 +1,174 @@
+"""What every engine is, and the one reading that all bot families are brought to."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from agents.egress import EgressError, GuardedClient, Response
+from control_plane.security.addresses import BotUrl
+from control_plane.security.credentials import Credential
+
+
+class Reason(StrEnum):
+    """Why a reading is not all well. Stable: stored, shown and alerted on."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    AUTH = "auth"
+    BAD_PAYLOAD = "bad_payload"
+    RATE_LIMITED = "rate_limited"
+    EGRESS_REFUSED = "egress_refused"
+    HTTP_ERROR = "http_error"
+
+
+class Capability(StrEnum):
+    """What a bot family can tell at all, so that a missing value is not mistaken for a silent bot."""
+
+    TRADING_STATE = "trading_state"
+    LOOP_AGE = "loop_age"
+    EQUITY = "equity"
+    PERFORMANCE = "performance"
+    POSITIONS = "positions"
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at one bot. None means "not known now", never zero.
+
+    Three facts are kept apart, because a bot can have any one without the others: the transport (`reachable`), the
+    credential (`credential_ok`) and the trading (`trading_state`, `loop_age_s`). A bot that is stopped by its owner is
+    all well: `reason` stays None.
+    """
+
+    reachable: bool
+    """The bot itself answered; an answer of a proxy in front of it does not count."""
+    credential_ok: bool | None
+    """None where the bot was not asked anything that needs the credential."""
+    full: bool
+    """Every call about performance was answered: worth a snapshot, though single figures may still be unknown."""
+    reason: Reason | None = None
+    detail: str | None = None
+    """The reason in words for the bot's owner; never an upstream body, an address or a secret."""
+    latency_ms: float | None = None
+    """Milliseconds for the liveness call, connecting included where a connection had to be made."""
+
+    trading_state: str | None = None
+    """`running`, `paused`, `stopped`, or the family's own word in lower case."""
+    loop_age_s: float | None = None
+    """Seconds since the bot's trading loop last turned, by the bot's clock and ours; at least zero."""
+    simulated: bool | None = None
+    version: str | None = None
+    identity: str | None = None
+    """The same for two addresses that lead to one process, different for two processes."""
+    started_at: datetime | None = None
+
+    currency: str | None = None
+    """The unit of every amount below."""
+    equity: Decimal | None = None
+    capital_base: Decimal | None = None
+    realized_profit: Decimal | None = None
+    open_profit: Decimal | None = None
+    win_rate: Decimal | None = None
+    """Share of closed trades that won, 0 to 1; unknown before the first closed trade."""
+    max_drawdown: Decimal | None = None
+    """As the bot itself tells it, 0 to 1; families differ in what they count. Our own comes from the equity series."""
+    closed_trades: int | None = None
+    open_positions: int | None = None
+
+    def failed(self, failure: "ReadFailure") -> "Reading":
+        """What was learned before the failure, and the failure."""
+        credential_ok = self.credential_ok if failure.credential_ok is None else failure.credential_ok
+        return msgspec.structs.replace(
+            self,
+            reachable=self.reachable or failure.reachable,
+            credential_ok=credential_ok,
+            full=False,
+            reason=failure.reason,
+            detail=failure.detail,
+        )
+
+
+T = TypeVar("T")
+C_contra = TypeVar("C_contra", bound=Credential, contravariant=True)
+
+
+class Engine(Protocol[C_contra]):
+    """One bot family: how its bots are asked, and what their answers mean in our terms."""
+
+    @property
+    def name(self) -> str:
+        """The word that bots name their engine by."""
+
+    @property
+    def credential_type(self) -> type[Credential]:
+        """The shape of the credential that `read` takes."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this family can tell."""
+
+    async def read(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, now: datetime) -> Reading:
+        """Ask one bot and bring its answers to a reading. Never raises for anything that the remote side does."""
+
+
+class ReadFailure(Exception):  # noqa: N818  -- an outcome to report, not a fault of ours
+    """Ends a reading early; carries what the reading will say."""
+
+    def __init__(self, reason: Reason, detail: str, *, reachable: bool, credential_ok: bool | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.reachable = reachable
+        self.credential_ok = credential_ok
+
+
+_EGRESS_REASONS = {
+    "egress_refused": Reason.EGRESS_REFUSED,
+    "unreachable": Reason.UNREACHABLE,
+    "timeout": Reason.TIMEOUT,
+    "too_large": Reason.BAD_PAYLOAD,
+    "bad_payload": Reason.BAD_PAYLOAD,
+    "redirected": Reason.HTTP_ERROR,
+    "http_status": Reason.HTTP_ERROR,
+}
+
+
+def failure_of(error: EgressError) -> ReadFailure:
+    """The reading's words for a call that gave no usable answer."""
+    answered = error.code in {"too_large", "bad_payload", "redirected", "http_status"}
+    return ReadFailure(_EGRESS_REASONS[error.code], error.message, reachable=answered)
+
+
+def accepted(response: Response, shape: type[T]) -> T:
+    """The answer as `shape`. Raises `ReadFailure` for a status other than 2xx, `EgressError` for another form."""
+    if 200 <= response.status < 300:
+        return response.decode(shape)
+    raise _refusal(response.status)
+
+
+class _Ping(msgspec.Struct):
+    status: str
+
+
+def check_pong(response: Response) -> None:
+    """See that a liveness call was answered by a bot and not by whatever else listens there. Raises as `accepted`."""
+    if accepted(response, _Ping).status != "pong":
+        raise ReadFailure(Reason.BAD_PAYLOAD, "The address answers, but not as a bot.", reachable=True)
+
+
+def _refusal(status: int) -> ReadFailure:
+    """What an HTTP status other than success means for a bot of any family."""
+    if status in {401, 403}:
+        return ReadFailure(Reason.AUTH, "The bot refuses the credentials.", reachable=True, credential_ok=False)
+    if status == 429:
+        return ReadFailure(Reason.RATE_LIMITED, "The bot asks for fewer calls.", reachable=True)
+    if status == 404:
+        detail = "The address answers, but not with this bot's API. Check the address and the engine."
+        return ReadFailure(Reason.HTTP_ERROR, detail, reachable=True)
+    if status in {502, 503, 504}:
+        # Something answers in the bot's stead: the bot itself was not reached.
+        detail = f"A proxy answers with HTTP {status}: the bot behind it does not."
+        return ReadFailure(Reason.HTTP_ERROR, detail, reachable=False)
+    return ReadFailure(Reason.HTTP_ERROR, f"The bot answers with HTTP {status}.", reachable=True)

@@ -1,0 +1,218 @@
+"""freqtrade, REST API 2.40 to 2.50: HTTP Basic on each call, everything under `/api/v1`.
+
+What its own documentation does not say and real processes do:
+
+- `/ping` and `/health` answer while trading is stopped; only `/show_config` tells the trading state.
+- Figures declared as numbers come as null once prices are too old, and `/balance` then counts open positions as worth
+  nothing: without `/profit.profit_all_coin` its total is no equity.
+- A question that cannot be answered now, such as `/count` while stopped, is HTTP 502 with `{"error": ...}`: no gateway.
+- `/balance` asks the exchange and is as slow as that is; its silence says nothing about the bot.
+- A reload closes the port for half a second: `unreachable` once, and the poller waits for more before it judges.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+
+from agents.egress import Authorization, EgressError, GuardedClient, Response
+from agents.engines.base import Capability, ReadFailure, Reading, Reason, accepted, check_pong, failure_of
+from agents.engines.values import age, amount, count, label, moment, share, word
+from control_plane.security.addresses import BotUrl
+from control_plane.security.credentials import FreqtradeCredential
+
+T = TypeVar("T")
+
+
+# Only what is read is declared: fields come and go between versions, and nearly every one can be null.
+class _Config(msgspec.Struct):
+    state: str
+    dry_run: bool | None = None
+    version: str | None = None
+    bot_name: str | None = None
+    stake_currency: str | None = None
+
+
+class _Health(msgspec.Struct):
+    """Seconds since 1970, all null before the first loop."""
+
+    last_process_ts: Decimal | None = None
+    bot_start_ts: Decimal | None = None  # first start ever on this bot's database
+    bot_startup_ts: Decimal | None = None  # start or reload of this process; not in older versions
+
+
+class _Profit(msgspec.Struct):
+    profit_closed_coin: Decimal | None = None
+    profit_all_coin: Decimal | None = None  # closed and open together
+    closed_trade_count: int | None = None
+    winrate: Decimal | None = None
+    max_drawdown: Decimal | None = None  # closed trades only
+
+
+class _Balance(msgspec.Struct):
+    total_bot: Decimal | None = None  # what the bot manages; `total` would be the whole account
+    starting_capital: Decimal | None = None
+
+
+class _Count(msgspec.Struct):
+    current: int
+
+
+class _Trade(msgspec.Struct):
+    trade_id: int
+
+
+class _Complaint(msgspec.Struct):
+    error: str | None = None
+    detail: str | None = None
+
+
+class _NotNow(Exception):  # noqa: N818  -- an answer of the bot's, not a fault
+    """The bot answered that it cannot answer this in its present state."""
+
+
+class FreqtradeEngine:
+    """Reads freqtrade bots."""
+
+    name = "freqtrade"
+    credential_type = FreqtradeCredential
+    capabilities = frozenset(Capability)
+
+    async def read(
+        self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, now: datetime
+    ) -> Reading:
+        """Liveness without the credential, then state and loop, then performance; stops where a step fails."""
+        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
+        reading = Reading(reachable=False, credential_ok=None, full=False)
+        try:
+            reading = await _greet(bot, reading)
+            reading = await _read_state(bot, reading, now)
+            return await _read_performance(bot, reading)
+        except EgressError as error:
+            return reading.failed(failure_of(error))
+        except ReadFailure as failure:
+            return reading.failed(failure)
+
+
+class _Bot:
+    """One freqtrade process, as a set of calls."""
+
+    def __init__(self, client: GuardedClient, url: BotUrl, auth: Authorization) -> None:
+        self._client = client
+        self._url = url
+        self._auth = auth
+
+    async def ping(self) -> Response:
+        return await self._client.get_json(self._url, "/api/v1/ping")
+
+    async def ask(self, route: str, shape: type[T]) -> T:
+        """An authorised call. Raises `_NotNow` as well as what `accepted` raises."""
+        response = await self._client.get_json(self._url, f"/api/v1/{route}", auth=self._auth)
+        if _is_complaint(response):
+            raise _NotNow
+        return accepted(response, shape)
+
+    async def ask_if_possible(self, route: str, shape: type[T]) -> T | None:
+        """As `ask`, but None where the bot cannot answer now."""
+        try:
+            return await self.ask(route, shape)
+        except _NotNow:
+            return None
+
+
+def _is_complaint(response: Response) -> bool:
+    """Tell the bot's own 502 and 503 from those of a proxy that does not reach it."""
+    if response.status not in {502, 503}:
+        return False
+    try:
+        complaint = response.decode(_Complaint)
+    except EgressError:
+        return False
+    if response.status == 502:
+        return complaint.error is not None and complaint.error.startswith("Error querying")
+    return complaint.detail == "Bot is not in the correct state."
+
+
+async def _greet(bot: _Bot, reading: Reading) -> Reading:
+    response = await bot.ping()
+    # A proxy may ask for the bot's own credential on every route, this one included.
+    if response.status != 401:
+        check_pong(response)
+    return msgspec.structs.replace(reading, reachable=True, latency_ms=response.latency_ms)
+
+
+async def _read_state(bot: _Bot, reading: Reading, now: datetime) -> Reading:
+    try:
+        config = await bot.ask("show_config", _Config)
+    except _NotNow:
+        raise ReadFailure(Reason.HTTP_ERROR, "The bot cannot tell its state now.", reachable=True) from None
+    reading = msgspec.structs.replace(
+        reading,
+        credential_ok=True,
+        # Web server mode has no trader and says so by an empty state.
+        trading_state=word(config.state or "webserver"),
+        simulated=config.dry_run,
+        version=label(config.version),
+        currency=label(config.stake_currency, 16),
+    )
+    health = await bot.ask_if_possible("health", _Health)
+    if health is None:
+        return reading
+    return msgspec.structs.replace(
+        reading,
+        loop_age_s=age(moment(health.last_process_ts), now),
+        identity=_identity(config.bot_name, health.bot_start_ts),
+        started_at=moment(health.bot_startup_ts),
+    )
+
+
+def _identity(bot_name: str | None, bot_start: Decimal | None) -> str | None:
+    """Name and first start: two processes hardly share both, two addresses of one process always do."""
+    first_start = moment(bot_start)
+    if first_start is None:
+        return None
+    return f"freqtrade:{label(bot_name) or ''}@{int(first_start.timestamp())}"
+
+
+async def _read_performance(bot: _Bot, reading: Reading) -> Reading:
+    profit = await bot.ask_if_possible("profit", _Profit)
+    balance = await _read_balance(bot)
+    positions = await _count_positions(bot)
+    full = profit is not None and balance is not None and positions is not None
+    reading = msgspec.structs.replace(reading, full=full, open_positions=count(positions))
+    if balance is not None:
+        reading = msgspec.structs.replace(reading, capital_base=amount(balance.starting_capital))
+    if profit is None:
+        return reading
+    realized, together = amount(profit.profit_closed_coin), amount(profit.profit_all_coin)
+    closed_trades = count(profit.closed_trade_count)
+    return msgspec.structs.replace(
+        reading,
+        realized_profit=realized,
+        open_profit=None if realized is None or together is None else together - realized,
+        equity=None if together is None or balance is None else amount(balance.total_bot),
+        closed_trades=closed_trades,
+        # Before the first closed trade the bot says 0, which would read as "lost them all".
+        win_rate=share(profit.winrate) if closed_trades else None,
+        max_drawdown=share(profit.max_drawdown),
+    )
+
+
+async def _read_balance(bot: _Bot) -> _Balance | None:
+    try:
+        return await bot.ask_if_possible("balance", _Balance)
+    except EgressError as error:
+        # Its exchange is slow, not the bot: what the other calls told still holds.
+        if error.code == "timeout":
+            return None
+        raise
+
+
+async def _count_positions(bot: _Bot) -> int | None:
+    counted = await bot.ask_if_possible("count", _Count)
+    if counted is not None:
+        return counted.current
+    # While stopped only the long list answers.
+    trades = await bot.ask_if_possible("status", list[_Trade])
+    return None if trades is None else len(trades)

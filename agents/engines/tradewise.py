@@ -1,0 +1,98 @@
+"""Our own bot API (`docs/bot-api.md`): the paper bot that we host, and any bot whose author follows the document."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+
+from agents.egress import Authorization, EgressError, GuardedClient
+from agents.engines.base import Capability, ReadFailure, Reading, Reason, accepted, check_pong, failure_of
+from agents.engines.values import age, amount, count, label, share, word
+from control_plane.security.addresses import BotUrl
+from control_plane.security.credentials import TradewiseCredential
+
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _State(msgspec.Struct):
+    bot_id: str
+    version: str
+    trading_state: str
+    simulated: bool
+    currency: str
+    started_at: _Time
+    last_tick_at: _Time | None
+
+
+class _Performance(msgspec.Struct):
+    currency: str
+    simulated: bool
+    equity: Decimal | None
+    capital_base: Decimal | None
+    realized_profit: Decimal | None
+    open_profit: Decimal | None
+    win_rate: Decimal | None
+    max_drawdown: Decimal | None
+    closed_trades: int | None
+    open_positions: int | None
+
+
+class TradewiseEngine:
+    """Reads bots that serve our own API."""
+
+    name = "tradewise"
+    credential_type = TradewiseCredential
+    capabilities = frozenset(Capability)
+
+    async def read(
+        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, *, now: datetime
+    ) -> Reading:
+        """Liveness without the credential, then state, then performance; stops where a step fails."""
+        auth = Authorization.bearer(credential.token)
+        reading = Reading(reachable=False, credential_ok=None, full=False)
+        try:
+            greeting = await client.get_json(base_url, "/api/v1/ping")
+            check_pong(greeting)
+            reading = msgspec.structs.replace(reading, reachable=True, latency_ms=greeting.latency_ms)
+            state = accepted(await client.get_json(base_url, "/api/v1/state", auth=auth), _State)
+            reading = _with_state(reading, state, now)
+            answer = await client.get_json(base_url, "/api/v1/performance", auth=auth)
+            return _with_performance(reading, state, accepted(answer, _Performance))
+        except EgressError as error:
+            return reading.failed(failure_of(error))
+        except ReadFailure as failure:
+            return reading.failed(failure)
+
+
+def _with_state(reading: Reading, state: _State, now: datetime) -> Reading:
+    bot_id = label(state.bot_id)
+    return msgspec.structs.replace(
+        reading,
+        credential_ok=True,
+        trading_state=word(state.trading_state),
+        loop_age_s=age(state.last_tick_at, now),
+        simulated=state.simulated,
+        version=label(state.version),
+        identity=None if bot_id is None else f"tradewise:{bot_id}",
+        started_at=state.started_at,
+        currency=label(state.currency, 16),
+    )
+
+
+def _with_performance(reading: Reading, state: _State, performance: _Performance) -> Reading:
+    if (performance.currency, performance.simulated) != (state.currency, state.simulated):
+        detail = "The bot's state and performance name different currencies, or only one is simulated."
+        raise ReadFailure(Reason.BAD_PAYLOAD, detail, reachable=True)
+    return msgspec.structs.replace(
+        reading,
+        full=True,
+        equity=amount(performance.equity),
+        capital_base=amount(performance.capital_base),
+        realized_profit=amount(performance.realized_profit),
+        open_profit=amount(performance.open_profit),
+        win_rate=share(performance.win_rate),
+        max_drawdown=share(performance.max_drawdown),
+        closed_trades=count(performance.closed_trades),
+        open_positions=count(performance.open_positions),
+    )
