@@ -1,0 +1,1 @@
+"""Turns the desired state of hosted bots into containers."""
