@@ -102,3 +102,23 @@ create or replace trigger notify_bot_health after update of state, reason, tradi
     on bot_health for each row
     when (old.* is distinct from new.*)
     execute function notify_bot_observed();
+
+-- A container that runs wakes the poller; a change of health wakes the launcher, which waits for it while starting.
+create or replace function notify_launched() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    perform pg_notify('tradewise_launched', new.bot_id::text);
+    return null;
+end
+$$;
+create or replace trigger notify_launched after update of state on bot_instances for each row
+    when (new.state = 'running' and old.state <> 'running') execute function notify_launched();
+
+create or replace function notify_health() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    perform pg_notify('tradewise_health', new.id::text);
+    return null;
+end
+$$;
+create or replace trigger notify_health after update of state, observed_generation on bot_health for each row
+    when ((old.state, old.observed_generation) is distinct from (new.state, new.observed_generation))
+    execute function notify_health();

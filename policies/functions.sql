@@ -1,4 +1,5 @@
--- Applied first, as tradewise_owner. Clears the slate, so that what stands afterwards is what these files say.
+-- Applied first, as tradewise_owner, after the migration has dropped every policy and function. Grants go here, so that
+-- what stands afterwards is what these files say and nothing else.
 
 alter default privileges in schema public revoke execute on functions from public;
 
@@ -6,13 +7,6 @@ do $$
 declare
     item record;
 begin
-    for item in
-        select p.polname, c.oid::regclass as relation
-        from pg_policy p join pg_class c on c.oid = p.polrelid
-        where c.relnamespace = 'public'::regnamespace and not c.relispartition
-    loop
-        execute format('drop policy %I on %s', item.polname, item.relation);
-    end loop;
     for item in
         select c.oid::regclass as relation
         from pg_class c

@@ -18,6 +18,27 @@ from control_plane.database.files import POLICY_FILES, data_folder, policy_text
 from control_plane.database.roles import OWNER
 from control_plane.database.urls import sqlalchemy_url
 
+# What policies/ made is taken away before tables change: a policy or a function would hold on to its columns. Should the
+# run end below the newest migration, nothing is put back: row-level security without a policy shows no row to anyone.
+_CLEAR = """
+do $$
+declare
+    item record;
+begin
+    for item in
+        select format('drop policy %I on %s', p.polname, c.oid::regclass) as command
+        from pg_policy p join pg_class c on c.oid = p.polrelid where c.relnamespace = 'public'::regnamespace
+            and not c.relispartition
+        union all
+        select format('drop function %s cascade', p.oid::regprocedure)
+        from pg_proc p where p.pronamespace = 'public'::regnamespace
+            and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+    loop
+        execute item.command;
+    end loop;
+end
+$$
+"""
 _LOCK_KEY = 7_270_119_002  # any constant: two migrations at once take turns
 
 
@@ -103,6 +124,7 @@ async def _change(url: str, run: Callable[[Config], None]) -> MigrationResult:
             await connection.execute(text(f"set local role {OWNER}"))
             await connection.execute(text("set local lock_timeout = '20s'"))
             previous = await _revision(connection)
+            await _run_script(connection, _CLEAR)
             await connection.run_sync(lambda sync: run(_config(sync)))
             current = await _revision(connection)
             if current == head_revision():

@@ -11,19 +11,6 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-_DROP_FUNCTIONS = """
-do $$
-declare
-    item record;
-begin
-    for item in select p.oid::regprocedure as signature from pg_proc p where p.pronamespace = 'public'::regnamespace
-    loop
-        execute format('drop function %s cascade', item.signature);
-    end loop;
-end
-$$
-"""
-
 
 def upgrade() -> None:
     op.create_table(
@@ -628,8 +615,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Functions and their triggers belong to policies/; tables take their triggers with them, functions must be told.
-    op.execute(_DROP_FUNCTIONS)
     op.drop_table("schema_snapshot")
     op.drop_index("ix_subscription_ledger_tenant_subscription_id_id", table_name="subscription_ledger")
     op.drop_table("subscription_ledger")

@@ -1,0 +1,119 @@
+"""What every test stands on: a real PostgreSQL, a fresh database a test, real roles, rows that are really committed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from control_plane.database.embedded import EmbeddedServer
+from control_plane.database.files import policy_text
+from control_plane.database.migrate import migrate
+from control_plane.database.roles import LOGIN_ROLES
+from control_plane.database.sessions import Database
+from control_plane.database.urls import url_for_role
+from control_plane.security.keyproviders import LocalKeyProvider
+from control_plane.security.vault import Vault
+from control_plane.settings import Settings, load_settings
+from tests.factories import Factory, Urls
+
+_TEMPLATE = "tradewise_test_template"
+
+
+def _on(url: str, database: str) -> str:
+    head, _, query = url.partition("?")
+    base = head.rsplit("/", 1)[0]
+    return f"{base}/{database}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture(scope="session")
+def admin_url() -> Iterator[str]:
+    """The administrator's connection string: ``TRADEWISE_TEST_DATABASE_URL``, or an embedded server of our own."""
+    given = os.environ.get("TRADEWISE_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="tw-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedServer(Path(folder))
+        yield _on(server.start(), "postgres")
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template_database(admin_url: str) -> str:
+    """A migrated database that each test's own is cloned from."""
+    name = f"{_TEMPLATE}_{os.getpid()}"
+    connection = await asyncpg.connect(admin_url)
+    try:
+        await connection.execute(f'create database "{name}"')
+    finally:
+        await connection.close()
+    await migrate(_on(admin_url, name))
+    return name
+
+
+@pytest.fixture
+async def urls(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
+    """A fresh migrated database and a connection string for each role on it."""
+    name = f"tw_{uuid.uuid4().hex[:12]}"
+    connection = await asyncpg.connect(admin_url)
+    try:
+        await connection.execute(f'create database "{name}" template "{template_database}"')
+        admin = _on(admin_url, name)
+        grants = await asyncpg.connect(admin)
+        try:
+            await grants.execute(policy_text("roles.sql"))  # grants on a database are not cloned with it
+        finally:
+            await grants.close()
+        yield Urls(admin=admin, roles={kind: url_for_role(admin, role) for kind, role in LOGIN_ROLES.items()})
+        await connection.execute(f'drop database "{name}" with (force)')
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def api_db(urls: Urls) -> AsyncIterator[Database]:
+    """The control plane's own way to the database, as role ``tradewise_api``."""
+    database = Database(urls["api"], pool_size=5)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def admin(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser's connection: sees every row, for arranging and asserting only."""
+    connection = await asyncpg.connect(urls.admin)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def vault() -> Vault:
+    """A vault with a key of this run."""
+    return Vault(LocalKeyProvider({"test": os.urandom(32)}, "test"))
+
+
+@pytest.fixture
+def settings(urls: Urls, tmp_path: Path) -> Settings:
+    """Settings of one test: its own database and data folder, quick passwords, loopback bots allowed."""
+    return load_settings(
+        {"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"},
+        database_url=urls["api"],
+        data_dir=tmp_path,
+        password_memory_kib=19456,
+        password_time_cost=1,
+        secure_cookies=False,
+        docker_host=os.environ.get("DOCKER_HOST"),
+    )
+
+
+@pytest.fixture
+async def factory(admin: asyncpg.Connection, vault: Vault) -> Factory:
+    """Makes tenants and bots straight in the database."""
+    return Factory(admin, vault)
