@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _FAMILY = frozenset({"debian", "ubuntu"})
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=2")
-_SHOWN = ("Get:", "Setting up ")
+_APT_SHOWN = ("Get:", "Setting up ")
 _TAIL_LINES = 12
 
 
@@ -46,20 +47,51 @@ def apt_install(packages: Sequence[str], say: Callable[[str], None]) -> None:
     Raises PackageInstallError. Waits up to five minutes for another apt to finish.
     """
     say(f"Installing {', '.join(packages)} with apt-get")
-    _run_apt((*_APT, "-q", "update"), say)
-    _run_apt((*_APT, "-q", "-y", "--no-install-recommends", "install", *packages), say)
+    run_telling((*_APT, "-q", "update"), say, shown=())
+    run_telling((*_APT, "-q", "-y", "--no-install-recommends", "install", *packages), say, shown=_APT_SHOWN)
 
 
-def _run_apt(command: Sequence[str], say: Callable[[str], None]) -> None:
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+def mirror_of(suite: str) -> str | None:
+    """Return the address of the mirror that this machine's apt uses for the main packages of a release, or None."""
+    command = ("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Identifier: Packages")
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in listed.stdout.splitlines():
+        release, component, uri = line.split(maxsplit=2)
+        if (release, component) == (suite, "main") and uri.startswith(("http://", "https://", "file:")):
+            return uri
+    return None
+
+
+def apt_proxies() -> dict[str, str]:
+    """Return the proxies that apt is set to, as environment variables for tools that do not read apt's settings."""
+    found: dict[str, str] = {}
+    for scheme in ("http", "https"):
+        command = ("apt-config", "shell", "proxy", f"Acquire::{scheme}::Proxy")
+        answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        for word in shlex.split(answer):
+            found[f"{scheme}_proxy"] = word.removeprefix("proxy=")
+    return found
+
+
+def run_telling(
+    command: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    shown: tuple[str, ...],
+    extra_env: Mapping[str, str] | None = None,
+) -> None:
+    """Run a long command, telling those of its lines that begin with one of `shown`.
+
+    Raises PackageInstallError with its last lines when it fails.
+    """
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **(extra_env or {})}
     last: deque[str] = deque(maxlen=_TAIL_LINES)
     with subprocess.Popen(
         command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - for the type checker: we asked for a pipe
-        for line in process.stdout:
+        for line in process.stdout or ():
             last.append(line.rstrip())
-            if line.startswith(_SHOWN):
+            if line.startswith(shown):
                 say(f"  {line.rstrip()}")
     if process.returncode != 0:
         tail = "\n".join(last)

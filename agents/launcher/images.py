@@ -1,0 +1,132 @@
+"""Build the image of the hosted bot from the files that this installation carries, once for each version of them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+from docker.errors import APIError
+
+from agents import paper_bot
+from agents.launcher.base_image import BaseImageUnavailable, ensure_base_image, is_present, patience
+from agents.launcher.engine import EngineUnavailable, ensure_engine, open_client, say_on_stderr
+
+REPOSITORY = "tradewise/paper-bot"
+_BUILD_TIMEOUT_S = 600
+_HASH_LENGTH = 12
+
+
+class ImageBuildError(Exception):
+    """The engine could not build the image; the message holds its last words. Code `image_build_failed`."""
+
+    code = "image_build_failed"
+
+
+def ensure_paper_bot_image(
+    client: docker.DockerClient,
+    *,
+    say: Callable[[str], None],
+    base_image: str | None = None,
+    context: Path | None = None,
+) -> str:
+    """Return the tag of the bot's image, building it where the engine lacks it; the tag `latest` points to it too.
+
+    The tag follows from the bot's version and files, and from the base where one is named (here or by
+    TRADEWISE_BASE_IMAGE). `context` is another folder to build, for tests.
+    Raises BaseImageUnavailable and ImageBuildError.
+    """
+    named_base = base_image or os.environ.get("TRADEWISE_BASE_IMAGE") or None
+    files = _files_of(context or Path(paper_bot.__file__).parent)
+    tag = f"{REPOSITORY}:{paper_bot.__version__}-{_fingerprint(files, named_base)}"
+    if not is_present(client, tag):
+        with _one_at_a_time(say):
+            if not is_present(client, tag):
+                base = named_base or ensure_base_image(client, say)
+                say(f"Building {tag} on {base}")
+                _build(client, _as_tar(files), tag, base)
+    client.api.tag(tag, REPOSITORY, "latest", force=True)
+    return tag
+
+
+def _files_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of a build context by their relative names, without what Python leaves beside them."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _fingerprint(files: dict[str, bytes], base: str | None) -> str:
+    digest = hashlib.sha256((base or "").encode())
+    for name, content in files.items():
+        digest.update(f"\0{name}\0{hashlib.sha256(content).hexdigest()}".encode())
+    return digest.hexdigest()[:_HASH_LENGTH]
+
+
+def _as_tar(files: dict[str, bytes]) -> io.BytesIO:
+    """Pack a build context with fixed owners, modes and times: equal files give equal layers."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    packed.seek(0)
+    return packed
+
+
+def _build(client: docker.DockerClient, context: io.BytesIO, tag: str, base: str) -> None:
+    said: list[str] = []
+    try:
+        with patience(client, _BUILD_TIMEOUT_S):
+            # No network: all that the bot needs is in its folder and its base.
+            for step in client.api.build(
+                fileobj=context, custom_context=True, tag=tag, buildargs={"BASE_IMAGE": base}, network_mode="none",
+                rm=True, forcerm=True, decode=True,
+            ):  # fmt: skip
+                said.append(str(step.get("stream") or step.get("error") or ""))
+                if "error" in step:
+                    raise ImageBuildError(f"building {tag} on {base} failed:\n{''.join(said[-10:]).strip()}")
+    except APIError as error:
+        raise ImageBuildError(f"building {tag} on {base} failed: {error.explanation}") from error
+
+
+@contextmanager
+def _one_at_a_time(say: Callable[[str], None]) -> Iterator[None]:
+    """Let one process build at a time, so that two that start together do the work once."""
+    path = Path(tempfile.gettempdir(), f"tradewise-images-{os.geteuid()}.lock")
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another process is building images; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Make sure of an engine and the bot's image in it; print the tag."""
+    try:
+        client = open_client(ensure_engine(install=True, say=say_on_stderr).url)
+        try:
+            print(ensure_paper_bot_image(client, say=say_on_stderr))
+        finally:
+            client.close()
+    except (EngineUnavailable, BaseImageUnavailable, ImageBuildError) as error:
+        say_on_stderr(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
