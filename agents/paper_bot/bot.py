@@ -1,5 +1,6 @@
 """One bot on its disk: every change of the trader is durable before anybody can see it."""
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
@@ -58,11 +59,17 @@ class Bot:
         return len(due)
 
     def set_state(self, state: TradingState) -> None:
-        """Run, pause or stop trading; repeating it changes nothing."""
-        if state != self._trader.state:
-            self._trader.set_state(state)
+        """Run, pause or stop trading; repeating it changes nothing. Raises sqlite3.Error and leaves it as it was."""
+        before = self._trader.state
+        if state == before:
+            return
+        self._trader.set_state(state)
+        try:
             self._save()
-            log.event("trading_state", state=state)
+        except sqlite3.Error:
+            self._trader.set_state(before)
+            raise
+        log.event("trading_state", state=state)
 
     def figures(self) -> Figures:
         """The performance at the last mark."""

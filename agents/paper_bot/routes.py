@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+import sqlite3
 from collections.abc import Callable
 
 from . import documents
@@ -49,7 +50,12 @@ class Api:
         if request.method != method and (request.method, method) != ("HEAD", "GET"):
             allowed = "GET, HEAD" if method == "GET" else method
             raise ApiError(405, "method_not_allowed", f"Use {allowed} here.", {"Allow": allowed})
-        return Response(200, handler(request))
+        try:
+            return Response(200, handler(request))
+        except sqlite3.Error:
+            raise ApiError(
+                503, "disk_failed", "The bot's disk fails; free or repair it and start the bot again."
+            ) from None
 
     def _authenticate(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

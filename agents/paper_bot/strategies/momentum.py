@@ -15,7 +15,7 @@ _TAG = "momentum"
 
 @dataclass(frozen=True, slots=True)
 class Momentum:
-    """Enters when the fast simple moving average crosses above the slow one; leaves when it falls below or at a loss."""
+    """Enters when the fast simple moving average crosses above the slow one; leaves below it or at a loss."""
 
     fast: int
     slow: int
