@@ -9,9 +9,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(_ROOT / "scripts"))
+# Hatchling runs this file by its path, from an environment that knows nothing of the folder it lies in.
+sys.path.insert(0, str(_ROOT))
 
-import assets  # noqa: E402 - lies beside this file, not in an installed package
+from scripts import assets  # noqa: E402
 
 
 class AssetsBuildHook(BuildHookInterface[Any]):

@@ -115,6 +115,7 @@ def _install_packages(toolchain: _Toolchain, frontend: Path, say: Callable[[str]
         return
     say("Fetching the dashboard's packages with npm (a few megabytes)")
     toolchain.run("npm", "ci", *_NPM_FLAGS, cwd=frontend)
+    installed.parent.mkdir(exist_ok=True)
     installed.write_text(wanted, "utf-8")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,9 +68,9 @@ def find_engine(environ: Mapping[str, str] | None = None) -> EngineEndpoint | No
                     f"Start it, correct {variable}, or unset it to use this machine's own engine."
                 ) from error
     own = own_daemon.places(source)
-    for socket, owned in ((DEFAULT_SOCKET, False), (own.socket, True)):
-        if version := _version_at(socket):
-            return EngineEndpoint(f"unix://{socket}", owned, version)
+    for path, owned in ((DEFAULT_SOCKET, False), (own.socket, True)):
+        if version := _version_at(path):
+            return EngineEndpoint(f"unix://{path}", owned, version)
     return None
 
 
@@ -123,17 +124,22 @@ def _after_install(environ: Mapping[str, str], say: Callable[[str], None]) -> En
     return find_engine(environ)
 
 
-def _version_at(socket: Path) -> str | None:
+def _version_at(path: Path) -> str | None:
     """Return the version of the engine that answers at a socket of this machine, or None."""
-    if not socket.is_socket():
+    if not path.is_socket():
         return None
     try:
-        return _probe(f"unix://{socket}")
+        return _probe(f"unix://{path}")
     except (DockerException, OSError):
         return None
 
 
 def _probe(url: str) -> str:
+    if url.startswith("unix://"):
+        # docker-py leaves a socket open when nobody listens, and words that fault in four layers.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_TIMEOUT_S)
+            probe.connect(url.removeprefix("unix://"))
     client = open_client(url, timeout_s=_PROBE_TIMEOUT_S)
     try:
         return str(client.version()["Version"])

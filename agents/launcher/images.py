@@ -45,19 +45,19 @@ def ensure_paper_bot_image(
     Raises BaseImageUnavailable and ImageBuildError.
     """
     named_base = base_image or os.environ.get("TRADEWISE_BASE_IMAGE") or None
-    files = _files_of(context or Path(paper_bot.__file__).parent)
-    tag = f"{REPOSITORY}:{paper_bot.__version__}-{_fingerprint(files, named_base)}"
+    files = context_files(context or Path(paper_bot.__file__).parent)
+    tag = f"{REPOSITORY}:{paper_bot.__version__}-{fingerprint(files, named_base)}"
     if not is_present(client, tag):
         with _one_at_a_time(say):
             if not is_present(client, tag):
                 base = named_base or ensure_base_image(client, say)
                 say(f"Building {tag} on {base}")
-                _build(client, _as_tar(files), tag, base)
+                _build(client, as_tar(files), tag, base)
     client.api.tag(tag, REPOSITORY, "latest", force=True)
     return tag
 
 
-def _files_of(folder: Path) -> dict[str, bytes]:
+def context_files(folder: Path) -> dict[str, bytes]:
     """Return the files of a build context by their relative names, without what Python leaves beside them."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -66,14 +66,15 @@ def _files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _fingerprint(files: dict[str, bytes], base: str | None) -> str:
+def fingerprint(files: dict[str, bytes], base: str | None) -> str:
+    """Return a short hash over the names and contents of a build context and the base where one is named."""
     digest = hashlib.sha256((base or "").encode())
     for name, content in files.items():
         digest.update(f"\0{name}\0{hashlib.sha256(content).hexdigest()}".encode())
     return digest.hexdigest()[:_HASH_LENGTH]
 
 
-def _as_tar(files: dict[str, bytes]) -> io.BytesIO:
+def as_tar(files: dict[str, bytes]) -> io.BytesIO:
     """Pack a build context with fixed owners, modes and times: equal files give equal layers."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:

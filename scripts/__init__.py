@@ -1,0 +1,1 @@
+"""What the Makefile and the build run; nothing that the product itself imports."""
