@@ -76,10 +76,6 @@ Every template that makes one object a component ranges over this list, so a new
   value: {{ default (list (include "tradewise.publicHost" .root)) $config.allowedHosts | join "," | quote }}
 - name: TRADEWISE_REQUIRE_VERIFIED_EMAIL
   value: {{ $config.requireVerifiedEmail | quote }}
-{{- with $config.trustedProxies }}
-- name: TRADEWISE_TRUSTED_PROXIES
-  value: {{ join "," . | quote }}
-{{- end }}
 {{- if hasPrefix "http://" .root.Values.publicUrl }}
 - name: TRADEWISE_SECURE_COOKIES
   value: "false"
