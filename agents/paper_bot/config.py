@@ -65,8 +65,8 @@ def parse(text: str) -> Config:
 
 
 def _read(document: Fields) -> Config:
-    listen, config = document.child("listen"), document.child("config")
-    strategy, market, fees = config.child("strategy"), config.child("market"), config.child("fees")
+    listen, config = document.optional_child("listen"), document.child("config")
+    strategy, market, fees = config.child("strategy"), config.child("market"), config.optional_child("fees")
     kind = strategy.choice("type", TYPES)
     decider = read_strategy(kind, strategy)
     checked = Config(

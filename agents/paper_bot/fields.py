@@ -44,7 +44,11 @@ class Fields:
         return self._values.get(field) is not None
 
     def child(self, field: str) -> Self:
-        """A nested object; an absent one reads as empty, so that its own required fields are named."""
+        """A nested object."""
+        return type(self)(self._default(field, self._take(field)), self.name(field))
+
+    def optional_child(self, field: str) -> Self:
+        """A nested object; an absent one reads as empty."""
         value = self._take(field)
         return type(self)({} if value is None else value, self.name(field))
 

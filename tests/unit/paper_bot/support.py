@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from agents.paper_bot.config import Config, parse
+from agents.paper_bot.money import text
 from agents.paper_bot.records import CashFlow
 from agents.paper_bot.trader import Figures, Trader
 
 TOKEN = "a-token-of-the-tests-0123456789"
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "bot-api.schema.json"
 NO_FEES = {"maker": "0", "taker": "0"}
 
 
@@ -99,9 +101,20 @@ def flow(amount: str, name: str) -> CashFlow:
     return CashFlow(name, Decimal(amount), START)
 
 
+def plain(*values: object) -> tuple[object, ...]:
+    """Values with decimals as the texts that the API writes, for comparing several at once."""
+    return tuple(text(value) if isinstance(value, Decimal) else value for value in values)
+
+
 def assert_adds_up(figures: Figures) -> None:
     """The identities that hold exactly at any time."""
     assert figures.equity == figures.cash + figures.position_value
     assert figures.equity == figures.capital_base + figures.realized_profit + figures.open_profit
     assert figures.cash >= 0
     assert figures.position_value >= 0
+
+
+def schema(name: str) -> dict[str, Any]:
+    """One document's part of the published schema."""
+    published: dict[str, Any] = json.loads(SCHEMA_FILE.read_text())
+    return {"$schema": published["$schema"], "$ref": f"#/$defs/{name}", "$defs": published["$defs"]}
