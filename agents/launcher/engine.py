@@ -116,7 +116,7 @@ def _after_install(environ: Mapping[str, str], say: Callable[[str], None]) -> En
     # The engine loads an AppArmor profile for each container where the kernel has AppArmor on, and needs its parser.
     apparmor = Path("/sys/module/apparmor/parameters/enabled")
     wants_apparmor = apparmor.is_file() and apparmor.read_text("utf-8").startswith("Y")
-    debian.apt_install(("docker.io", "iptables", *(("apparmor",) if wants_apparmor else ())), say)
+    debian.apt_install(("docker.io", "iptables", "iproute2", *(("apparmor",) if wants_apparmor else ())), say)
     if not Path("/run/systemd/system").is_dir():
         return None
     say("Waiting for the service that the package starts")

@@ -32,28 +32,41 @@ class ImageBuildError(Exception):
 
 
 def ensure_paper_bot_image(
-    client: docker.DockerClient,
-    *,
-    say: Callable[[str], None],
-    base_image: str | None = None,
-    context: Path | None = None,
+    client: docker.DockerClient, *, say: Callable[[str], None], base_image: str | None = None
 ) -> str:
-    """Return the tag of the bot's image, building it where the engine lacks it; the tag `latest` points to it too.
+    """Return the tag of the hosted bot's image, building it where the engine lacks it; `latest` points to it too.
 
-    The tag follows from the bot's version and files, and from the base where one is named (here or by
-    TRADEWISE_BASE_IMAGE). `context` is another folder to build, for tests.
+    `base_image`, or else TRADEWISE_BASE_IMAGE, names what to build on; without either, what can be had is found.
     Raises BaseImageUnavailable and ImageBuildError.
     """
-    named_base = base_image or os.environ.get("TRADEWISE_BASE_IMAGE") or None
-    files = context_files(context or Path(paper_bot.__file__).parent)
-    tag = f"{REPOSITORY}:{paper_bot.__version__}-{fingerprint(files, named_base)}"
+    base = base_image or os.environ.get("TRADEWISE_BASE_IMAGE") or None
+    folder = Path(paper_bot.__file__).parent
+    return ensure_image(client, folder, REPOSITORY, paper_bot.__version__, base_image=base, say=say)
+
+
+def ensure_image(
+    client: docker.DockerClient,
+    folder: Path,
+    repository: str,
+    version: str,
+    *,
+    base_image: str | None,
+    say: Callable[[str], None],
+) -> str:
+    """Return the tag of the image that `folder` describes, building it where the engine lacks it.
+
+    The tag follows from the version, the files and the base where one is named, so that each change makes an image of
+    its own. Raises BaseImageUnavailable and ImageBuildError.
+    """
+    files = context_files(folder)
+    tag = f"{repository}:{version}-{fingerprint(files, base_image)}"
     if not is_present(client, tag):
         with _one_at_a_time(say):
             if not is_present(client, tag):
-                base = named_base or ensure_base_image(client, say)
+                base = base_image or ensure_base_image(client, say)
                 say(f"Building {tag} on {base}")
                 _build(client, as_tar(files), tag, base)
-    client.api.tag(tag, REPOSITORY, "latest", force=True)
+    client.api.tag(tag, repository, "latest", force=True)
     return tag
 
 

@@ -162,8 +162,7 @@ def _configuration(at: Places, network: Mapping[str, object]) -> dict[str, objec
 
 def _launch(at: Places, network: Mapping[str, object]) -> None:
     """Start dockerd in a session of its own, as a child of init, with its process id written down first."""
-    # Left by a daemon that was killed or a machine that was switched off: its process id may be another's by now.
-    (at.run / "docker.pid").unlink(missing_ok=True)
+    _forget_the_dead(at)
     at.config.write_text(json.dumps(_configuration(at, network), indent=2), "utf-8")
     remember_pid = 'echo $$ >"$0"; exec "$@"'
     command = (
@@ -191,15 +190,32 @@ def _came_up(at: Places, answers: Callable[[], bool]) -> bool:
     return answers()
 
 
+def _forget_the_dead(at: Places) -> None:
+    """Remove the process ids that a killed daemon left.
+
+    dockerd takes a process id that is in use, be it by another program or by a child that ended and that nobody has
+    waited for, for a live daemon or containerd, and then refuses to start.
+    """
+    (at.run / "docker.pid").unlink(missing_ok=True)
+    containerd = at.run / "exec/containerd/containerd.pid"
+    if _process_of(containerd, os.fsencode(at.run)) is None:
+        containerd.unlink(missing_ok=True)
+
+
 def _live_pid(at: Places) -> int | None:
-    """Return our running daemon's process id, or None; an id that is someone else's by now counts as none."""
+    """Return our running daemon's process id, or None."""
+    return _process_of(at.pidfile, os.fsencode(at.config))
+
+
+def _process_of(pidfile: Path, argument: bytes) -> int | None:
+    """Return the process id in a file, or None where that process has ended or has no such part in its command line."""
     try:
-        pid = int(at.pidfile.read_text("utf-8"))
+        pid = int(pidfile.read_text("utf-8"))
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
     # The command line of a process that has ended and waits for its parent is empty.
-    return pid if os.fsencode(at.config) in command else None
+    return pid if argument in command else None
 
 
 def wait_within(seconds: float, condition: Callable[[], bool]) -> bool:
