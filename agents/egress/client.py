@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import httpcore
 import httpx
 import msgspec
 
-from agents.egress.dial import Dialer, Resolver, SystemResolver, Wire
+from agents.egress.dial import Dialer, Resolver, SystemResolver
 from agents.egress.errors import EgressError
+from agents.egress.http1 import Connection, Head, Request
 from agents.egress.payload import Response, is_json, read_body
-from agents.egress.pool import Connection, IdleConnections, Turns
+from agents.egress.pool import IdleConnections, Turns
 from control_plane.security.addresses import Address, BotUrl, Network, UrlRefused, check_address
 
 USER_AGENT = "TradeWise"
@@ -155,61 +155,48 @@ class GuardedClient:
             except TimeoutError:
                 raise EgressError("timeout", "The answer did not come in time.") from None
 
-    async def _exchange(self, url: BotUrl, request: httpcore.Request) -> Response:
+    async def _exchange(self, url: BotUrl, request: Request) -> Response:
         started = time.monotonic()
         origin = (url.scheme, url.host, url.port)
         # Only what may be repeated may risk a connection that the server is about to close.
-        kept = self._idle.take(origin) if request.method == b"GET" else None
+        kept = self._idle.take(origin) if request.method == "GET" else None
         if kept is not None:
             try:
                 return await self._converse(kept, request, started)
-            except EgressError as error:
-                if not (error.code == "unreachable" and kept.wire.received == 0):
+            except EgressError:
+                # Without a byte of an answer it was the connection's age that failed, not the bot.
+                if kept.wire.received:
                     raise
         wire = await self._dialer.dial(url)
-        http = httpcore.AsyncHTTP11Connection(request.url.origin, wire)
-        return await self._converse(Connection(origin, wire, http), request, started)
+        return await self._converse(Connection(origin, wire, header_bytes=self._limits.header_bytes), request, started)
 
-    async def _converse(self, connection: Connection, request: httpcore.Request, started: float) -> Response:
-        wire = connection.wire
-        wire.begin(self._limits.header_bytes)
+    async def _converse(self, connection: Connection, request: Request, started: float) -> Response:
+        clean = False
         try:
-            answer = await connection.http.handle_async_request(request)
-            try:
-                status, body = await self._receive(wire, answer)
-            finally:
-                await answer.aclose()
-        except (httpcore.NetworkError, httpcore.ProtocolError):
-            # The library's own texts may quote the remote, or a header of ours.
-            if wire.ended:
-                raise EgressError("unreachable", "The connection broke before the answer was whole.") from None
-            raise EgressError("bad_payload", "The answer is not valid HTTP.") from None
+            head = await connection.ask(request)
+            body = await self._receive(connection, head)
+            clean = connection.finish()
         finally:
-            # Idle means that both sides have said all they had to say; anything else spoils the connection.
-            if connection.http.is_idle():
+            if clean:
                 self._idle.give(connection)
             else:
-                wire.close()
-        return Response(status, body, (time.monotonic() - started) * 1000)
+                connection.wire.close()
+        return Response(head.status, body, (time.monotonic() - started) * 1000)
 
-    async def _receive(self, wire: Wire, answer: httpcore.Response) -> tuple[int, bytes]:
-        status = answer.status
-        if status < 200:
-            raise EgressError("bad_payload", "The answer is not valid HTTP.")
-        if 300 <= status < 400:
+    async def _receive(self, connection: Connection, head: Head) -> bytes:
+        if 300 <= head.status < 400:
             raise EgressError("redirected", "The bot redirects elsewhere: give the address that it redirects to.")
-        headers = _merged(answer.headers)
-        if is_json(headers):
+        if is_json(head.headers):
             # As sent: compressed answers are smaller, badly chunked ones up to twice as large.
-            wire.allow(2 * self._limits.body_bytes)
-            return status, await read_body(answer.aiter_stream(), headers, self._limits.body_bytes)
-        if status < 300:
+            connection.wire.allow(2 * self._limits.body_bytes)
+            return await read_body(connection.next_chunk, head.headers, self._limits.body_bytes)
+        if head.status < 300:
             raise EgressError("bad_payload", "The answer is not JSON: is this the address of the bot's API?")
         # An error page tells nothing that its status does not.
-        return status, b""
+        return b""
 
 
-def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None) -> httpcore.Request:
+def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None) -> Request:
     headers = {
         "Host": url.authority,
         "User-Agent": USER_AGENT,
@@ -220,19 +207,7 @@ def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, bo
         headers["Authorization"] = auth.header
     if body is not None:
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    target = httpcore.URL(
-        scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=(url.prefix + path).encode()
-    )
-    return httpcore.Request(method, target, headers=list(headers.items()), content=body)
-
-
-def _merged(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; a name sent twice keeps both values, so that neither hides the other."""
-    merged: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        merged[name] = f"{merged[name]}, {value}" if name in merged else value
-    return merged
+    return Request(method, url.prefix + path, headers, body or b"")
 
 
 def _nothing_to_close() -> None:

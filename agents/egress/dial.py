@@ -6,18 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from socket import SOCK_STREAM, getaddrinfo
-from typing import Any, TypeAlias
-
-import httpcore
+from typing import TypeAlias
 
 from agents.egress.errors import EgressError
+from agents.egress.wire import Inbox, Wire
 from control_plane.security.addresses import Address, BotUrl, UrlRefused
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 """Gives every address of a host name; raises OSError where there is none."""
 
 _ADDRESSES_TRIED = 4
-_READ_AHEAD = 64 * 1024
 
 
 class SystemResolver:
@@ -34,76 +32,6 @@ class SystemResolver:
     def close(self) -> None:
         """Let the threads go without waiting for look-ups that still hang."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class _Inbox(asyncio.StreamReader):
-    """A stream reader that knows whether bytes lie unread, which tells a spoilt idle connection from a good one."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=_READ_AHEAD)
-        self.unread = 0
-
-    def feed_data(self, data: Any) -> None:
-        self.unread += len(data)
-        super().feed_data(data)
-
-
-class Wire(httpcore.AsyncNetworkStream):
-    """A connected stream that lets in only so many bytes per answer. Times are the caller's, by wall clock."""
-
-    def __init__(self, inbox: _Inbox, transport: asyncio.Transport) -> None:
-        self._inbox = inbox
-        self._transport = transport
-        self._allowance = 0
-        self.received = 0
-        """Bytes of the current answer so far."""
-        self.ended = False
-        """The other side closed or broke the connection."""
-
-    def begin(self, allowance: int) -> None:
-        """Start counting a new answer, of which `allowance` bytes may come before `allow` grants more."""
-        self.received = 0
-        self._allowance = allowance
-
-    def allow(self, more: int) -> None:
-        """Let `more` bytes of the current answer follow what has come."""
-        self._allowance = self.received + more
-
-    @property
-    def stale(self) -> bool:
-        """Not fit for another request: closed, or holding bytes that nobody asked for."""
-        return self._transport.is_closing() or self._inbox.at_eof() or self._inbox.unread > 0
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        room = self._allowance - self.received
-        if room <= 0:
-            raise EgressError("too_large", "The answer is larger than a bot's answer may be.")
-        try:
-            data = await self._inbox.read(min(max_bytes, room))
-        except OSError as error:
-            self.ended = True
-            raise httpcore.ReadError from error
-        self._inbox.unread -= len(data)
-        self.received += len(data)
-        self.ended = not data
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        # Requests are small and the next step is to await the answer: the transport's own buffer is enough.
-        if self._transport.is_closing():
-            self.ended = True
-            raise httpcore.WriteError
-        self._transport.write(buffer)
-
-    async def aclose(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Drop the connection at once: nothing of ours is ever left to be sent, and a remote cannot make us linger."""
-        self._transport.abort()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self.stale if info == "is_readable" else None
 
 
 class Dialer:
@@ -154,7 +82,7 @@ class Dialer:
         raise EgressError("unreachable", "Nothing accepts connections at this address.")
 
     async def _connect_to(self, address: Address, url: BotUrl) -> Wire:
-        inbox = _Inbox()
+        inbox = Inbox()
         secure = url.scheme == "https"
         transport, _ = await asyncio.get_running_loop().create_connection(
             lambda: asyncio.StreamReaderProtocol(inbox),

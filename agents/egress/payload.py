@@ -2,21 +2,23 @@
 
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from agents.egress.errors import EgressError
 
 T = TypeVar("T")
+NextChunk: TypeAlias = Callable[[], Awaitable[bytes | None]]
 
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 # Never fails on a quote, closed or not: the scan stays linear on any input.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _OUR_PATH = re.compile(r"at `(\$[\w.\[\]]{0,80})`")
 _MAX_DEPTH = 64
+_MAX_CHUNKS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def is_json(headers: Mapping[str, str]) -> bool:
     return _JSON_TYPE.fullmatch(headers.get("content-type", "").strip()) is not None
 
 
-async def read_body(chunks: AsyncIterator[bytes], headers: Mapping[str, str], limit: int) -> bytes:
+async def read_body(next_chunk: NextChunk, headers: Mapping[str, str], limit: int) -> bytes:
     """Collect a body of at most `limit` bytes once decoded, giving up at the first byte too many.
 
     Raises `EgressError` with `too_large` or `bad_payload`.
@@ -60,35 +62,39 @@ async def read_body(chunks: AsyncIterator[bytes], headers: Mapping[str, str], li
         raise _too_large()
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding == "identity":
-        return await _read_plain(chunks, limit)
+        return await _read_plain(next_chunk, limit)
     if encoding in {"gzip", "x-gzip"}:
-        return await _read_gzip(chunks, limit)
+        return await _read_gzip(next_chunk, limit)
     raise EgressError("bad_payload", "The answer is compressed in a way that was not asked for.")
 
 
-async def _read_plain(chunks: AsyncIterator[bytes], limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
-            raise _too_large()
-    return bytes(body)
+async def _read_plain(next_chunk: NextChunk, limit: int) -> bytes:
+    return await _collect(next_chunk, lambda chunk, _room: chunk, limit)
 
 
-async def _read_gzip(chunks: AsyncIterator[bytes], limit: int) -> bytes:
-    body = bytearray()
+async def _read_gzip(next_chunk: NextChunk, limit: int) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        async for chunk in chunks:
-            # Never unpack more than may be kept: a bomb costs its limit, not its promise.
-            body += unpacker.decompress(chunk, limit + 1 - len(body))
-            if len(body) > limit:
-                raise _too_large()
+        # Never unpack more than may be kept: a bomb costs its limit, not its promise.
+        body = await _collect(next_chunk, unpacker.decompress, limit)
     except zlib.error:
         raise EgressError("bad_payload", "The answer's compression is damaged.") from None
     if not unpacker.eof or unpacker.unused_data:
         raise EgressError("bad_payload", "The answer's compression is damaged.")
-    return bytes(body)
+    return body
+
+
+async def _collect(next_chunk: NextChunk, unpack: Callable[[bytes, int], bytes], limit: int) -> bytes:
+    body = bytearray()
+    # A chunk costs time whatever its size: a megabyte sent byte by byte would hold up every other bot for seconds.
+    for _ in range(_MAX_CHUNKS):
+        chunk = await next_chunk()
+        if chunk is None:
+            return bytes(body)
+        body += unpack(chunk, limit + 1 - len(body))
+        if len(body) > limit:
+            raise _too_large()
+    raise EgressError("too_large", "The answer comes in more pieces than a bot's answer may.")
 
 
 def _check_depth(body: bytes) -> None:

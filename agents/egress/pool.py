@@ -4,24 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
-import httpcore
-
-from agents.egress.dial import Wire
 from agents.egress.errors import EgressError
+from agents.egress.http1 import Connection
 
-Origin = tuple[str, str, int]
-
-
-@dataclass(eq=False, slots=True)
-class Connection:
-    """One HTTP/1.1 connection to one origin."""
-
-    origin: Origin
-    wire: Wire
-    http: httpcore.AsyncHTTP11Connection
-    idle_since: float = 0.0
+Origin: TypeAlias = tuple[str, str, int]
 
 
 class IdleConnections:
@@ -86,7 +75,7 @@ class IdleConnections:
 @dataclass(slots=True)
 class _Queue:
     turns: asyncio.Semaphore
-    users: int = field(default=0)
+    users: int = 0
 
 
 class Turns:

@@ -39,7 +39,7 @@ class _Health(msgspec.Struct):
 
     last_process_ts: Decimal | None = None
     bot_start_ts: Decimal | None = None  # first start ever on this bot's database
-    bot_startup_ts: Decimal | None = None  # start or reload of this process; not in older versions
+    bot_startup_ts: Decimal | None = None  # start or last reload of this process
 
 
 class _Profit(msgspec.Struct):

@@ -6,7 +6,7 @@ from decimal import Decimal
 from agents.engines.base import ReadFailure, Reason
 
 _KEPT = Decimal("1e-8")
-_LIMIT = Decimal("1e16")
+_DIGITS = 16
 _MAX_COUNT = 2**31
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
@@ -18,10 +18,14 @@ def amount(value: Decimal | None) -> Decimal | None:
     """
     if value is None:
         return None
-    if not value.is_finite() or abs(value) >= _LIMIT:
-        raise ReadFailure(Reason.BAD_PAYLOAD, "The bot reports an amount that cannot be.", reachable=True)
+    # By exponent: with an absurd one even taking the absolute value overflows.
+    if not value.is_finite() or (value and value.adjusted() >= _DIGITS):
+        raise _impossible_amount()
     # Adding zero turns a rounded -0 into 0.
-    return value.quantize(_KEPT) + 0
+    kept = value.quantize(_KEPT) + 0
+    if kept.adjusted() >= _DIGITS:
+        raise _impossible_amount()
+    return kept
 
 
 def share(value: Decimal | None) -> Decimal | None:
@@ -63,3 +67,7 @@ def moment(epoch_seconds: Decimal | None) -> datetime | None:
 def age(then: datetime | None, now: datetime) -> float | None:
     """Seconds from `then` to `now`; zero where the bot's clock is ahead of ours."""
     return None if then is None else max(0.0, (now - then).total_seconds())
+
+
+def _impossible_amount() -> ReadFailure:
+    return ReadFailure(Reason.BAD_PAYLOAD, "The bot reports an amount that cannot be.", reachable=True)
