@@ -1,0 +1,106 @@
+"""One check of one bot: its address, its credential, its engine, within bounds of time. Nothing opened is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import asyncpg
+from prometheus_client import Counter
+
+from agents.egress import GuardedClient, Limits
+from agents.engines import engine_for
+from agents.engines.base import Engine, Reading, Reason
+from agents.poller.decide import ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome
+from agents.secrets import open_bot_secret
+from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
+from control_plane.security.credentials import Credential, CredentialError, decode_credentials
+from control_plane.security.vault import OpenError, Vault
+from control_plane.settings import Settings
+
+#: All calls of one check together; several slow answers in a row must not outlive the lease.
+BUDGET_S = 20.0
+
+_CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
+_NOTHING_READ = Reading(reachable=False, credential_ok=None, full=False)
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what the launcher publishes on, not what we bind to
+
+
+class _Local(Exception):  # noqa: N818 - an outcome to report
+    """Ends a check before the bot is called: the reason lies with us or with what we were given."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Checker:
+    """Checks bots through two guarded clients: one for tenants' addresses, one for the bots that we host."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, *, concurrency: int) -> None:
+        limits = Limits(concurrency=concurrency)
+        self._pool = pool
+        self._vault = vault
+        self._published_at = _ANYWHERE.get(settings.publish_address, settings.publish_address)
+        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
+        self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=limits)
+
+    def close(self) -> None:
+        """Close every connection that is kept."""
+        self._tenants.close()
+        self._hosted.close()
+
+    async def check(self, bot: Bot, observed_at: datetime) -> Outcome:
+        """Look at ``bot`` once. Raises only for the database: whatever the bot does is an outcome."""
+        try:
+            engine = _engine(bot)
+            url = self._address(bot)
+            credential = await self._credential(bot)
+        except _Local as local:
+            return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
+        client = self._hosted if bot.hosted else self._tenants
+        try:
+            async with asyncio.timeout(BUDGET_S):
+                # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
+                reading = await engine.read(client, url, credential, now=datetime.now(UTC))
+        except TimeoutError:
+            detail = "The bot answered too slowly to be read."
+            return _outcome(bot, observed_at, _NOTHING_READ, Reason.TIMEOUT.value, detail)
+        if reading.reason is None and reading.credential_ok is not True:
+            return _outcome(bot, observed_at, reading, Reason.AUTH.value, "The bot did not confirm the credentials.")
+        return _outcome(bot, observed_at, reading, reading.reason and reading.reason.value, reading.detail)
+
+    def _address(self, bot: Bot) -> BotUrl:
+        if bot.hosted:
+            return BotUrl("http", self._published_at, bot.host_port or 0)
+        try:
+            return parse_bot_url(bot.api_url or "")
+        except UrlRefused as refused:
+            raise _Local(Reason.EGRESS_REFUSED.value, refused.message) from None
+
+    async def _credential(self, bot: Bot) -> Credential:
+        try:
+            secret = await open_bot_secret(self._pool, self._vault, bot.tenant_id, bot.id, "credentials")
+            if secret is None:
+                raise _Local(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
+            return decode_credentials(bot.engine, secret.reveal())
+        except OpenError:
+            raise _Local(SECRET_UNREADABLE, "The stored credentials cannot be opened: enter them again.") from None
+        except CredentialError:
+            detail = f"The stored credentials are not those of a {bot.engine} bot: enter them again."
+            raise _Local(SECRET_UNREADABLE, detail) from None
+
+
+def _engine(bot: Bot) -> Engine[Any]:
+    try:
+        return engine_for(bot.engine)
+    except LookupError:
+        raise _Local(ENGINE_UNKNOWN, f"This version of TradeWise has no engine named {bot.engine}.") from None
+
+
+def _outcome(bot: Bot, observed_at: datetime, reading: Reading, reason: str | None, detail: str | None) -> Outcome:
+    _CHECKS.labels(bot.engine, reason or "ok").inc()
+    return Outcome(reading=reading, observed_at=observed_at, reason=reason, detail=detail)

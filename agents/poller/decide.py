@@ -1,0 +1,210 @@
+"""What one look at a bot means: the new health row, whether its status changes, when to look again.
+
+Pure: no clock, no I/O. A bot that worked is not called down for one missed answer (a reload closes freqtrade's port for
+half a second), and one that failed is not called well for one answer; but the first outcome after a person changed
+something is told at once, because somebody waits for it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from agents.engines.base import Reading, Reason
+
+SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a reason
+ENGINE_UNKNOWN = "engine_unknown"
+
+#: Certain at the first sight: asking again cannot turn them into an accident of the network.
+CONCLUSIVE = frozenset({Reason.AUTH.value, Reason.EGRESS_REFUSED.value, SECRET_UNREADABLE, ENGINE_UNKNOWN})
+
+FAILURES_TO_BELIEVE = 3
+INTERVALS_TO_BELIEVE = 2
+STARTING_INTERVAL_S = 0.3
+_LONGEST_BACKOFF_S = 900.0
+_SPREAD = 0.1
+
+
+class Bot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rows say of a bot when it is claimed."""
+
+    id: UUID
+    tenant_id: UUID
+    hosted: bool
+    engine: str
+    desired: str
+    status: str
+    reason: str | None
+    generation: int
+    """What is being looked at: the bot's own generation, or that of the launched copy of a hosted one."""
+    told_generation: int
+    """The newest generation whose outcome stands in the bot's status (external bots)."""
+    api_url: str | None = None
+    host_port: int | None = None
+    up_since: datetime | None = None
+    """When the copy of a hosted bot was launched: nothing seen before is about this copy."""
+
+    @property
+    def untold(self) -> bool:
+        """No outcome of this generation has been told yet."""
+        return self.told_generation < self.generation or self.status not in {"connected", "error"}
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The observed columns of ``bot_health``. None is unknown."""
+
+    state: str = "unknown"
+    reason: str | None = None
+    detail: str | None = None
+    observed_at: datetime | None = None
+    healthy_at: datetime | None = None
+    failures: int = 0
+    latency_ms: float | None = None
+    credential_ok: bool | None = None
+    trading_state: str | None = None
+    loop_age_s: float | None = None
+    simulated: bool | None = None
+    version: str | None = None
+    identity: str | None = None
+    observed_generation: int = -1
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check gave: a reading, and in ``reason`` why it is not all well, whether the bot's fault or ours."""
+
+    reading: Reading
+    observed_at: datetime
+    """When the check began: whatever a person asked for before that moment, this answers."""
+    reason: str | None = None
+    detail: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Answered, with credentials that work: a reachable bot that refuses us is not a connected one."""
+        return self.reason is None and self.reading.credential_ok is True
+
+
+class StatusChange(msgspec.Struct, frozen=True):
+    """A status for the bot's row. ``eventful`` where it differs, by status or reason, from what stood there."""
+
+    status: str
+    reason: str | None
+    detail: str | None
+    eventful: bool
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What to write."""
+
+    health: Health
+    change: StatusChange | None
+    next_poll_at: datetime
+
+
+def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta) -> Decision:
+    """Judge one check of ``bot``. ``interval`` is the regular time between two checks."""
+    known = _about_this_copy(bot, previous)
+    health = _health(bot, known, outcome, interval)
+    change = None if bot.hosted else _status_change(bot, known, health, outcome)
+    return Decision(health, change, outcome.observed_at + _delay(bot, known, outcome, interval))
+
+
+def settle(bot: Bot, now: datetime) -> Decision:
+    """An external bot that its owner has switched off: not called any more, and said so."""
+    change = _told(bot, "inactive", None, None)
+    health = Health(observed_generation=bot.generation, observed_at=now)
+    # Due again at once when it is switched on; until then nothing looks at this time.
+    return Decision(health, change, now)
+
+
+def _about_this_copy(bot: Bot, previous: Health) -> Health:
+    """What was seen of an older generation or of a container before this one says nothing about this one."""
+    if previous.observed_generation != bot.generation:
+        return Health()
+    if bot.up_since is not None and (previous.observed_at is None or previous.observed_at < bot.up_since):
+        return Health()
+    return previous
+
+
+def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> Health:
+    reading = outcome.reading
+    health = msgspec.structs.replace(
+        known,
+        reason=outcome.reason,
+        detail=outcome.detail,
+        observed_at=outcome.observed_at,
+        observed_generation=bot.generation,
+        # Facts of the moment are this reading's or unknown; facts about the program stay until read otherwise.
+        latency_ms=reading.latency_ms,
+        credential_ok=reading.credential_ok,
+        trading_state=reading.trading_state,
+        loop_age_s=reading.loop_age_s,
+        simulated=known.simulated if reading.simulated is None else reading.simulated,
+        version=known.version if reading.version is None else reading.version,
+        identity=known.identity if reading.identity is None else reading.identity,
+    )
+    if outcome.good:
+        return msgspec.structs.replace(health, state="healthy", healthy_at=outcome.observed_at, failures=0)
+    if outcome.reason == Reason.RATE_LIMITED:
+        return msgspec.structs.replace(health, state="stale")
+    state = "unhealthy" if _believed(bot, known, outcome, interval) else known.state
+    return msgspec.structs.replace(health, state=state, failures=known.failures + 1)
+
+
+def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> bool:
+    """Whether this failure, after those before it, is enough to call the bot unhealthy."""
+    if outcome.reason in CONCLUSIVE or known.state == "unhealthy":
+        return True
+    if not bot.hosted and (bot.untold or bot.status == "error"):
+        return True
+    since = known.healthy_at or bot.up_since
+    lasted = since is None or outcome.observed_at - since >= INTERVALS_TO_BELIEVE * interval
+    return known.failures + 1 >= FAILURES_TO_BELIEVE and lasted
+
+
+def _status_change(bot: Bot, known: Health, health: Health, outcome: Outcome) -> StatusChange | None:
+    if outcome.good:
+        recovered = bot.status == "error" and known.state == "healthy"
+        return _told(bot, "connected", None, None) if bot.untold or recovered else None
+    if outcome.reason == Reason.RATE_LIMITED:
+        return None
+    failure = _told(bot, "error", health.reason, health.detail)
+    if bot.untold:
+        return failure
+    if bot.status == "connected":
+        return failure if health.state == "unhealthy" else None
+    if health.reason == bot.reason:
+        return None
+    # In error already. A certain reason replaces any other at once; an uncertain one replaces only a certain one that
+    # no longer holds, and only when seen twice: unreachable and timeout may take turns without filling the history.
+    gone = bot.reason in CONCLUSIVE and known.reason == health.reason
+    return failure if health.reason in CONCLUSIVE or gone else None
+
+
+def _told(bot: Bot, status: str, reason: str | None, detail: str | None) -> StatusChange:
+    return StatusChange(status, reason, detail, eventful=(status, reason) != (bot.status, bot.reason))
+
+
+def _delay(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
+    if outcome.reason == Reason.RATE_LIMITED:
+        return _backoff(known, outcome, interval)
+    if bot.hosted and bot.status == "starting":
+        interval = min(interval, timedelta(seconds=STARTING_INTERVAL_S))
+    return interval * (1 + _SPREAD * spread(bot.id, outcome.observed_at))
+
+
+def _backoff(known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
+    """Twice the time since the last refusal, so that the pauses double while a bot goes on asking for fewer calls."""
+    paused = interval
+    if known.reason == Reason.RATE_LIMITED and known.observed_at is not None:
+        paused = max(interval, outcome.observed_at - known.observed_at)
+    return max(interval, min(2 * paused, timedelta(seconds=_LONGEST_BACKOFF_S)))
+
+
+def spread(bot_id: UUID, moment: datetime) -> float:
+    """From -1 to 1, the same for the same bot and moment: keeps bots from falling due at the same instant for ever."""
+    mixed = zlib.crc32(bot_id.bytes + repr(moment.timestamp()).encode())
+    return 2 * mixed / 0xFFFFFFFF - 1
