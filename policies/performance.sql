@@ -12,17 +12,21 @@ grant select on performance_snapshots to tradewise_market;
 
 grant create on schema public to tradewise_market;
 
--- The index of the bot that a subscription follows: only for a subscription of the calling tenant.
-create or replace function subscription_index(of_subscription uuid, since timestamptz, until timestamptz)
+-- The index of the bot that a subscription follows, one value a step: only for a subscription of the calling tenant.
+create or replace function subscription_index(of_subscription uuid, since timestamptz, until timestamptz, step interval)
 returns table (observed_at timestamptz, unit_value numeric)
 language sql stable security definer set search_path = public, pg_temp as $$
-    select p.observed_at, p.unit_value
-    from subscriptions s
-    join performance_snapshots p on p.tenant_id = s.bot_tenant_id and p.bot_id = s.bot_id
-    where s.id = of_subscription
-        and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
-        and p.observed_at >= since and p.observed_at <= until
-    order by p.observed_at
+    select x.observed_at, x.unit_value from (
+        select distinct on (date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'))
+            p.observed_at, p.unit_value
+        from subscriptions s
+        join performance_snapshots p on p.tenant_id = s.bot_tenant_id and p.bot_id = s.bot_id
+        where s.id = of_subscription
+            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+            and p.observed_at >= greatest(since, s.created_at) and p.observed_at <= until
+        order by date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'), p.observed_at desc
+    ) x
+    order by x.observed_at
 $$;
 
 -- The newest index value of each bot that the calling tenant follows.
@@ -63,7 +67,7 @@ do $$
 declare
     signature text;
 begin
-    foreach signature in array array['subscription_index(uuid, timestamptz, timestamptz)', 'followed_unit_values()',
+    foreach signature in array array['subscription_index(uuid, timestamptz, timestamptz, interval)', 'followed_unit_values()',
         'listing_performance(uuid)']
     loop
         execute format('alter function %s owner to tradewise_market', signature);

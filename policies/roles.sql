@@ -37,7 +37,15 @@ end
 $$;
 
 grant tradewise_auth, tradewise_market to tradewise_owner;
-grant usage, create on schema public to tradewise_owner with grant option;
+do $$
+begin
+    -- Only where it is missing: the owner of the schema cannot be granted back what it gave.
+    if not has_schema_privilege('tradewise_owner', 'public', 'create with grant option')
+        or not has_schema_privilege('tradewise_owner', 'public', 'usage with grant option') then
+        grant usage, create on schema public to tradewise_owner with grant option;
+    end if;
+end
+$$;
 revoke create on schema public from public;
 grant usage on schema public to tradewise_api, tradewise_auth, tradewise_market, tradewise_agent_launcher,
     tradewise_agent_poller, tradewise_agent_scheduler, tradewise_agent_notifier;

@@ -27,7 +27,8 @@ select pg_temp.open_to('subscriptions', 'tradewise_market', array['select']);
 select pg_temp.open_to('marketplace_listings', 'tradewise_market', array['select', 'update']);
 select pg_temp.open_to('template_versions', 'tradewise_market', array['select']);
 select pg_temp.open_to('bots', 'tradewise_market', array['select']);
-grant select (id, tenant_id, template_id, bot_tenant_id, bot_id, hosting, status) on subscriptions to tradewise_market;
+grant select (id, tenant_id, template_id, bot_tenant_id, bot_id, hosting, status, created_at) on subscriptions
+    to tradewise_market;
 grant select, update (subscribers_count) on marketplace_listings to tradewise_market;
 grant select (id, tenant_id, template_id) on template_versions to tradewise_market;
 grant select (id, tenant_id, template_tenant_id, template_version_id, bot_type, deleted_at, created_at) on bots

@@ -20,6 +20,7 @@ from control_plane.database.urls import url_for_role
 from control_plane.security.keyproviders import LocalKeyProvider
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings, load_settings
+from tests.api import Api, running_api
 from tests.factories import Factory, Urls
 
 _TEMPLATE = "tradewise_test_template"
@@ -117,3 +118,10 @@ def settings(urls: Urls, tmp_path: Path) -> Settings:
 async def factory(admin: asyncpg.Connection, vault: Vault) -> Factory:
     """Makes tenants and bots straight in the database."""
     return Factory(admin, vault)
+
+
+@pytest.fixture
+async def api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api]:
+    """The real application, in this event loop, on this test's database."""
+    async with running_api(settings, urls, vault) as running:
+        yield running

@@ -1,4 +1,4 @@
-"""Tables of bots. People write *desired*, agents write *observed*; column grants in policies/bots.sql hold both to it."""
+"""Tables of bots. People write *desired*, agents *observed*; column grants in policies/bots.sql hold both to it."""
 
 from __future__ import annotations
 
@@ -205,6 +205,6 @@ class AgentBeat(Base):
 
 
 class Installation(Base):
-    """One row: the identity of this database. Containers carry it, so that two installations never touch each other's."""
+    """One row: the identity of this database. Containers carry it: two installations never touch each other's."""
 
     __tablename__ = "installation"

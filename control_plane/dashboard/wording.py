@@ -97,7 +97,17 @@ _REASONS: Mapping[str, tuple[str, str, str]] = {
         "The port of this bot is in use by something else.",
         "We try another one by ourselves.",
     ),
-    "engine_unavailable": (
+    "not_checked_lately": (
+        "Not checked lately",
+        "The last reading is too old to be trusted; the figures are those of that time.",
+        "Nothing needs doing unless it stays so: then ask your operator whether the poller runs.",
+    ),
+    "engine_unknown": (
+        "Unknown kind of bot",
+        "The part that calls bots does not know this engine.",
+        "Ask your operator to update it.",
+    ),
+    "engine_unreachable": (
         "Container engine away",
         "The machine that runs the bots does not answer at the moment.",
         "Nothing is started twice; what runs goes on running. Ask your operator if it stays so.",
@@ -151,14 +161,15 @@ def _qualified(label: str, tone: str, text: str, health: Any) -> Words:
     if state == "unhealthy":
         why = reason_words(read(health, "reason"), read(health, "detail"))
         cause = why.text if why else "Its last checks failed."
-        return Words(f"{label}, checks failing", "warn", cause, why.remedy if why else None)
+        return Words("Checks failing", "warn", cause, why.remedy if why else None)
     if state == "stale":
+        why = reason_words(read(health, "reason"), read(health, "detail"))
         old = "The last reading is too old to be trusted; the figures are those of that time."
-        return Words(f"{label}, reading is old", "warn", old)
+        return Words("Reading is old", "warn", why.text if why else old, why.remedy if why else None)
     if state == "unknown" or state is None:
-        return Words(f"{label}, first check to come", "busy", "The first check has not come back yet.")
+        return Words(label, "busy", "It is up; its first check has not come back yet.")
     if trading is not None and trading != "running":
-        return Words(f"{label}, trading {trading}", "warn", f"The bot answers, but its trading is {trading}.")
+        return Words(f"Trading {trading}", "warn", f"The bot is up and answers, but its trading is {trading}.")
     return Words(label, tone, text)
 
 
@@ -195,6 +206,8 @@ def bot_actions(bot: Any) -> tuple[tuple[str, str], ...]:
     hosted, wanted = is_hosted(bot), read(bot, "desired") == "running"
     if not wanted:
         return (("start", "Start" if hosted else "Watch"),)
+    if hosted and read(bot, "status") == "error":
+        return (("restart", "Start again"), ("stop", "Leave it stopped"))
     if hosted:
         return (("stop", "Stop"), ("restart", "Restart"), ("ping", "Check now"))
     return (("ping", "Check now"), ("stop", "Stop watching"))

@@ -1,0 +1,96 @@
+"""create_app(): the only place where plugins, middleware and routers meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar, Router
+from litestar.config.allowed_hosts import AllowedHostsConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from control_plane.bots.routes import bots_router
+from control_plane.database.check import require_ready
+from control_plane.database.sessions import Database
+from control_plane.http.caller import provide_caller
+from control_plane.http.health import live_route, ready_route
+from control_plane.http.hygiene import HygieneMiddleware
+from control_plane.http.problems import EXCEPTION_HANDLERS
+from control_plane.identity.routes import identity_router
+from control_plane.live.hub import Hub
+from control_plane.live.routes import live_router
+from control_plane.security.passwords import Passwords
+from control_plane.settings import Settings
+from control_plane.subscriptions.routes import subscriptions_router
+from control_plane.templates.routes import templates_router
+
+API_PREFIX = "/api/v1"
+_BODY_LIMIT = 1024 * 1024
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The web application. ``settings.database_url`` must name role ``tradewise_api``.
+
+    Start-up raises DatabaseNotReadyError where the schema, the policies or the role are not fit to serve.
+    """
+    if settings.database_url is None:
+        raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    hub = Hub(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        try:
+            async with database.engine.connect() as connection:
+                await require_ready(connection, serving=True)
+            async with hub:
+                yield
+        finally:
+            await database.close()
+
+    app = Litestar(
+        route_handlers=[
+            live_route,
+            ready_route,
+            Router(
+                path=API_PREFIX,
+                route_handlers=[identity_router, bots_router, templates_router, subscriptions_router, live_router],
+            ),
+        ],
+        dependencies={"caller": Provide(provide_caller)},
+        exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[HygieneMiddleware(https=settings.secure_cookies)],
+        allowed_hosts=AllowedHostsConfig(allowed_hosts=list(settings.allowed_hosts))
+        if settings.allowed_hosts
+        else None,
+        lifespan=[lifespan],
+        openapi_config=_openapi(),
+        request_max_body_size=_BODY_LIMIT,
+        debug=False,
+        logging_config=None,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    app.state.passwords = Passwords(settings)
+    app.state.hub = hub
+    return app
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="TradeWise",
+        version="1",
+        summary="Hosts, watches and shares trading bots.",
+        path="/api",
+        render_plugins=[],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(
+                    type="http", scheme="bearer", description="A session token, or an API key (`tw_live_…`)."
+                )
+            }
+        ),
+        use_handler_docstrings=True,
+    )

@@ -1,0 +1,181 @@
+"""Reads of bots: one statement a page, columns straight into structs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, SecretView
+from control_plane.bots.status import Facts, Presented, present
+from control_plane.errors import NotFoundError
+from control_plane.settings import Settings
+
+_SELECT = """
+    select b.id, b.bot_type, b.engine, b.name, b.description, b.status, b.desired, b.generation, b.observed_generation,
+        b.reason, b.reason_detail, b.status_since, b.api_url, b.exposed_host_port, b.created_at, b.updated_at,
+        h.state, h.reason as health_reason, h.detail as health_detail, h.observed_at, h.healthy_at, h.latency_ms,
+        h.failures, h.credential_ok, h.trading_state, h.loop_age_s, h.version, h.simulated, h.engine_lost_at,
+        c.last4 as credentials_last4, c.updated_at as credentials_at,
+        g.last4 as config_last4, g.updated_at as config_at,
+        v.template_id, s.id as subscription_id,
+        p.observed_at as latest_at, p.currency, p.simulated as latest_simulated, p.equity, p.capital_base,
+        p.realized_profit, p.open_profit, p.win_rate, p.max_drawdown, p.closed_trades, p.open_positions
+    from bots b
+    join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
+    left join bot_secrets c on c.tenant_id = b.tenant_id and c.bot_id = b.id and c.kind = 'credentials'
+    left join bot_secrets g on g.tenant_id = b.tenant_id and g.bot_id = b.id and g.kind = 'config'
+    left join template_versions v on v.tenant_id = b.template_tenant_id and v.id = b.template_version_id
+    left join subscriptions s on s.tenant_id = b.tenant_id and s.bot_tenant_id = b.tenant_id and s.bot_id = b.id
+        and s.status <> 'cancelled'
+    left join lateral (
+        select * from performance_snapshots q where q.tenant_id = b.tenant_id and q.bot_id = b.id
+        order by q.observed_at desc limit 1
+    ) p on true
+    where b.deleted_at is null
+"""
+_ONE = text(_SELECT + " and b.id = :id")
+_MANY = text(
+    _SELECT
+    + """
+    and (cast(:before as uuid) is null or b.id < :before)
+    and (cast(:bot_type as text) is null or b.bot_type = :bot_type)
+    and (cast(:q as text) is null or position(lower(:q) in lower(b.name)) > 0)
+    order by b.id desc limit :limit
+"""
+)
+_EVENTS = text(
+    "select id, created_at, kind, from_status, to_status, reason, detail, cause, actor from bot_events"
+    " where bot_id = :bot and (cast(:before as uuid) is null or id < :before) order by id desc limit :limit"
+)
+
+
+def stale_after(settings: Settings) -> timedelta:
+    """How old an observation may be before it is called stale: three polls and a little."""
+    return timedelta(seconds=settings.poll_interval * 3 + 10)
+
+
+def _presented(row: Row[Any], settings: Settings) -> Presented:
+    facts = Facts(
+        bot_type=row.bot_type,
+        desired=row.desired,
+        generation=row.generation,
+        observed_generation=row.observed_generation,
+        status=row.status,
+        reason=row.reason,
+        health_state=row.state,
+        health_reason=row.health_reason,
+        observed_at=row.observed_at,
+        engine_lost_at=row.engine_lost_at,
+    )
+    return present(facts, datetime.now(UTC), stale_after(settings))
+
+
+def _view(row: Row[Any], settings: Settings) -> BotView:
+    shown = _presented(row, settings)
+    own = shown.reason == row.reason and shown.status == row.status
+    return BotView(
+        id=row.id,
+        bot_type=row.bot_type,
+        engine=row.engine,
+        name=row.name,
+        description=row.description,
+        status=shown.status,
+        desired=row.desired,
+        reason=shown.reason,
+        reason_detail=row.reason_detail if own else None,
+        status_since=row.status_since,
+        health=HealthView(
+            state=shown.health,
+            reason=shown.health_reason,
+            detail=row.health_detail if shown.health_reason == row.health_reason else None,
+            observed_at=row.observed_at,
+            healthy_at=row.healthy_at,
+            latency_ms=row.latency_ms,
+            failures=row.failures,
+            credential_ok=row.credential_ok,
+            trading_state=row.trading_state,
+            loop_age_s=row.loop_age_s,
+            version=row.version,
+            simulated=row.simulated,
+        ),
+        api_url=row.api_url,
+        exposed_host_port=row.exposed_host_port,
+        template_id=row.template_id,
+        subscription_id=row.subscription_id,
+        credentials=SecretView(row.credentials_at is not None, row.credentials_last4, row.credentials_at),
+        config=SecretView(row.config_at is not None, row.config_last4, row.config_at),
+        latest=_latest(row),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _latest(row: Row[Any]) -> LatestView | None:
+    if row.latest_at is None:
+        return None
+    return LatestView(
+        observed_at=row.latest_at,
+        currency=row.currency,
+        simulated=row.latest_simulated,
+        equity=row.equity,
+        capital_base=row.capital_base,
+        realized_profit=row.realized_profit,
+        open_profit=row.open_profit,
+        win_rate=row.win_rate,
+        max_drawdown=row.max_drawdown,
+        closed_trades=row.closed_trades,
+        open_positions=row.open_positions,
+    )
+
+
+async def get_bot(session: AsyncSession, settings: Settings, bot_id: UUID) -> BotView:
+    """One bot of the bound tenant. Raises 404."""
+    row = (await session.execute(_ONE, {"id": bot_id})).one_or_none()
+    if row is None:
+        raise NotFoundError("bot")
+    return _view(row, settings)
+
+
+async def get_bot_and_whether_settled(session: AsyncSession, settings: Settings, bot_id: UUID) -> tuple[BotView, bool]:
+    """One bot, and whether its status is an outcome rather than on its way to one. Raises 404."""
+    row = (await session.execute(_ONE, {"id": bot_id})).one_or_none()
+    if row is None:
+        raise NotFoundError("bot")
+    return _view(row, settings), _presented(row, settings).settled
+
+
+async def list_bots(
+    session: AsyncSession,
+    settings: Settings,
+    *,
+    before: UUID | None,
+    limit: int,
+    bot_type: str | None = None,
+    status: str | None = None,
+    q: str | None = None,
+) -> list[BotView]:
+    """Bots of the bound tenant, newest first.
+
+    ``status`` is what is *shown*, which is derived; so pages are read until enough match.
+    """
+    found: list[BotView] = []
+    while len(found) < limit:
+        rows = (
+            await session.execute(_MANY, {"before": before, "bot_type": bot_type, "q": q or None, "limit": limit})
+        ).all()
+        views = [_view(row, settings) for row in rows]
+        found += [view for view in views if status is None or view.status == status]
+        if len(rows) < limit:
+            break
+        before = views[-1].id
+    return found[:limit]
+
+
+async def list_events(session: AsyncSession, bot_id: UUID, *, before: UUID | None, limit: int) -> list[EventView]:
+    """A bot's history, newest first."""
+    rows = await session.execute(_EVENTS, {"bot": bot_id, "before": before, "limit": limit})
+    return [EventView(*row) for row in rows]

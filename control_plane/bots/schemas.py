@@ -1,0 +1,116 @@
+"""Bodies of bots."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+Description = Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^[^\x00]*$")]
+
+
+class CreateBot(msgspec.Struct, forbid_unknown_fields=True):
+    """A bot to register (``external``) or to be run by us (``platform``, or ``shared`` for followers)."""
+
+    bot_type: Literal["external", "platform", "shared"]
+    engine: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    name: Name
+    description: Description | None = None
+    api_url: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    credentials: dict[str, Any] | None = None
+    template_id: UUID | None = None
+    config: dict[str, Any] | None = None
+
+
+class PatchBot(msgspec.Struct, forbid_unknown_fields=True):
+    """What may change. Left out: kept. ``credentials`` and ``config`` are replaced whole."""
+
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    description: Description | msgspec.UnsetType | None = msgspec.UNSET
+    api_url: Annotated[str, msgspec.Meta(max_length=2048)] | msgspec.UnsetType = msgspec.UNSET
+    credentials: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    config: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class SecretView(msgspec.Struct, frozen=True):
+    """All that is ever shown of a stored secret."""
+
+    set: bool
+    last4: str | None
+    updated_at: datetime | None
+
+
+class HealthView(msgspec.Struct, frozen=True):
+    """What the poller last saw. Null is unknown."""
+
+    state: str
+    reason: str | None
+    detail: str | None
+    observed_at: datetime | None
+    healthy_at: datetime | None
+    latency_ms: float | None
+    failures: int
+    credential_ok: bool | None
+    trading_state: str | None
+    loop_age_s: float | None
+    version: str | None
+    simulated: bool | None
+
+
+class LatestView(msgspec.Struct, frozen=True):
+    """The newest figures of a bot, in ``currency``. Null is unknown, never zero."""
+
+    observed_at: datetime
+    currency: str | None
+    simulated: bool | None
+    equity: Decimal | None
+    capital_base: Decimal | None
+    realized_profit: Decimal | None
+    open_profit: Decimal | None
+    win_rate: Decimal | None
+    max_drawdown: Decimal | None
+    closed_trades: int | None
+    open_positions: int | None
+
+
+class BotView(msgspec.Struct, frozen=True):
+    """A bot as it is shown."""
+
+    id: UUID
+    bot_type: str
+    engine: str
+    name: str
+    description: str | None
+    status: str
+    desired: str
+    reason: str | None
+    reason_detail: str | None
+    status_since: datetime
+    health: HealthView
+    api_url: str | None
+    exposed_host_port: int | None
+    template_id: UUID | None
+    subscription_id: UUID | None
+    credentials: SecretView
+    config: SecretView
+    latest: LatestView | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One line of a bot's history."""
+
+    id: UUID
+    at: datetime
+    kind: str
+    from_status: str | None
+    to_status: str | None
+    reason: str | None
+    detail: str | None
+    cause: str
+    actor: str | None

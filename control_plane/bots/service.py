@@ -1,0 +1,367 @@
+"""Changes of bots that people ask for: desired state and sealed secrets, never observed state."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.schemas import CreateBot, PatchBot
+from control_plane.errors import ConflictError, NotFoundError, unacceptable
+from control_plane.identity.principal import Principal
+from control_plane.security.addresses import UrlRefused, check_literal_host, parse_bot_url
+from control_plane.security.credentials import (
+    ENGINES,
+    Credential,
+    CredentialError,
+    TradewiseCredential,
+    decode_credentials,
+    encode_credentials,
+)
+from control_plane.security.sealing import Place, PublicKey, seal
+from control_plane.settings import Settings
+from control_plane.templates.queries import latest_own_version
+
+#: Engines whose bots we can run as containers.
+HOSTED_ENGINES = ("tradewise",)
+CONFIG_LIMIT = 64 * 1024
+_URL_CONSTRAINT = "uq_bots_tenant_api_url"
+
+_INSERT = text(
+    "insert into bots (id, bot_type, engine, name, description, api_url, template_tenant_id, template_version_id,"
+    " desired, generation)"
+    " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
+    " :desired, :generation)"
+)
+_SEAL = text(
+    "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
+    " values (:id, :bot, :kind, :sealed, :key_version, :suite, :last4)"
+)
+_UNSEAL = text("delete from bot_secrets where bot_id = :bot and kind = :kind")
+_LOCKED = text(
+    "select id, bot_type, engine, desired, status, generation, api_url from bots"
+    " where id = :id and deleted_at is null for update"
+)
+_WISH = text("update bots set desired = :desired, generation = generation + 1 where id = :id")
+_EVENT = text(
+    "insert into bot_events (id, bot_id, kind, reason, detail, cause, actor)"
+    " values (:id, :bot, :kind, :reason, :detail, :cause, :actor)"
+)
+
+
+def checked_url(settings: Settings, raw: str) -> str:
+    """``raw`` in its normal form. Raises 422 for what is not http(s) or points where the poller may not go."""
+    try:
+        url = parse_bot_url(raw)
+        check_literal_host(url, settings.egress_allow)
+    except UrlRefused as error:
+        raise unacceptable("api_url", error.message, code=error.code) from error
+    return str(url)
+
+
+def checked_credentials(engine: str, raw: Mapping[str, Any] | None) -> Credential | None:
+    """Typed credentials. Raises 422 naming the field, never a value."""
+    if raw is None:
+        return None
+    try:
+        return decode_credentials(engine, raw)
+    except CredentialError as error:
+        field = error.field if error.field in {"engine", "credentials"} else f"credentials.{error.field}"
+        raise unacceptable(field, error.message, code=error.code) from error
+
+
+def checked_config(config: Mapping[str, Any] | None) -> bytes | None:
+    """A private configuration as it is sealed. Raises 422 where it is too large."""
+    if config is None:
+        return None
+    encoded = msgspec.json.encode(config)
+    if len(encoded) > CONFIG_LIMIT:
+        raise unacceptable("config", f"is larger than {CONFIG_LIMIT // 1024} KiB", code="config_too_large")
+    return encoded
+
+
+def check_shape(data: CreateBot) -> None:
+    """Which fields go together. Raises 422 naming the one that does not fit."""
+    if data.engine not in ENGINES:
+        raise unacceptable("engine", f"is not one of {', '.join(sorted(ENGINES))}", code="engine_unknown")
+    if data.bot_type == "external":
+        if data.api_url is None:
+            raise unacceptable("api_url", "is required for an external bot: where its API answers")
+        if data.credentials is None:
+            raise unacceptable("credentials", f"are required for an external bot: {_credential_fields(data.engine)}")
+        for field in ("template_id", "config"):
+            if getattr(data, field) is not None:
+                raise unacceptable(field, "is for bots that we run; leave it out for an external one")
+        return
+    if data.engine not in HOSTED_ENGINES:
+        raise unacceptable(
+            "engine",
+            f"we run bots of {', '.join(HOSTED_ENGINES)}; register others as external",
+            code="engine_not_hosted",
+        )
+    if data.api_url is not None:
+        raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
+    if data.bot_type == "shared" and data.template_id is None:
+        raise unacceptable("template_id", "is required for a shared bot: which template its followers subscribe to")
+
+
+def _credential_fields(engine: str) -> str:
+    return ", ".join(ENGINES[engine].__struct_fields__)
+
+
+async def create_bot(
+    session: AsyncSession, principal: Principal, settings: Settings, key: PublicKey, data: CreateBot
+) -> UUID:
+    """Register a bot. An external one is watched from now on; one that we run waits for its start.
+
+    Raises 409 for an address that the tenant has registered already, 422 for fields that do not fit.
+    """
+    principal.require("bots:write")
+    check_shape(data)
+    url = checked_url(settings, data.api_url) if data.api_url is not None else None
+    credential = checked_credentials(data.engine, data.credentials)
+    version = await latest_own_version(session, data.template_id) if data.template_id is not None else None
+    return await add_bot(
+        session,
+        principal,
+        key,
+        bot_type=data.bot_type,
+        engine=data.engine,
+        name=data.name.strip(),
+        description=data.description,
+        api_url=url,
+        credential=credential,
+        config=checked_config(data.config),
+        template=(principal.tenant_id, version) if version is not None else None,
+        running=data.bot_type == "external",
+    )
+
+
+async def add_bot(
+    session: AsyncSession,
+    principal: Principal,
+    key: PublicKey,
+    *,
+    bot_type: str,
+    engine: str,
+    name: str,
+    description: str | None = None,
+    api_url: str | None = None,
+    credential: Credential | None = None,
+    config: bytes | None = None,
+    template: tuple[UUID, UUID] | None = None,
+    running: bool,
+) -> UUID:
+    """Insert the rows of a bot whose fields were checked. A bot that we run gets a token of its own if it has none."""
+    bot_id = uuid7()
+    try:
+        await session.execute(
+            _INSERT,
+            {
+                "id": bot_id,
+                "bot_type": bot_type,
+                "engine": engine,
+                "name": name,
+                "description": description,
+                "api_url": api_url,
+                "template_tenant": template[0] if template else None,
+                "template_version": template[1] if template else None,
+                "desired": "running" if running else "stopped",
+                "generation": 1 if running else 0,
+            },
+        )
+    except IntegrityError as error:
+        raise _url_conflict(error) from error
+    await session.execute(text("insert into bot_health (id) values (:id)"), {"id": bot_id})
+    if credential is None and bot_type in HOSTED_TYPES:
+        credential = TradewiseCredential(token=secrets.token_urlsafe(32))
+    if credential is not None:
+        await _store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
+    if config is not None:
+        await _store(session, principal, key, bot_id, "config", config, None)
+    await note(session, principal, bot_id, "registered")
+    return bot_id
+
+
+async def _store(
+    session: AsyncSession,
+    principal: Principal,
+    key: PublicKey,
+    bot_id: UUID,
+    kind: str,
+    value: bytes,
+    last4: str | None,
+) -> None:
+    # A new value is a new row: a sealed value is bound to its row's id, so an old one can never be put back under it.
+    row_id = uuid7()
+    sealed = seal(value, key, Place(principal.tenant_id, "bot_secrets", "sealed", row_id))
+    await session.execute(_UNSEAL, {"bot": bot_id, "kind": kind})
+    await session.execute(
+        _SEAL,
+        {
+            "id": row_id,
+            "bot": bot_id,
+            "kind": kind,
+            "sealed": sealed.value,
+            "key_version": sealed.key_version,
+            "suite": sealed.suite,
+            "last4": last4,
+        },
+    )
+
+
+def _url_conflict(error: IntegrityError) -> Exception:
+    if _URL_CONSTRAINT in str(error.orig):
+        return ConflictError("you have registered a bot at this api_url already", code="api_url_taken")
+    return error
+
+
+async def note(
+    session: AsyncSession, principal: Principal, bot_id: UUID, kind: str, *, reason: str | None = None
+) -> None:
+    """Write what the caller did into the bot's history."""
+    await session.execute(
+        _EVENT,
+        {
+            "id": uuid7(),
+            "bot": bot_id,
+            "kind": kind,
+            "reason": reason,
+            "detail": None,
+            "cause": principal.cause,
+            "actor": principal.actor,
+        },
+    )
+
+
+async def locked(session: AsyncSession, bot_id: UUID) -> Row[Any]:
+    """The bot's row, held until the transaction ends. Raises 404."""
+    row = (await session.execute(_LOCKED, {"id": bot_id})).one_or_none()
+    if row is None:
+        raise NotFoundError("bot")
+    return row
+
+
+async def refuse_subscribed(session: AsyncSession, bot_id: UUID) -> None:
+    """A bot that carries somebody's capital is steered by its subscription. Raises 409."""
+    carried = await session.scalar(
+        text("select id from subscriptions where bot_id = :bot and status <> 'cancelled' limit 1"), {"bot": bot_id}
+    )
+    if carried is not None:
+        raise ConflictError(
+            f"this bot carries subscription {carried}: pause, resume or cancel that instead",
+            code="managed_by_subscription",
+        )
+
+
+async def change_bot(
+    session: AsyncSession, principal: Principal, settings: Settings, key: PublicKey, bot_id: UUID, data: PatchBot
+) -> None:
+    """Change a bot. A new address, credential or configuration is a new generation: agents take it up at once."""
+    principal.require("bots:write")
+    row = await locked(session, bot_id)
+    names: dict[str, Any] = {}
+    if data.name is not msgspec.UNSET:
+        names["name"] = data.name.strip()
+    if data.description is not msgspec.UNSET:
+        names["description"] = data.description
+    anew = False
+    if data.api_url is not msgspec.UNSET:
+        if row.bot_type != "external":
+            raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
+        names["api_url"] = checked_url(settings, data.api_url)
+        anew = names["api_url"] != row.api_url
+    if data.credentials is not msgspec.UNSET:
+        credential = checked_credentials(row.engine, data.credentials)
+        if credential is not None:
+            await _store(
+                session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4
+            )
+            anew = True
+    if data.config is not msgspec.UNSET:
+        if row.bot_type == "external":
+            raise unacceptable("config", "is for bots that we run; leave it out for an external one")
+        await refuse_subscribed(session, bot_id)
+        config = checked_config(data.config)
+        if config is not None:
+            await _store(session, principal, key, bot_id, "config", config, None)
+            anew = True
+    await _update(session, bot_id, names)
+    if anew:
+        await session.execute(_WISH, {"id": bot_id, "desired": row.desired})
+    await note(session, principal, bot_id, "changed", reason=", ".join(_changed_fields(data)) or None)
+
+
+async def _update(session: AsyncSession, bot_id: UUID, columns: Mapping[str, Any]) -> None:
+    for column, value in columns.items():
+        try:
+            await session.execute(_COLUMN_UPDATES[column], {"id": bot_id, "value": value})
+        except IntegrityError as error:
+            raise _url_conflict(error) from error
+
+
+_COLUMN_UPDATES = {
+    "name": text("update bots set name = :value where id = :id"),
+    "description": text("update bots set description = :value where id = :id"),
+    "api_url": text("update bots set api_url = :value where id = :id"),
+}
+
+
+def _changed_fields(data: PatchBot) -> list[str]:
+    return [field for field in data.__struct_fields__ if getattr(data, field) is not msgspec.UNSET]
+
+
+async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str) -> None:
+    """``start``, ``stop`` or ``restart``: what should be so from now on. Raises 404, 409.
+
+    Asking again for what is wished already changes nothing, except that a start tries a bot in error once more.
+    """
+    principal.require("bots:write")
+    row = await locked(session, bot_id)
+    if verb != "restart":
+        await refuse_subscribed(session, bot_id)
+    desired = "stopped" if verb == "stop" else "running"
+    if verb == "restart" and row.desired != "running":
+        raise ConflictError("this bot is stopped: start it instead", code="not_running")
+    if verb != "restart" and row.desired == desired and row.status != "error":
+        return
+    await session.execute(_WISH, {"id": bot_id, "desired": desired})
+    await note(session, principal, bot_id, verb)
+
+
+async def request_ping(session: AsyncSession, principal: Principal, bot_id: UUID) -> None:
+    """Ask the poller to look now. Raises 404, and 409 for a bot that nobody watches."""
+    principal.require("bots:write")
+    row = await locked(session, bot_id)
+    if row.desired != "running":
+        raise ConflictError("this bot is stopped, so nothing answers: start it first", code="not_running")
+    await session.execute(text("update bots set ping_requested_at = clock_timestamp() where id = :id"), {"id": bot_id})
+
+
+async def delete_bot(session: AsyncSession, principal: Principal, bot_id: UUID) -> None:
+    """Take a bot away: an external one is forgotten, one that we run is stopped and its container removed."""
+    principal.require("bots:write")
+    await locked(session, bot_id)
+    await refuse_subscribed(session, bot_id)
+    await retire(session, bot_id)
+    await note(session, principal, bot_id, "deleted")
+
+
+async def retire(session: AsyncSession, bot_id: UUID) -> None:
+    """Mark a bot deleted and wished stopped; its secrets go, its history stays."""
+    await session.execute(
+        text(
+            "update bots set desired = 'stopped', generation = generation + 1, deleted_at = now()"
+            " where id = :id and deleted_at is null"
+        ),
+        {"id": bot_id},
+    )
+    await session.execute(text("delete from bot_secrets where bot_id = :id"), {"id": bot_id})

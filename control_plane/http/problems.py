@@ -1,0 +1,172 @@
+"""Every error becomes ``application/problem+json`` (RFC 9457). No stack trace, SQL or value leaves."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from control_plane.errors import AppError, FieldError
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = structlog.get_logger(__name__)
+
+_CODES = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    429: "too_many_requests",
+}
+_PATH_IN_MESSAGE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
+# SQLSTATE classes that mean "the server is away or going away": trying again is right.
+_AWAY = ("08", "53", "57P")
+_LOCKED = {"55P03", "40001", "40P01", "57014"}
+
+
+def problem(
+    request: Request[Any, Any, Any],
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: tuple[FieldError, ...] = (),
+    headers: dict[str, str] | None = None,
+) -> Response[Any]:
+    """One answer in the shape of RFC 9457. ``type`` is a relative reference that carries the stable code."""
+    content: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+    }
+    if errors:
+        content["errors"] = [{"field": item.field, "message": item.message} for item in errors]
+    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def app_error(request: Request[Any, Any, Any], error: AppError) -> Response[Any]:
+    """Our own errors already know what to say."""
+    return problem(
+        request,
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=error.errors,
+        headers=error.headers,
+    )
+
+
+def validation_error(request: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
+    """A body, path or query that does not fit its type: 400 with the fields named."""
+    errors = tuple(_field_errors(error))
+    detail = "; ".join(f"{item.field}: {item.message}" if item.field else item.message for item in errors)
+    return problem(
+        request,
+        status=400,
+        code="invalid_fields",
+        title="The request is malformed",
+        detail=detail or "the request does not fit its description",
+        errors=errors,
+    )
+
+
+def _field_errors(error: ValidationException) -> list[FieldError]:
+    found: list[FieldError] = []
+    for item in error.extra if isinstance(error.extra, list) else []:
+        message = str(item.get("message", "")) if isinstance(item, dict) else str(item)
+        key = str(item.get("key", "")) if isinstance(item, dict) else ""
+        at = _PATH_IN_MESSAGE.search(message)
+        words = message[: at.start()] if at else message
+        named = _UNKNOWN_FIELD.search(words) or _MISSING_FIELD.search(words)
+        path = ".".join(part for part in (key if not at else at["path"], named["name"] if named else "") if part)
+        if named and _UNKNOWN_FIELD.search(words):
+            words = "is not a field here; remove it"
+        elif named:
+            words = "is required"
+        found.append(FieldError(field=path, message=words[:1].lower() + words[1:]))
+    return found
+
+
+def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """The framework's own errors: the status counts, the words are ours."""
+    if error.status_code >= 500:
+        return unexpected(request, error)
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.status_code in {400, 413, 415} else phrase
+    if error.status_code == 404:
+        detail = "there is nothing at this address"
+    return problem(
+        request,
+        status=error.status_code,
+        code=_CODES.get(error.status_code, "http_error"),
+        title=phrase,
+        detail=detail,
+        headers=dict(error.headers or {}),
+    )
+
+
+def database_error(request: Request[Any, Any, Any], error: DBAPIError) -> Response[Any]:
+    """Conflicts that services did not foresee, and a database that is away. Driver texts never leave."""
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    if away or state.startswith(_AWAY) or state in _LOCKED:
+        return unavailable(request, error)
+    if state.startswith("23"):
+        return problem(
+            request, status=409, code="conflict", title="Conflict", detail="this clashes with something that is there"
+        )
+    return unexpected(request, error)
+
+
+def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """The database is away, busy or going away."""
+    _log.warning("database_away", path=request.url.path, error=type(error).__name__)
+    return problem(
+        request,
+        status=503,
+        code="database_unavailable",
+        title="Try again in a moment",
+        detail="the database did not answer in time; nothing was changed",
+        headers={"Retry-After": "2"},
+    )
+
+
+def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """A fault of ours: logged whole, told in one sentence."""
+    _log.error("unexpected_error", path=request.url.path, exc_info=error)
+    return problem(
+        request,
+        status=500,
+        code="internal",
+        title="Something went wrong",
+        detail="the request could not be served; the fault is ours and has been logged",
+    )
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    AppError: app_error,
+    ValidationException: validation_error,
+    HTTPException: http_error,
+    DBAPIError: database_error,
+    PoolTimeoutError: unavailable,
+    ConnectionError: unavailable,
+    Exception: unexpected,
+}

@@ -1,0 +1,83 @@
+"""Fans notifications out to the followers of each tenant: bounded queues, and a resync after every gap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import msgspec
+
+from control_plane.database.listener import Listener
+
+_QUEUE_LENGTH = 256
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Something of a tenant changed: read it to know what. Kind ``resync`` means: read everything again."""
+
+    kind: str
+    id: UUID | None
+
+
+_RESYNC = Change("resync", None)
+
+
+class Hub:
+    """One LISTEN connection, many followers. A follower that is too slow loses single changes and gets a resync."""
+
+    def __init__(self, url: str) -> None:
+        self._followers: defaultdict[UUID, set[asyncio.Queue[Change]]] = defaultdict(set)
+        self._listener = Listener(
+            url, ("tradewise_observed",), self._receive, self._resync, application_name="tradewise-api-listen"
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._listener.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _receive(self, _channel: str, payload: str) -> None:
+        said = json.loads(payload)
+        tenant = UUID(said["tenant"])
+        for queue in self._followers.get(tenant, ()):
+            _offer(queue, Change(said["kind"], UUID(said["id"])))
+
+    def _resync(self) -> None:
+        for queues in self._followers.values():
+            for queue in queues:
+                _offer(queue, _RESYNC)
+
+    @contextlib.asynccontextmanager
+    async def follow(self, tenant_id: UUID) -> AsyncIterator[asyncio.Queue[Change]]:
+        """A queue of this tenant's changes for as long as the block lasts."""
+        queue: asyncio.Queue[Change] = asyncio.Queue(_QUEUE_LENGTH)
+        self._followers[tenant_id].add(queue)
+        try:
+            yield queue
+        finally:
+            self._followers[tenant_id].discard(queue)
+            if not self._followers[tenant_id]:
+                del self._followers[tenant_id]
+
+
+def _offer(queue: asyncio.Queue[Change], change: Change) -> None:
+    try:
+        queue.put_nowait(change)
+    except asyncio.QueueFull:
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(_RESYNC)

@@ -1,0 +1,47 @@
+"""The web tier's view of tenants' keys: public halves only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.database.sessions import Database
+from control_plane.errors import UnavailableError
+from control_plane.security.sealing import PublicKey
+
+_WAIT_S = 5.0
+_LOOK_EVERY_S = 0.05
+_NEWEST = text(
+    "select public_key, version, suite from tenant_keys"
+    " where tenant_id = :tenant and destroyed_at is null order by version desc limit 1"
+)
+
+
+async def public_key(session: AsyncSession, tenant_id: UUID) -> PublicKey | None:
+    """The tenant's newest public key, or None while no agent has made one."""
+    row = (await session.execute(_NEWEST, {"tenant": tenant_id})).one_or_none()
+    return PublicKey(raw=bytes(row.public_key), version=row.version, suite=row.suite) if row else None
+
+
+async def wait_for_public_key(database: Database, tenant_id: UUID) -> PublicKey:
+    """The tenant's newest public key; waits a moment for a tenant that was born just now.
+
+    The scheduler agent makes key pairs, because only agents may hold private halves. Raises
+    :class:`UnavailableError` where none comes.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        async with database.tenant(tenant_id) as session:
+            found = await public_key(session, tenant_id)
+        if found is not None:
+            return found
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                "this tenant has no key to seal secrets with yet; is the scheduler agent running?",
+                code="tenant_key_pending",
+            )
+        await asyncio.sleep(_LOOK_EVERY_S)

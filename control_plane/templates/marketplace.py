@@ -1,0 +1,95 @@
+"""The public side of templates: a projection that never held a secret, and the creator's own result on it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.errors import NotFoundError
+from control_plane.templates.schemas import ListingPerformance, ListingView
+
+Sort = Literal["newest", "subscribers", "return"]
+
+_SELECT = """
+    select l.id, l.creator_name, l.creator_tenant_id, l.name, l.description, l.engine, l.strategy_type, l.risk_level,
+        l.hosting, l.currency, l.minimum_allocation, l.parameters, l.version, l.subscribers_count, l.published_at,
+        p.since, p.observed_at, p.simulated, p.max_drawdown, p.unit_value
+    from marketplace_listings l
+    left join lateral listing_performance(l.id) p on true
+"""
+_ONE = text(_SELECT + " where l.id = :id")
+_FILTERS = """
+    where (cast(:risk_level as text) is null or l.risk_level = :risk_level)
+        and (cast(:strategy_type as text) is null or l.strategy_type = :strategy_type)
+        and (cast(:q as text) is null or position(lower(:q) in lower(l.name || ' ' || coalesce(l.description, ''))) > 0)
+"""
+_ORDERS: dict[Sort, str] = {
+    "newest": "l.id desc",
+    "subscribers": "l.subscribers_count desc, l.id desc",
+    "return": "p.unit_value desc nulls last, l.id desc",
+}
+# Positions rather than keys: a listing's rank moves while people read, and a page of a marketplace is no ledger.
+_PAGES = {
+    sort: text(f"{_SELECT} {_FILTERS} order by {order} limit :limit offset :offset") for sort, order in _ORDERS.items()
+}
+
+
+def _view(row: Row[Any], tenant_id: UUID) -> ListingView:
+    performance = None
+    if row.unit_value is not None:
+        performance = ListingPerformance(
+            since=row.since,
+            as_of=row.observed_at,
+            simulated=row.simulated,
+            max_drawdown=row.max_drawdown,
+            return_=row.unit_value - 1,
+        )
+    return ListingView(
+        id=row.id,
+        template_id=row.id,
+        creator=row.creator_name,
+        mine=row.creator_tenant_id == tenant_id,
+        name=row.name,
+        description=row.description,
+        engine=row.engine,
+        strategy_type=row.strategy_type,
+        risk_level=row.risk_level,
+        hosting=row.hosting,
+        currency=row.currency,
+        minimum_allocation=row.minimum_allocation,
+        parameters=row.parameters,
+        version=row.version,
+        subscribers_count=row.subscribers_count,
+        published_at=row.published_at,
+        performance=performance,
+    )
+
+
+async def get_listing(session: AsyncSession, tenant_id: UUID, template_id: UUID) -> ListingView:
+    """One published template. Raises 404."""
+    row = (await session.execute(_ONE, {"id": template_id})).one_or_none()
+    if row is None:
+        raise NotFoundError("published template")
+    return _view(row, tenant_id)
+
+
+async def browse(
+    session: AsyncSession,
+    tenant_id: UUID,
+    *,
+    risk_level: str | None,
+    strategy_type: str | None,
+    q: str | None,
+    sort: Sort,
+    limit: int,
+    offset: int,
+) -> list[ListingView]:
+    """Published templates of every creator."""
+    rows = await session.execute(
+        _PAGES[sort],
+        {"risk_level": risk_level, "strategy_type": strategy_type, "q": q or None, "limit": limit, "offset": offset},
+    )
+    return [_view(row, tenant_id) for row in rows]
