@@ -13,6 +13,8 @@ STAMPS := $(VENV)/.stamps
 # The lock files hold names, versions and hashes only; where to fetch from is the business of this machine's pip.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --only-binary :all: --no-warn-script-location
 LOCKED := $(PIP) --require-hashes
+# Of all that pip says, what shows how far it is. Faults come on standard error, past this.
+PROGRESS := sed -unE 's/^Collecting ([^ ]+).*/    \1/p; s/^Installing collected packages.*/    unpacking them/p' >&2
 say = @printf '\033[1m==> %s\033[0m\n' $(1) >&2
 
 # An environment that was moved, or whose interpreter was removed or upgraded, is made anew rather than half used.
@@ -72,19 +74,19 @@ $(STAMPS)/venv:
 
 $(STAMPS)/runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(STAMPS)/venv
 	$(call say,"Installing what TradeWise runs on (pinned and hash-checked; a minute or two the first time)")
-	@$(LOCKED) -r requirements/runtime.txt -r requirements/build.txt
+	@$(LOCKED) -r requirements/runtime.txt -r requirements/build.txt | $(PROGRESS)
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/runtime
 	$(call say,"Installing what development and tests need")
-	@$(LOCKED) -r requirements/dev.txt
+	@$(LOCKED) -r requirements/dev.txt | $(PROGRESS)
 	@touch $@
 
 # Only where the machine has no Node.js of its own that is new enough.
 $(STAMPS)/node: requirements/node.txt | $(STAMPS)/venv
 	$(call say,"Installing Node.js into the virtual environment for the dashboard (about 60 MB)")
-	@$(LOCKED) -r requirements/node.txt
+	@$(LOCKED) -r requirements/node.txt | $(PROGRESS)
 	@touch $@
 
 assets: $(STAMPS)/runtime

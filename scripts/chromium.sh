@@ -14,22 +14,11 @@ fi
 if command -v chromium >/dev/null; then exit 0; fi
 
 id=$(. /etc/os-release 2>/dev/null && echo "${ID:-}") || id=
-remedy="install Chromium (Debian: apt-get install chromium), or name one: TRADEWISE_CHROMIUM=/path/to/chromium"
-case "$id" in
-debian)
-    [ "$(id -u)" = 0 ] || die "the browser test needs Chromium. Run: sudo apt-get install chromium"
-    printf '==> Installing chromium with apt-get for the browser test (about 100 MB)\n' >&2
-    apt-get -o DPkg::Lock::Timeout=300 -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends install chromium </dev/null >&2 ||
-        die "apt-get could not install chromium; $remedy"
-    ;;
-ubuntu)
-    # Ubuntu's package is only a door to a snap, which containers and servers often cannot run.
-    [ "$(id -u)" = 0 ] || die "the browser test needs Chromium. Run: sudo .venv/bin/playwright install --with-deps chromium"
-    printf '==> Installing Chromium with Playwright for the browser test (about 200 MB)\n' >&2
-    .venv/bin/playwright install --with-deps chromium >&2 || die "Playwright could not install Chromium; $remedy"
-    ;;
-*)
-    die "the browser test needs Chromium: $remedy"
-    ;;
-esac
+if [ "$id" != ubuntu ]; then
+    exec "$(dirname "$0")/apt-install.sh" "the browser test" chromium
+fi
+# Ubuntu's package is only a door to a snap, which containers and servers often cannot run.
+[ "$(id -u)" = 0 ] || die "the browser test needs Chromium. Run: sudo .venv/bin/playwright install --with-deps chromium"
+printf '==> Installing Chromium with Playwright for the browser test (about 200 MB)\n' >&2
+.venv/bin/playwright install --with-deps chromium >&2 ||
+    die "Playwright could not install Chromium; name one that is here: TRADEWISE_CHROMIUM=/path/to/chromium"

@@ -5,7 +5,6 @@ set -euo pipefail
 target=$1
 python=${PYTHON:-python3}
 
-say() { printf '==> %s\n' "$*" >&2; }
 die() {
     printf 'error: %s\n' "$*" >&2
     exit 1
@@ -19,14 +18,9 @@ command -v "$python" >/dev/null ||
 # Debian and Ubuntu keep the part that puts pip into a new environment in a package of its own.
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-    command -v apt-get >/dev/null || die "'$python' lacks the modules venv and ensurepip: install them with your system's packages"
-    [ "$(id -u)" = 0 ] || die "'$python' cannot make virtual environments yet. Run: sudo apt-get install $package"
-    say "Installing $package with apt-get, which this Python needs for a virtual environment"
-    apt-get -o DPkg::Lock::Timeout=300 -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends install "$package" </dev/null >&2 ||
-        die "apt-get could not install $package; see its message above"
+    "$(dirname "$0")/apt-install.sh" "a virtual environment with $python" "$package"
 fi
 
-say "Making a virtual environment in $target with $("$python" --version)"
+printf '==> %s\n' "Making a virtual environment in $target with $("$python" --version)" >&2
 rm -rf "$target"
 "$python" -m venv "$target"

@@ -118,9 +118,11 @@ def _import_from_packages(client: docker.DockerClient, suite: str, name: str, sa
 
 
 def _debootstrap(root: Path, suite: str, mirror: str, say: Callable[[str], None]) -> None:
-    # In a mount namespace of its own, whatever debootstrap mounts is gone when it ends, however it ends.
-    command = ("unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase",
-               "--include=python3,ca-certificates", suite, str(root), mirror)  # fmt: skip
+    # In a mount namespace of its own, whatever debootstrap mounts is gone when it ends, however it ends. Making that
+    # private fails in a chroot, whose root is no mount point; there debootstrap's own cleaning has to do.
+    apart = 'mount --make-rprivate / 2>/dev/null; exec "$@"'
+    command = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", apart, "apart", "debootstrap",
+               "--variant=minbase", "--include=python3,ca-certificates", suite, str(root), mirror)  # fmt: skip
     debian.run_telling(command, say, shown=_DEBOOTSTRAP_SHOWN, extra_env=debian.apt_proxies())
 
 

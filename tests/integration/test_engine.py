@@ -29,7 +29,8 @@ pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).resolve().parents[2]
 # Hides the machine's own engine, and whatever else keeps its socket in /run.
-_APART = ("unshare", "--net", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "apart")
+_HIDE = 'mount --make-rprivate / 2>/dev/null; mount -t tmpfs none /run && exec "$@"'
+_APART = ("unshare", "--net", "--mount", "--propagation", "unchanged", "sh", "-c", _HIDE, "apart")
 
 
 def silent(text: str) -> None:

@@ -95,7 +95,7 @@ class TestPython:
         root = executable(tools / "id", "echo 0")
         done = self.make_environment(python, tmp_path / "venv", f"{tools}:{os.defpath}")
         assert done.returncode == 1
-        assert "Installing python3.13-venv with apt-get" in done.stderr
+        assert "Installing python3.13-venv with apt-get: a virtual environment with" in done.stderr
         assert "install python3.13-venv" in (tmp_path / "apt").read_text("utf-8")
         root.write_text("#!/bin/sh\necho 1000\n", "utf-8")
         done = self.make_environment(python, tmp_path / "venv", f"{tools}:{os.defpath}")
