@@ -29,8 +29,20 @@ function reasonIn(xhr) {
   return `That did not work (the server answered ${xhr.status}). Nothing was changed; please try again.`;
 }
 
+/** Keeps open what the reader opened, across the exchange of the part of the page it is in. */
+function keepOpened() {
+  let opened = [];
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    opened = [...detail.target.querySelectorAll("details[id][open]")].map((details) => details.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+  });
+}
+
 /** Connects htmx's request events to the page: failures, lost connections and sessions that ended. */
 export function installActions() {
+  keepOpened();
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt } = event.detail;
     if (xhr.status === 401) {

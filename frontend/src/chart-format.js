@@ -1,10 +1,12 @@
-// How a chart writes times and amounts. Times are in the reader's own zone; amounts keep every digit they came with.
+// How a chart writes times and amounts. Times are in UTC like all times of the dashboard; amounts are written from their decimal strings.
 
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const CLOCK_SECONDS = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const MONTH = new Intl.DateTimeFormat("en-GB", { month: "short", year: "numeric" });
-const FULL = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const inUtc = (parts) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...parts });
+
+const CLOCK = inUtc({ hour: "2-digit", minute: "2-digit" });
+const CLOCK_SECONDS = inUtc({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = inUtc({ day: "numeric", month: "short" });
+const MONTH = inUtc({ month: "short", year: "numeric" });
+const FULL = inUtc({ dateStyle: "medium", timeStyle: "medium" });
 
 const DAY_SECONDS = 86_400;
 
@@ -38,10 +40,12 @@ export function compactAmount(value, _index, ticks) {
   return large ? `${text}k` : text;
 }
 
-/** A decimal string with its digits grouped and its currency; it never passes through a float. */
+// Formatted from the decimal string itself where the browser can: no float in between.
+const LARGE = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const SMALL = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 8 });
+
+/** An amount, given as a decimal string, with its currency; small ones keep all their places. */
 export function exactAmount(decimal, currency) {
-  const [, sign, whole, fraction = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(decimal) ?? [null, "", decimal];
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  const shown = fraction.replace(/0+$/, "").padEnd(2, "0");
-  return `${sign ? "−" : ""}${grouped}.${shown}${currency ? ` ${currency}` : ""}`;
+  const format = Math.abs(Number(decimal)) < 100 ? SMALL : LARGE;
+  return `${format.format(decimal).replace("-", "−")}${currency ? ` ${currency}` : ""}`;
 }

@@ -124,6 +124,7 @@ export class EquityChart {
     const axis = { stroke: look.text, font: look.font, grid: { stroke: look.grid, width: 1 }, ticks: { show: false } };
     return {
       ...this.#size(),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { y: false, drag: { x: true, y: false } },
       scales: { y: { range: paddedRange } },
       axes: [
@@ -131,7 +132,7 @@ export class EquityChart {
         { ...axis, size: 64, values: (_chart, ticks) => ticks.map(compactAmount) },
       ],
       series: [
-        { label: "Time", value: (_chart, at) => (at === null ? "–" : fullTime(at)) },
+        { label: "Time (UTC)", value: (_chart, _at, _series, index) => this.#legend(index).time },
         {
           label: "Equity",
           stroke: look.line,
@@ -139,16 +140,20 @@ export class EquityChart {
           width: 1.75,
           spanGaps: false,
           points: { show: true, filter: lonePoints, size: 5, fill: look.line },
-          value: (_chart, _value, _series, index) => this.#legend(index),
+          value: (_chart, _value, _series, index) => this.#legend(index).amount,
         },
       ],
       hooks: { drawClear: [(chart) => shadeGaps(chart, look.gap)] },
     };
   }
 
+  /** The reading under the cursor; the newest one while there is no cursor. */
   #legend(index) {
-    if (index === null || index === undefined) return "–";
-    const value = this.#points[index]?.[1] ?? null;
+    const [at, value] = this.#points[index ?? this.#points.length - 1];
+    return { time: fullTime(Date.parse(at) / 1000), amount: this.#amount(value) };
+  }
+
+  #amount(value) {
     return value === null ? "not known" : exactAmount(value, this.#currency);
   }
 
@@ -162,7 +167,7 @@ export class EquityChart {
       time.textContent = fullTime(Date.parse(at) / 1000);
       const amount = row.insertCell();
       amount.className = "number";
-      amount.textContent = value === null ? "not known" : exactAmount(value, this.#currency);
+      amount.textContent = this.#amount(value);
       return row;
     });
     body.replaceChildren(...rows);

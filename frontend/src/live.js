@@ -37,7 +37,7 @@ class Refresher {
     const element = document.getElementById(id);
     if (!element) return;
     // Somebody is about to confirm something or to type in there: do not pull it away from under them.
-    if (element.querySelector("details[open], input:focus, select:focus, textarea:focus")) {
+    if (element.querySelector(".confirm[open], input:focus, select:focus, textarea:focus")) {
       this.#wait(id, REFRESH_EVERY);
       return;
     }

@@ -1,0 +1,142 @@
+"""What pages say about bots."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from control_plane.dashboard.fleet import summarise
+from control_plane.dashboard.wording import bot_actions, bot_words, read, reason_words, registration_outcome
+
+
+def bot(**changes: Any) -> dict[str, Any]:
+    """An external bot that is connected and healthy, but for `changes`; those to its health begin with `health_`."""
+    health = {"state": "healthy", "reason": None, "detail": None, "trading_state": "running"}
+    health |= {name.removeprefix("health_"): value for name, value in changes.items() if name.startswith("health_")}
+    plain = {name: value for name, value in changes.items() if not name.startswith("health_")}
+    facts = {"bot_type": "external", "status": "connected", "desired": "running", "reason": None, "latest": None}
+    return facts | {"reason_detail": None, "health": health} | plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "tone"),
+    [
+        ({}, "Connected", "good"),
+        ({"bot_type": "platform", "status": "running"}, "Running", "good"),
+        ({"bot_type": "platform", "status": "inactive"}, "Stopped", "idle"),
+        ({"bot_type": "platform", "status": "stopping"}, "Stopping", "busy"),
+        ({"status": "error", "reason": "auth"}, "Credentials refused", "bad"),
+        ({"status": "error", "health_reason": "unreachable"}, "Not reachable", "bad"),
+        ({"status": "error"}, "Error", "bad"),
+        ({"health_trading_state": "stopped"}, "Trading stopped", "warn"),
+        ({"health_trading_state": None}, "Connected", "good"),
+        ({"health_state": "stale"}, "Reading is old", "warn"),
+        ({"health_state": "unhealthy", "health_reason": "timeout"}, "Checks failing", "warn"),
+        ({"health_state": "unknown"}, "Connected", "busy"),
+        ({"status": "inactive", "health_state": "unknown"}, "Checking", "busy"),
+        ({"status": "inactive", "health_reason": "egress_refused"}, "Address not allowed", "bad"),
+        ({"status": "inactive", "desired": "stopped"}, "Not watched", "idle"),
+    ],
+)
+def test_a_bot_in_words(changes: dict[str, Any], label: str, tone: str) -> None:
+    words = bot_words(bot(**changes))
+    assert (words.label, words.tone) == (label, tone)
+    assert words.text
+
+
+def test_what_an_agent_wrote_down_replaces_the_general_sentence() -> None:
+    words = bot_words(bot(status="error", reason="http_error", reason_detail="The bot answers with HTTP 500."))
+    assert words.text == "The bot answers with HTTP 500."
+    assert words.remedy
+
+
+def test_a_reason_without_words_is_shown_readably() -> None:
+    words = reason_words("moon_phase")
+    assert words is not None
+    assert (words.label, words.remedy) == ("Moon phase", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pending", "tone"),
+    [
+        ({}, False, "good"),
+        ({"status": "inactive", "health_state": "unknown"}, True, "busy"),
+        ({"status": "inactive", "health_reason": "auth"}, False, "bad"),
+        ({"status": "error", "reason": "egress_refused"}, False, "bad"),
+        ({"bot_type": "platform", "status": "inactive"}, True, "idle"),
+        ({"bot_type": "platform", "status": "starting"}, True, "busy"),
+        ({"bot_type": "platform", "status": "running"}, False, "good"),
+        ({"bot_type": "platform", "status": "inactive", "desired": "stopped"}, False, "good"),
+        ({"bot_type": "platform", "status": "error", "reason": "image_missing"}, False, "bad"),
+    ],
+)
+def test_a_registration_is_pending_until_its_outcome_is_known(
+    changes: dict[str, Any], *, pending: bool, tone: str
+) -> None:
+    outcome = registration_outcome(bot(**changes))
+    assert (outcome.pending, outcome.words.tone) == (pending, tone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "actions"),
+    [
+        ({}, ["ping", "stop"]),
+        ({"desired": "stopped"}, ["start"]),
+        ({"bot_type": "platform", "status": "running"}, ["stop", "restart", "ping"]),
+        ({"bot_type": "platform", "status": "error"}, ["restart", "stop"]),
+        ({"bot_type": "platform", "desired": "stopped"}, ["start"]),
+    ],
+)
+def test_only_actions_that_make_sense_are_offered(changes: dict[str, Any], actions: list[str]) -> None:
+    assert [action for action, _ in bot_actions(bot(**changes))] == actions
+
+
+class WithReturn:
+    """An object as msgspec makes it where a field is named like a keyword."""
+
+    return_ = Decimal("0.5")
+
+
+def test_fields_are_read_from_objects_and_mappings_alike() -> None:
+    assert read(WithReturn(), "return") == Decimal("0.5")
+    assert read({"return": Decimal("0.25")}, "return") == Decimal("0.25")
+    assert read(None, "return") is None
+    assert read({"zero": Decimal(0)}, "zero") == 0
+
+
+def figures(equity: str | None, **changes: Any) -> dict[str, Any]:
+    """A bot with these latest figures."""
+    latest = {"equity": equity, "currency": "USDT", "simulated": True, "realized_profit": "1", "open_profit": "0.5"}
+    return bot(latest=latest | changes)
+
+
+def test_totals_never_mix_currencies_nor_simulated_with_real_money() -> None:
+    fleet = [
+        figures("100"),
+        figures("50"),
+        figures("7", simulated=False),
+        figures("2", currency="BTC"),
+    ]
+    totals = {
+        (total.currency, total.simulated): (total.equity, total.profit, total.bots) for total in summarise(fleet).totals
+    }
+    assert totals == {
+        ("USDT", True): (Decimal(150), Decimal(3), 2),
+        ("USDT", False): (Decimal(7), Decimal("1.5"), 1),
+        ("BTC", True): (Decimal(2), Decimal("1.5"), 1),
+    }
+
+
+def test_an_unknown_figure_is_in_no_sum() -> None:
+    summary = summarise([figures("100"), figures(None), bot(), figures("1", simulated=None)])
+    assert (summary.bots, summary.unknown) == (4, 3)
+    assert [total.equity for total in summary.totals] == [Decimal(100)]
+
+
+def test_a_sum_with_an_unknown_part_is_unknown() -> None:
+    (total,) = summarise([figures("100"), figures("50", open_profit=None), figures("25")]).totals
+    assert (total.equity, total.profit) == (Decimal(175), None)
+
+
+def test_bots_that_need_attention_are_counted() -> None:
+    assert summarise([bot(), bot(status="error", reason="auth"), bot(health_state="stale")]).attention == 2
