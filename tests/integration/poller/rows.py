@@ -58,8 +58,8 @@ async def until_checked(admin: asyncpg.Connection, bot: object, *, times: int = 
 async def until_equity(admin: asyncpg.Connection, bot: object, equity: Decimal | None) -> list[asyncpg.Record]:
     """Wait until the newest snapshot tells this equity; every snapshot then, oldest first."""
 
-    async def there() -> list[asyncpg.Record] | None:
+    async def there() -> list[asyncpg.Record]:
         kept = await snapshots(admin, bot)
-        return kept if kept and kept[-1]["equity"] == equity else None
+        return kept if kept and kept[-1]["equity"] == equity else []
 
     return await until(there, what=f"a snapshot with the equity {equity}")
