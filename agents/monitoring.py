@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import REGISTRY, make_wsgi_app
@@ -28,7 +28,7 @@ class Monitor:
         self._server: WSGIServer | None = None
         self._metrics = make_wsgi_app(REGISTRY)
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         if self._port is not None:
             self._server = make_server(self._address, self._port, self._answer, handler_class=_QuietHandler)
             threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True).start()
@@ -44,7 +44,8 @@ class Monitor:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            return self._metrics(environ, start_response)
+            metrics: Iterable[bytes] = self._metrics(environ, start_response)
+            return metrics
         ready = self._state() == "working"
         known = path in {"/health/live", "/health/ready"}
         status = "200 OK" if known and (ready or path == "/health/live") else "503 Service Unavailable"

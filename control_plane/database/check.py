@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from control_plane.database import catalog
 from control_plane.database.migrate import head_revision, policies_digest
+from control_plane.database.urls import sqlalchemy_url
 
 
 class DatabaseNotReadyError(RuntimeError):
@@ -79,3 +84,38 @@ async def require_ready(connection: AsyncConnection, *, serving: bool) -> None:
         found = await role_faults(connection)
     if found:
         raise DatabaseNotReadyError(found)
+
+
+async def faults_of(url: str) -> list[str]:
+    """Everything wrong with the database at ``url``; empty when it may be served."""
+    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
+    try:
+        async with engine.connect() as connection:
+            return await database_faults(connection)
+    finally:
+        await engine.dispose()
+
+
+async def wait_for_database(url: str, seconds: float) -> list[str]:
+    """As :func:`faults_of`, trying again for ``seconds`` while the server, the login or the schema is not there yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = await faults_of(url)
+        except (OSError, DBAPIError, asyncpg.PostgresError) as error:
+            found = [f"the database does not answer: {error}"]
+        if not found or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(1)
+
+
+async def keys_by_kek(url: str) -> list[str]:
+    """One line for each key-encryption key: how many tenants' keys it wraps."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "select kek_id, count(*) as pairs from tenant_keys where destroyed_at is null group by kek_id order by kek_id"
+        )
+    finally:
+        await connection.close()
+    return [f"{row['kek_id']}: {row['pairs']} key pair{'s' if row['pairs'] != 1 else ''}" for row in rows]

@@ -1,0 +1,244 @@
+"""The ``tradewise`` command; the only file that knows both halves."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from control_plane.database.embedded import EmbeddedServer
+from control_plane.database.roles import LOGIN_ROLES
+from control_plane.settings import Settings, SettingsError, load_settings
+
+_AGENTS = ("launcher", "poller", "scheduler")
+
+
+def say(text: str) -> None:
+    """Progress for people, on standard error, at once."""
+    click.echo(f"{time.strftime('%H:%M:%S')}  {text}", err=True)
+
+
+def run(work: Awaitable[Any]) -> Any:
+    """Run to the end on this thread's own loop."""
+
+    async def whole() -> Any:
+        return await work
+
+    return asyncio.run(whole())
+
+
+class _Group(click.Group):
+    """Every error that has a code is told in one line, without a traceback, and ends with exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except SettingsError as error:
+            raise click.ClickException(str(error)) from error
+        except DBAPIError as error:
+            raise click.ClickException(f"the database refused: {error.orig}") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise click.ClickException(str(error) or type(error).__name__) from error
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Where the embedded database, keys and logs live (default: TRADEWISE_DATA_DIR, or .tradewise).",
+)
+
+
+def settings_for(data_dir: Path | None = None) -> Settings:
+    """Settings from the environment, with the command line's data folder winning."""
+    return load_settings() if data_dir is None else load_settings(data_dir=data_dir)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tradewise")
+def main() -> None:
+    """TradeWise hosts, watches and shares trading bots."""
+
+
+def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True),
+        click.option("--host", default="127.0.0.1", show_default=True),
+        data_dir_option,
+        click.option("--keep-bots", is_flag=True, help="Leave hosted bots running when everything else stops."),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_machine_options
+def up(port: int, host: str, data_dir: Path | None, keep_bots: bool) -> None:  # noqa: FBT001
+    """Everything on this machine: database, API, agents. Ctrl-C stops it all."""
+    from control_plane.machine import run_machine
+
+    run(run_machine(settings_for(data_dir), _hooks(), host=host, port=port, keep_bots=keep_bots, say=say))
+
+
+@main.command()
+@_machine_options
+def demo(port: int, host: str, data_dir: Path | None, keep_bots: bool) -> None:  # noqa: FBT001
+    """As `up`, with a small story in it: a creator, a template, a hosted bot, a subscriber."""
+    from control_plane.demo import run_demo
+
+    run(run_demo(settings_for(data_dir), _hooks(), host=host, port=port, keep_bots=keep_bots, say=say))
+
+
+def _hooks() -> Any:
+    from agents.launcher.setup import prepare_engine
+    from agents.launcher.shutdown import stop_all_bots
+    from control_plane.machine import Hooks
+
+    async def stop_bots(settings: Settings, tell: Callable[[str], None]) -> int:
+        return await stop_all_bots(settings, say=tell)
+
+    return Hooks(
+        ensure_engine=prepare_engine, stop_bots=stop_bots, outside_bot=(sys.executable, "-m", "agents.paper_bot")
+    )
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+def api(port: int, host: str) -> None:
+    """One API process (role tradewise_api, TRADEWISE_DATABASE_URL)."""
+    from control_plane.logs import configure_logging
+    from control_plane.serve import serve
+
+    settings = load_settings()
+    configure_logging(settings.log_level, process="api")
+    serve(settings, host=host, port=port)
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(_AGENTS))
+def agent(kind: str) -> None:
+    """One agent process (its own role, TRADEWISE_AGENT_DATABASE_URL)."""
+    from agents.agent import run_forever
+    from agents.launcher.agent import make_launcher
+    from agents.poller.agent import make_poller
+    from agents.scheduler.agent import Scheduler
+    from control_plane.logs import configure_logging
+
+    settings = load_settings()
+    configure_logging(settings.log_level, process=kind)
+    makers: dict[str, Any] = {"launcher": make_launcher, "poller": make_poller, "scheduler": Scheduler}
+    run_forever(makers[kind], kind, settings)
+
+
+@main.group()
+def db() -> None:
+    """The database: migrations, policies, connection strings."""
+
+
+def _admin_url(settings: Settings) -> str:
+    """Who migrates: TRADEWISE_MIGRATION_DATABASE_URL, TRADEWISE_DATABASE_URL, or the embedded server's administrator."""
+    given = settings.migration_database_url or settings.database_url
+    return given or EmbeddedServer(settings.data_dir).url("postgres")
+
+
+@db.command()
+@data_dir_option
+def migrate(data_dir: Path | None) -> None:
+    """Bring the schema to the newest migration and apply policies/."""
+    from control_plane.database.migrate import migrate as run_migration
+
+    result = run(run_migration(_admin_url(settings_for(data_dir))))
+    click.echo(f"at migration {result.revision} (was {result.previous or 'empty'}), policies applied")
+
+
+@db.command()
+@click.argument("revision")
+@data_dir_option
+def downgrade(revision: str, data_dir: Path | None) -> None:
+    """Take the schema back to REVISION (`base`: nothing left). Data of dropped tables is lost."""
+    from control_plane.database.migrate import downgrade as run_downgrade
+
+    result = run(run_downgrade(_admin_url(settings_for(data_dir)), revision=revision))
+    click.echo(f"at migration {result.revision or 'empty'} (was {result.previous or 'empty'})")
+
+
+@db.command()
+@click.option("--wait", type=click.FloatRange(0, 3600), default=0.0, help="Keep trying this many seconds.")
+@data_dir_option
+def check(wait: float, data_dir: Path | None) -> None:
+    """Compare the live catalog with policies/; exit 1 where they differ or the schema is behind."""
+    from control_plane.database.check import faults_of, wait_for_database
+
+    settings = settings_for(data_dir)
+    url = settings.database_url or settings.agent_database_url or EmbeddedServer(settings.data_dir).url("tradewise_api")
+    faults = run(wait_for_database(url, wait)) if wait else run(faults_of(url))
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        sys.exit(1)
+    click.echo("the database is at the newest migration and matches policies/")
+
+
+@db.command()
+@click.option("--role", type=click.Choice([*LOGIN_ROLES, "admin"]), default="api", show_default=True)
+@data_dir_option
+def url(role: str, data_dir: Path | None) -> None:
+    """Print a connection string for ROLE on the embedded database, for psql and tools."""
+    from control_plane.database.embedded import ADMIN
+    from control_plane.machine import external_role_url
+
+    settings = settings_for(data_dir)
+    if settings.database_url is not None:
+        click.echo(settings.database_url if role == "admin" else external_role_url(settings, LOGIN_ROLES[role]))
+        return
+    click.echo(EmbeddedServer(settings.data_dir).url(ADMIN if role == "admin" else LOGIN_ROLES[role]))
+
+
+@main.group()
+def keys() -> None:
+    """Key-encryption keys, which only agents hold."""
+
+
+@keys.command("init")
+@data_dir_option
+def init_keys(data_dir: Path | None) -> None:
+    """Make a key-encryption key in the file provider's place; an existing one is left as it is."""
+    from control_plane.security.keyproviders import create_kek_file
+
+    path = settings_for(data_dir).effective_kek_file
+    existed = path.exists()
+    create_kek_file(path)
+    click.echo(f"{path} {'was there already' if existed else 'made; keep a copy where the database is not'}")
+
+
+@keys.command("status")
+@data_dir_option
+def keys_status(data_dir: Path | None) -> None:
+    """How many tenants' keys are wrapped by which key-encryption key."""
+    from control_plane.database.check import keys_by_kek
+
+    settings = settings_for(data_dir)
+    for line in run(
+        keys_by_kek(settings.agent_database_url or EmbeddedServer(settings.data_dir).url("tradewise_agent_scheduler"))
+    ):
+        click.echo(line)
+
+
+@main.command()
+@data_dir_option
+def doctor(data_dir: Path | None) -> None:
+    """Look at configuration, database, policies, engine and keys; one line each, exit 1 on a fault."""
+    from agents.launcher.setup import engine_report
+    from control_plane.doctor import examine
+
+    healthy = run(examine(lambda: settings_for(data_dir), engine_report, click.echo))
+    sys.exit(0 if healthy else 1)

@@ -1,0 +1,65 @@
+"""``tradewise doctor``: one line for each part that must be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from control_plane.database.check import database_faults, role_faults
+from control_plane.database.embedded import EmbeddedServer, EmbeddedServerError
+from control_plane.database.urls import sqlalchemy_url, without_password
+from control_plane.security.keyproviders import KeyProviderError, key_provider
+from control_plane.settings import Settings, SettingsError
+
+EngineReport = Callable[[], tuple[bool, str]]
+
+
+async def examine(read: Callable[[], Settings], engine: EngineReport, tell: Callable[[str], None]) -> bool:
+    """Tell what is right and what is not, with the remedy. Returns whether nothing is wrong."""
+    try:
+        settings = read()
+    except SettingsError as error:
+        tell(f"FAULT  configuration  {error}")
+        return False
+    tell("ok     configuration  every TRADEWISE_ variable is understood")
+    verdicts = [*await _database(settings), _keys(settings), _engine(engine)]
+    for good, name, words in verdicts:
+        tell(f"{'ok    ' if good else 'FAULT '} {name:<14} {words}")
+    return all(good for good, _, _ in verdicts)
+
+
+async def _database(settings: Settings) -> list[tuple[bool, str, str]]:
+    try:
+        url = settings.database_url or EmbeddedServer(settings.data_dir).url("tradewise_api")
+    except EmbeddedServerError as error:
+        return [(False, "database", str(error))]
+    connections = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
+    try:
+        async with connections.connect() as connection:
+            faults = await database_faults(connection)
+            role = await role_faults(connection)
+    except (OSError, SQLAlchemyError) as error:
+        return [(False, "database", f"{without_password(url)} does not answer: {str(error).splitlines()[0]}")]
+    finally:
+        await connections.dispose()
+    return [
+        (True, "database", f"{without_password(url)} answers"),
+        (not faults, "policies", "; ".join(faults) or "schema and policies are as this program carries them"),
+        (not role, "database role", "; ".join(role) or "bound by row-level security"),
+    ]
+
+
+def _keys(settings: Settings) -> tuple[bool, str, str]:
+    # The vault's provider is asked for nothing but whether it can be had: a doctor opens no secret.
+    try:
+        provider = key_provider(settings)
+    except KeyProviderError as error:
+        return False, "key provider", str(error)
+    return True, "key provider", f"{settings.key_provider}: current key {provider.current_id}"
+
+
+def _engine(engine: EngineReport) -> tuple[bool, str, str]:
+    good, words = engine()
+    return good, "engine", words

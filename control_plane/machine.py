@@ -1,0 +1,264 @@
+"""One installation on one machine (`tradewise up`). Each part is a process of its own, as it would be in production."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import msgspec
+
+from control_plane.database.embedded import EmbeddedServer
+from control_plane.database.migrate import migrate
+from control_plane.database.roles import LOGIN_ROLES, OWNER
+from control_plane.database.urls import url_for_role, without_password
+from control_plane.security.keyproviders import create_kek_file
+from control_plane.settings import PREFIX, Settings
+from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_command
+
+AGENTS = ("scheduler", "launcher", "poller")
+_READY_WITHIN_S = 60.0
+#: Settings that only agents may have: the web tier gets neither keys nor the engine nor another role's connection.
+_AGENTS_ONLY = frozenset(
+    {f"{PREFIX}{name}" for name in ("KEK", "KEK_FILE", "KEY_PROVIDER", "DOCKER_HOST", "AGENT_DATABASE_URL")}
+)
+_NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY})
+
+
+class UpError(RuntimeError):
+    """What kept the machine from coming up, with its remedy."""
+
+    code = "up_failed"
+
+
+class Hooks(msgspec.Struct, frozen=True):
+    """What ``up`` needs of the agents' half, handed in by the command line because this half does not know it."""
+
+    ensure_engine: Callable[[Say], str | None]
+    stop_bots: Callable[[Settings, Say], Awaitable[int]]
+    #: The command of a bot that runs outside of TradeWise, for the demo.
+    outside_bot: tuple[str, ...]
+
+
+class Machine:
+    """All parts of one installation in one data folder."""
+
+    def __init__(self, settings: Settings, hooks: Hooks, *, host: str, port: int, say: Say) -> None:
+        self.settings = settings
+        self.host, self.port = host, port
+        self._hooks = hooks
+        self._say = say
+        self._embedded: EmbeddedServer | None = None
+        self._supervisor = Supervisor(settings.data_dir / "logs", say)
+        self.urls: dict[str, str] = {}
+        self.engine_url: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the API and the dashboard answer."""
+        shown = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - told, not bound
+        return f"http://{shown}:{self.port}"
+
+    async def start(self) -> None:
+        """Bring everything up. Raises :class:`UpError` and the errors of the parts."""
+        await self._refuse_taken_port()
+        admin = await self._database()
+        result = await migrate(admin)
+        if result.previous != result.revision:
+            self._say(f"database at migration {result.revision}, policies applied")
+        self.urls = await self._role_urls(admin)
+        if self.settings.key_provider == "file":
+            create_kek_file(self.settings.effective_kek_file)
+        self.engine_url = await asyncio.to_thread(self._hooks.ensure_engine, self._say)
+        for kind in AGENTS:
+            self._supervisor.start(self._agent(kind))
+        self._supervisor.start(self._api())
+        await self._until_ready()
+
+    async def stop(self, *, keep_bots: bool) -> None:
+        """End every part in order: people first, then agents, then bots (unless they are to stay), then the database."""
+        self._say("stopping")
+        await self._supervisor.end()
+        if not keep_bots and self.engine_url is not None:
+            stopped = await self._hooks.stop_bots(self.agent_settings("launcher"), self._say)
+            if stopped:
+                self._say(f"{stopped} hosted bot{'s' if stopped != 1 else ''} stopped; they start again next time")
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.stop)
+
+    def keep(self, spec: ChildSpec) -> None:
+        """Keep one more program alive with the others."""
+        self._supervisor.start(spec)
+
+    def agent_settings(self, kind: str) -> Settings:
+        """Settings as an agent of ``kind`` has them."""
+        return msgspec.structs.replace(
+            self.settings, agent_database_url=self.urls[f"agent_{kind}"], docker_host=self.engine_url
+        )
+
+    def api_settings(self) -> Settings:
+        """Settings as the API process has them."""
+        return msgspec.structs.replace(self.settings, database_url=self.urls["api"], secure_cookies=self._https)
+
+    @property
+    def _https(self) -> bool:
+        return (self.settings.public_url or "").startswith("https://")
+
+    async def _refuse_taken_port(self) -> None:
+        try:
+            server = await asyncio.start_server(lambda _reader, writer: writer.close(), self.host, self.port)
+        except OSError as error:
+            raise UpError(
+                f"port {self.port} on {self.host} is taken ({error.strerror}): choose another with --port"
+            ) from error
+        server.close()
+        await server.wait_closed()
+
+    async def _database(self) -> str:
+        if self.settings.database_url is not None:
+            self._say(f"database: {without_password(self.settings.database_url)}")
+            return self.settings.database_url
+        self._say("database: embedded PostgreSQL 18 on a Unix socket, for trying and testing only")
+        self._embedded = EmbeddedServer(self.settings.data_dir)
+        await asyncio.to_thread(self._embedded.start)
+        await self._embedded.ensure_database()
+        return self._embedded.url("postgres")
+
+    async def _role_urls(self, admin: str) -> dict[str, str]:
+        if self._embedded is not None:
+            return {kind: self._embedded.url(role) for kind, role in LOGIN_ROLES.items()}
+        passwords = await give_passwords(admin, self.settings.data_dir / "keys" / "roles.json")
+        return {kind: url_for_role(admin, role, passwords.get(role)) for kind, role in LOGIN_ROLES.items()}
+
+    def _api(self) -> ChildSpec:
+        environment = {
+            **self._inherited_settings(),
+            f"{PREFIX}DATABASE_URL": self.urls["api"],
+            f"{PREFIX}SECURE_COOKIES": "true" if self._https else "false",
+        }
+        arguments = own_command("api", "--host", self.host, "--port", str(self.port))
+        return ChildSpec("api", arguments, environment)
+
+    def _agent(self, kind: str) -> ChildSpec:
+        environment = {**self._inherited_settings(), f"{PREFIX}AGENT_DATABASE_URL": self.urls[f"agent_{kind}"]}
+        environment[f"{PREFIX}KEY_PROVIDER"] = self.settings.key_provider
+        environment[f"{PREFIX}KEK_FILE"] = str(self.settings.effective_kek_file.resolve())
+        if self.settings.kek is not None:
+            environment[f"{PREFIX}KEK"] = self.settings.kek
+        if kind == "launcher":
+            for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+                if name in os.environ:
+                    environment[name] = os.environ[name]
+            if self.engine_url is not None:
+                environment[f"{PREFIX}DOCKER_HOST"] = self.engine_url
+        return ChildSpec(f"agent {kind}", own_command("agent", kind), environment)
+
+    def _inherited_settings(self) -> dict[str, str]:
+        given = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(PREFIX) and name not in _NEVER_INHERITED
+        }
+        if self.settings.egress_allow:
+            given[f"{PREFIX}EGRESS_ALLOW"] = ",".join(map(str, self.settings.egress_allow))
+        given[f"{PREFIX}DATA_DIR"] = str(self.settings.data_dir.resolve())
+        return {**inherited(), **given}
+
+    async def _until_ready(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _READY_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            if await self._answers():
+                return
+            await asyncio.sleep(0.1)
+        log = self.settings.data_dir / "logs" / "api.log"
+        raise UpError(f"the API did not become ready within {_READY_WITHIN_S:g} s: its log is {log}")
+
+    async def _answers(self) -> bool:
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - as above
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection(host, self.port)
+                writer.write(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                line = await reader.readline()
+                writer.close()
+        except (OSError, TimeoutError):
+            return False
+        return b" 200 " in line
+
+
+async def give_passwords(admin: str, file: Path) -> dict[str, str]:
+    """Passwords for the login roles on a server that asks for them, made once and kept in ``file`` (0600)."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if file.exists():
+        passwords: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    else:
+        passwords = {role: secrets.token_urlsafe(24) for role in LOGIN_ROLES.values()}
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            json.dump(passwords, opened)
+    connection = await asyncpg.connect(admin)
+    try:
+        for role, password in passwords.items():
+            if role in LOGIN_ROLES.values() and role != OWNER:
+                # Utility statements take no parameters; both parts are ours: a role name and urlsafe base64.
+                await connection.execute(f"alter role {role} password '{password}'")
+    finally:
+        await connection.close()
+    return passwords
+
+
+def on_signal() -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+async def run_machine(
+    settings: Settings,
+    hooks: Hooks,
+    *,
+    host: str,
+    port: int,
+    keep_bots: bool,
+    say: Say,
+    then: Callable[[Machine], Awaitable[None]] | None = None,
+) -> None:
+    """Start everything, run ``then``, and stay until a signal; whatever happens, stop what was started."""
+    machine = Machine(settings, hooks, host=host, port=port, say=say)
+    stopped = asyncio.create_task(on_signal().wait())
+
+    async def begin() -> None:
+        await machine.start()
+        say(f"ready: {machine.address} (API documentation: {machine.address}/api/docs, logs: {settings.data_dir}/logs)")
+        if then is not None:
+            await then(machine)
+        say("Ctrl-C stops everything")
+
+    beginning = asyncio.create_task(begin())
+    try:
+        # A signal while starting ends the start as well.
+        await asyncio.wait({beginning, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if beginning.done():
+            await beginning
+            await stopped
+    finally:
+        for task in (beginning, stopped):
+            task.cancel()
+        await asyncio.gather(beginning, stopped, return_exceptions=True)
+        await machine.stop(keep_bots=keep_bots)
+
+
+def external_role_url(settings: Settings, role: str) -> str:
+    """A connection string for ``role`` on the server that TRADEWISE_DATABASE_URL names, as ``up`` set it up."""
+    file = settings.data_dir / "keys" / "roles.json"
+    if settings.database_url is None or not file.exists():
+        raise UpError(f"no passwords for roles in {file}: they are made by `tradewise up`")
+    passwords: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return url_for_role(settings.database_url, role, passwords.get(role))

@@ -1,0 +1,46 @@
+"""One API process: uvicorn with uvloop and httptools, metrics on a port of their own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+from prometheus_client import start_http_server
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from control_plane.app import create_app
+from control_plane.database.check import require_ready
+from control_plane.database.urls import sqlalchemy_url
+from control_plane.settings import Settings
+
+
+async def check_before_serving(settings: Settings) -> None:
+    """Raise what keeps the API from serving, before a port is opened, so that it is told in plain words."""
+    if settings.database_url is None:
+        raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
+    engine = create_async_engine(sqlalchemy_url(settings.database_url), hide_parameters=True)
+    try:
+        async with engine.connect() as connection:
+            await require_ready(connection, serving=True)
+    finally:
+        await engine.dispose()
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM; requests under way are finished first."""
+    asyncio.run(check_before_serving(settings))
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, settings.metrics_address)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+    )
