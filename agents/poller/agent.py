@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
-from uuid import UUID
 
 import asyncpg
 from prometheus_client import Gauge, Histogram
@@ -51,6 +50,7 @@ class Poller(Agent):
         self._checks: dict[asyncio.Task[None], Claim] = {}
         self._held: dict[str, Claim] = {}
         self._asked: set[str] = set()
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Begin to write results as they come."""
@@ -62,6 +62,7 @@ class Poller(Agent):
         if self._recorder.behind:
             # What was seen could not be stored: looking again would only add to what is held in memory.
             return _LONGEST_PAUSE_S
+        self._still()
         batch = await claim(self.pool, self._room())
         for held in batch.claims:
             self._begin(held)
@@ -83,6 +84,7 @@ class Poller(Agent):
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             await self._recorder.flush()
             await release(self.pool, list(unfinished.values()))
+        self._still()
         self._recorder.give_up()
         self._checker.close()
 
@@ -118,14 +120,27 @@ class Poller(Agent):
             return
         self._recorder.put(Result(held, decide(bot, held.previous, outcome, self._interval), outcome.reading))
 
-    def _stored(self, bots: Sequence[UUID]) -> None:
-        stored = {str(bot) for bot in bots}
+    def _stored(self, results: Sequence[Result]) -> None:
+        stored = {str(result.claim.bot.id): result for result in results}
         for bot in stored:
             del self._held[bot]
-        if asked := self._asked & stored:
+        if asked := self._asked & stored.keys():
             # Somebody asked for a bot while it was being checked: look again whether that check answers them.
             self._asked -= asked
             self.wake()
+        self._wake_within(min(result.due_in_s for result in results))
+
+    def _wake_within(self, seconds: float) -> None:
+        """A bot just looked at may be due before the pass that was planned without it."""
+        loop = asyncio.get_running_loop()
+        if seconds < _LONGEST_PAUSE_S and (self._alarm is None or loop.time() + seconds < self._alarm.when()):
+            self._still()
+            self._alarm = loop.call_later(max(seconds, _SHORTEST_PAUSE_S), self.wake)
+
+    def _still(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
 
 def make_poller(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> Poller:

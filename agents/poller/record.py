@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -112,6 +111,11 @@ class Result(msgspec.Struct, frozen=True):
         """The bot's status stays as it is."""
         return self.decision.change is None
 
+    @property
+    def due_in_s(self) -> float:
+        """Seconds until the bot is due again."""
+        return (self.decision.next_poll_at - self.claim.now).total_seconds()
+
     def looked_at_again_soon(self) -> Result:
         """The same without a change of status, and due again at once."""
         again = Decision(self.decision.health, None, self.claim.claimed_at)
@@ -121,7 +125,7 @@ class Result(msgspec.Struct, frozen=True):
 class Recorder:
     """Takes results as they come and writes them a moment later, together. Holds them while the database is away."""
 
-    def __init__(self, pool: asyncpg.Pool, on_stored: Callable[[Sequence[UUID]], None]) -> None:
+    def __init__(self, pool: asyncpg.Pool, on_stored: Callable[[Sequence[Result]], None]) -> None:
         self._pool = pool
         self._on_stored = on_stored
         self._waiting: deque[Result] = deque()
@@ -158,7 +162,7 @@ class Recorder:
                 raise
             self.behind = False
             _BATCHES.observe(len(batch))
-            self._on_stored([result.claim.bot.id for result in batch])
+            self._on_stored(batch)
         self._arrived.clear()
 
     def _next_batch(self) -> list[Result]:

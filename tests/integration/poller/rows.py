@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import asyncpg
@@ -39,6 +40,18 @@ async def until_status(
         return row if (row["status"], row["reason"]) == (status, reason) else None
 
     return await until(there, what=f"status {status} ({reason})", deadline_s=deadline_s)
+
+
+async def until_health(
+    admin: asyncpg.Connection, bot: object, holds: Callable[[asyncpg.Record], bool], *, deadline_s: float = 20.0
+) -> asyncpg.Record:
+    """Wait until the bot's health row is as wanted; the row then."""
+
+    async def there() -> asyncpg.Record | None:
+        row = await health_row(admin, bot)
+        return row if holds(row) else None
+
+    return await until(there, what="the health wanted", deadline_s=deadline_s)
 
 
 async def until_checked(admin: asyncpg.Connection, bot: object, *, times: int = 1) -> asyncpg.Record:
