@@ -26,6 +26,11 @@ function paddedRange(_chart, low, high) {
   return [low - span * 0.1, high + span * 0.1];
 }
 
+/** The time that the readings span; a single one stands in the middle of an hour (uPlot would show years). */
+function timeRange(chart, first, last) {
+  return chart.data[0].length === 1 ? [first - 1800, first + 1800] : [first, last];
+}
+
 /** Indices of readings with a gap on both sides: no line reaches them, so they are drawn as points. */
 function lonePoints(chart, series) {
   const values = chart.data[series];
@@ -63,6 +68,7 @@ export class EquityChart {
     this.element = element;
     this.canvas = element.querySelector("[data-chart-canvas]");
     this.note = element.querySelector("[data-chart-note]");
+    this.gapNote = element.querySelector("[data-chart-gaps]");
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
@@ -113,6 +119,7 @@ export class EquityChart {
       return;
     }
     this.#say("");
+    this.gapNote.hidden = known === this.#points.length;
     const times = this.#points.map(([at]) => Date.parse(at) / 1000);
     // Binary floats are good enough to place a pixel; the exact decimal string is what the legend shows.
     const values = this.#points.map(([, value]) => (value === null ? null : Number(value)));
@@ -126,7 +133,7 @@ export class EquityChart {
       ...this.#size(),
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { y: false, drag: { x: true, y: false } },
-      scales: { y: { range: paddedRange } },
+      scales: { x: { range: timeRange }, y: { range: paddedRange } },
       axes: [
         { ...axis, grid: { show: false }, values: axisTimes, space: 70 },
         { ...axis, size: 64, values: (_chart, ticks) => ticks.map(compactAmount) },
