@@ -1,0 +1,136 @@
+"""The one document that a bot gets at its start, secrets included; and what of it must never come back in its output.
+
+Opened values live in local variables of one launch or one look at a crash, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from agents.launcher import queries
+from agents.launcher.queries import Work
+from agents.launcher.runtimes.base import BOT_PORT, DATA_DIR
+from agents.secrets import open_bot_secret, open_template_config
+from control_plane.security.credentials import CredentialError, TradewiseCredential, decode_credentials
+from control_plane.security.vault import OpenError, Vault
+
+_SHORTEST_SECRET = 6
+_REDACTED = "(redacted)"
+_LONGEST_LINE = 1000
+
+
+class SecretUnreadable(Exception):  # noqa: N818 - a state of this bot's rows
+    """A bot's credentials or configuration are missing or do not open. The message tells nothing of their values."""
+
+    code = "secret_unreadable"
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything for one bot in clear. Never stored, logged or shown."""
+
+    token: str
+    parameters: Mapping[str, Any]
+    template_config: Mapping[str, Any]
+    own_config: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return "Opened(…)"
+
+
+async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
+    """Open what ``work``'s bot may know. Raises :class:`SecretUnreadable` with the remedy."""
+    bot = work.bot
+    try:
+        credentials = await open_bot_secret(pool, vault, bot.tenant_id, bot.id, "credentials")
+        if credentials is None:
+            raise SecretUnreadable("This bot has no credentials yet. Enter a token for it, then start it again.")
+        credential = decode_credentials("tradewise", credentials.reveal())
+        parameters: dict[str, Any] = {}
+        template: dict[str, Any] = {}
+        if work.template_tenant_id is not None and work.template_version_id is not None:
+            place = (work.template_tenant_id, work.template_version_id)
+            parameters = await queries.public_parameters(pool, *place)
+            template = _mapping((await open_template_config(pool, vault, *place)).reveal())
+        config = await open_bot_secret(pool, vault, bot.tenant_id, bot.id, "config")
+        own = _mapping(config.reveal()) if config is not None else {}
+    except OpenError as error:
+        raise SecretUnreadable(f"A stored secret of this bot cannot be opened: {error}. Enter it again.") from None
+    except (CredentialError, msgspec.MsgspecError, UnicodeDecodeError):
+        raise SecretUnreadable(
+            "A stored secret of this bot is not in the form that bots take. Enter it again."
+        ) from None
+    if not isinstance(credential, TradewiseCredential):
+        raise SecretUnreadable("A hosted bot takes a token. Enter one, then start it again.")
+    return Opened(token=credential.token, parameters=parameters, template_config=template, own_config=own)
+
+
+def document(bot_id: UUID, opened: Opened, cash_flows: Iterable[Mapping[str, str]]) -> bytes:
+    """The hand-over document on one line: what is private wins over what is public, a bot's own over its template's."""
+    config = merged(opened.parameters, opened.template_config, opened.own_config)
+    return (
+        msgspec.json.encode(
+            {
+                "bot_id": str(bot_id),
+                "token": opened.token,
+                # Inside the container, where the published port decides who reaches it.
+                "listen": {"host": "0.0.0.0", "port": BOT_PORT},  # noqa: S104
+                "data_dir": DATA_DIR,
+                "cash_flows": list(cash_flows),
+                "config": config,
+            }
+        )
+        + b"\n"
+    )
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping of several: a later layer wins, objects are merged name by name, lists are taken whole."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            below = result.get(name)
+            if isinstance(below, Mapping) and isinstance(value, Mapping):
+                result[name] = merged(below, value)
+            else:
+                result[name] = value
+    return result
+
+
+def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
+    """``lines`` without the token and without any text of the private configurations; nothing where those are unknown.
+
+    A template's configuration is its creator's secret, and these lines are for the subscriber to read.
+    """
+    if opened is None:
+        return ()
+    public = set(_texts(opened.parameters))
+    private = {*_texts(opened.template_config), *_texts(opened.own_config)} - public
+    secrets = {opened.token, *(text for text in private if len(text) >= _SHORTEST_SECRET)}
+    # In the output of a program that writes JSON, a text with quotes in it looks different.
+    secrets |= {msgspec.json.encode(secret)[1:-1].decode() for secret in secrets}
+    text = "\n".join(lines)
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, _REDACTED)
+    # Cut after, so that no half of a secret is left at an end.
+    return tuple(line[:_LONGEST_LINE] for line in text.splitlines())
+
+
+def _mapping(raw: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(raw, type=dict[str, Any])
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Every text inside a configuration, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,271 @@
+"""All SQL of the launcher, as role ``tradewise_agent_launcher``. Each function is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from uuid_utils.compat import uuid7
+
+from agents.launcher.reconcile import Bot, Change, Instance, Intent
+from agents.launcher.runtimes.base import Exit
+from control_plane.bots.models import HOSTED_TYPES
+
+#: Held by the launcher that acts; any number that nothing else in this database uses.
+_LEADER_LOCK: Final = 0x7472_6164_6577_6973
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """One bot that may need something, and the database's time when it was read."""
+
+    bot: Bot
+    instance: Instance | None
+    engine: str
+    image: str | None
+    template_tenant_id: UUID | None
+    template_version_id: UUID | None
+    now: datetime
+
+
+# A bot that is at rest is left out: a container that carries its label all the same is a stray one.
+_WORK = """
+    select b.id, b.tenant_id, b.engine, coalesce(v.image, b.image) as image, b.template_tenant_id,
+        b.template_version_id, b.desired, b.deleted_at, b.generation, b.observed_generation, b.status, b.reason,
+        b.reason_detail, b.attempt, b.next_retry_at,
+        case when h.state = 'healthy' and h.observed_generation = b.generation then h.observed_at end as healthy_at,
+        i.id as instance_id, i.generation as instance_generation, i.state as instance_state, i.container_id,
+        i.started_at, now() as now
+    from bots b
+    left join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
+    left join bot_instances i on i.tenant_id = b.tenant_id and i.bot_id = b.id and i.released_at is null
+    left join template_versions v on v.tenant_id = b.template_tenant_id and v.id = b.template_version_id
+    where b.bot_type = any($1) and ($2::uuid[] is null or b.id = any($2))
+        and not (
+            i.id is null and b.status = 'inactive' and (
+                (b.deleted_at is not null and b.reason = 'deleted')
+                or (b.deleted_at is null and b.desired = 'stopped' and b.reason is null
+                    and b.observed_generation = b.generation)
+            )
+        )
+    order by b.id
+"""
+_CHANGE = """
+    with changed as (
+        update bots
+        set status = $5, reason = $6, reason_detail = $7, attempt = $8, next_retry_at = $9,
+            observed_generation = generation, status_since = case when status = $5 then status_since else now() end
+        where tenant_id = $1 and id = $2 and generation = $3 and status = $4
+        returning id
+    ), told as (
+        insert into bot_events (id, tenant_id, bot_id, kind, from_status, to_status, reason, detail, cause, actor)
+        select $10, $1, id, 'status', $4, $5, $6, $7, 'agent', 'launcher' from changed where $11
+    )
+    select count(*) from changed
+"""
+_CLAIM = """
+    insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image, host_port)
+    values ($1, $2, $3, $4, $5, $6, $7)
+"""
+_ATTACH = """
+    update bot_instances set container_id = $2, image_id = $3
+    where id = $1 and state = 'creating' and container_id is null and released_at is null
+    returning id
+"""
+_RUNNING = """
+    with launched as (
+        update bot_instances set state = 'running', started_at = now()
+        where id = $1 and state = 'creating' and released_at is null
+        returning tenant_id, bot_id, host_port
+    )
+    update bots b set exposed_host_port = l.host_port
+    from launched l where b.tenant_id = l.tenant_id and b.id = l.bot_id
+"""
+_EXITED = """
+    update bot_instances
+    set state = 'exited', exit_code = $2, oom_killed = $3, last_lines = $4::jsonb, finished_at = now()
+    where id = $1 and state in ('creating', 'running') and released_at is null
+    returning id
+"""
+# One without a container that is known may only be released while no launcher has said that it made one.
+_RELEASE = """
+    update bot_instances set state = 'removed', released_at = now(), finished_at = coalesce(finished_at, now())
+    where id = $1 and released_at is null and (container_id is null or state = 'exited')
+    returning id
+"""
+_ABANDON = """
+    update bot_instances set state = 'removed', released_at = now(), finished_at = now()
+    where id = $1 and state = 'creating' and released_at is null
+"""
+_CLOSE_PORT = (
+    "update bots set exposed_host_port = null where tenant_id = $1 and id = $2 and exposed_host_port is not null"
+)
+# Ports that were given back a moment ago rest: a check under way might still carry the last bot's token to them.
+_USED_PORTS = """
+    select host_port, released_at is null as live from bot_instances
+    where host_port is not null and (released_at is null or released_at > now() - interval '60 seconds')
+"""
+_ENGINE_LOST = """
+    update bot_health h set engine_lost_at = now() from bots b
+    where b.tenant_id = h.tenant_id and b.id = h.id and h.engine_lost_at is null
+        and b.bot_type = any($1) and b.deleted_at is null
+        and (b.desired = 'running' or exists (
+            select from bot_instances i where i.tenant_id = b.tenant_id and i.bot_id = b.id and i.released_at is null))
+"""
+_ENGINE_BACK = "update bot_health set engine_lost_at = null where engine_lost_at is not null"
+_CASH_FLOWS = """
+    select l.id, l.amount, l.created_at
+    from subscriptions s join subscription_ledger l on l.tenant_id = s.tenant_id and l.subscription_id = s.id
+    where s.bot_tenant_id = $1 and s.bot_id = $2 and s.hosting = 'dedicated' and l.amount <> 0
+        and l.kind in ('deposit', 'withdrawal', 'redemption')
+    order by l.id
+"""
+
+
+async def lead(connection: asyncpg.Connection) -> bool:
+    """Become the launcher that acts, until ``connection`` ends; False where another one is."""
+    return bool(await connection.fetchval("select pg_try_advisory_lock($1)", _LEADER_LOCK))
+
+
+async def installation(pool: asyncpg.Pool) -> UUID:
+    """The identity of this database, which every container of ours carries."""
+    found: UUID = await pool.fetchval("select id from installation")
+    return found
+
+
+async def work(pool: asyncpg.Pool, only: Collection[UUID] | None = None) -> list[Work]:
+    """Hosted bots that are not at rest; with ``only``, those of them."""
+    rows = await pool.fetch(_WORK, list(HOSTED_TYPES), None if only is None else list(only))
+    return [_work(row) for row in rows]
+
+
+def _work(row: asyncpg.Record) -> Work:
+    wanted = Intent.RUN if row["desired"] == "running" else Intent.STOP
+    bot = Bot(
+        intent=Intent.DELETE if row["deleted_at"] is not None else wanted,
+        detail=row["reason_detail"],
+        **{name: row[name] for name in _BOT_COLUMNS},
+    )
+    instance = None
+    if row["instance_id"] is not None:
+        instance = Instance(
+            id=row["instance_id"],
+            generation=row["instance_generation"],
+            state=row["instance_state"],
+            container_id=row["container_id"],
+            started_at=row["started_at"],
+        )
+    return Work(bot=bot, instance=instance, **{name: row[name] for name in _WORK_COLUMNS})
+
+
+_BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "reason", "attempt",
+                       "next_retry_at", "healthy_at")  # fmt: skip
+_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "now")
+
+
+async def change(on: asyncpg.Pool | asyncpg.Connection, bot: Bot, new: Change) -> Bot | None:
+    """Write ``new`` if the bot is still as it was read, with its event; returns it as it is then, None if it is not."""
+    # An attempt that is forgotten after a long steady run is no news.
+    told = (bot.status, bot.reason) != (new.status, new.reason) or new.attempt > bot.attempt
+    changed = await on.fetchval(
+        _CHANGE,
+        bot.tenant_id,
+        bot.id,
+        bot.generation,
+        bot.status,
+        new.status,
+        new.reason,
+        new.detail,
+        new.attempt,
+        new.next_retry_at,
+        uuid7(),
+        told,
+    )
+    if not changed:
+        return None
+    return msgspec.structs.replace(
+        bot, observed_generation=bot.generation, **{name: getattr(new, name) for name in Change.__struct_fields__}
+    )
+
+
+async def claim(
+    pool: asyncpg.Pool, bot: Bot, instance_id: UUID, *, runtime: str, image: str, host_port: int | None
+) -> str | None:
+    """Take the bot's one place and a port, before anything is made. Returns the constraint in the way, if any."""
+    try:
+        await pool.execute(_CLAIM, instance_id, bot.tenant_id, bot.id, bot.generation, runtime, image, host_port)
+    except asyncpg.UniqueViolationError as error:
+        return str(error.constraint_name)
+    return None
+
+
+async def attach(pool: asyncpg.Pool, instance_id: UUID, container_id: str, image_id: str) -> bool:
+    """Say which container was made for an instance; False where the instance was released: then it must not start."""
+    return await pool.fetchval(_ATTACH, instance_id, container_id, image_id) is not None
+
+
+async def running(pool: asyncpg.Pool, instance_id: UUID) -> None:
+    """The copy is started and has got everything; from now on it is adopted by whoever finds it."""
+    await pool.execute(_RUNNING, instance_id)
+
+
+async def exited(pool: asyncpg.Pool, bot: Bot, instance: Instance, found: Exit, new: Change | None) -> None:
+    """Keep how a copy ended, and what that means for its bot, together: a crash counts once, however often seen."""
+    lines: Any = json.dumps(list(found.lines)) if found.lines else None
+    async with pool.acquire() as connection, connection.transaction():
+        if await connection.fetchval(_EXITED, instance.id, found.code, found.oom_killed, lines) is None:
+            return
+        await connection.execute(_CLOSE_PORT, bot.tenant_id, bot.id)
+        if new is not None:
+            await change(connection, bot, new)
+
+
+async def release(pool: asyncpg.Pool, bot: Bot, instance_id: UUID) -> None:
+    """Give back a bot's place and its port."""
+    async with pool.acquire() as connection, connection.transaction():
+        if await connection.fetchval(_RELEASE, instance_id) is not None:
+            await connection.execute(_CLOSE_PORT, bot.tenant_id, bot.id)
+
+
+async def abandon(pool: asyncpg.Pool, instance_id: UUID) -> None:
+    """Give back the place of a copy that never ran and whose container is certainly gone."""
+    await pool.execute(_ABANDON, instance_id)
+
+
+async def used_ports(pool: asyncpg.Pool) -> dict[int, bool]:
+    """Host ports of ours: those in use (True) and those given back within the last minute (False)."""
+    found: dict[int, bool] = {}
+    for row in await pool.fetch(_USED_PORTS):
+        found[row["host_port"]] = found.get(row["host_port"], False) or row["live"]
+    return found
+
+
+async def engine_lost(pool: asyncpg.Pool) -> None:
+    """Note on each bot that should run, once, since when nothing is known of it."""
+    await pool.execute(_ENGINE_LOST, list(HOSTED_TYPES))
+
+
+async def engine_back(pool: asyncpg.Pool) -> None:
+    """The engine answers again."""
+    await pool.execute(_ENGINE_BACK)
+
+
+async def public_parameters(pool: asyncpg.Pool, tenant_id: UUID, version_id: UUID) -> dict[str, Any]:
+    """The public part of a template version's configuration."""
+    text = await pool.fetchval(
+        "select parameters from template_versions where tenant_id = $1 and id = $2", tenant_id, version_id
+    )
+    return dict(json.loads(text)) if text else {}
+
+
+async def cash_flows(pool: asyncpg.Pool, tenant_id: UUID, bot_id: UUID) -> list[dict[str, str]]:
+    """Deposits and withdrawals of the subscription that a dedicated bot belongs to, as the bot is told them."""
+    rows = await pool.fetch(_CASH_FLOWS, tenant_id, bot_id)
+    return [
+        {"id": str(row["id"]), "amount": format(row["amount"], "f"), "at": row["created_at"].isoformat()}
+        for row in rows
+    ]

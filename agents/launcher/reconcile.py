@@ -1,0 +1,310 @@
+"""What happens next to one hosted bot: pure decisions over what is wanted and what was seen. No clock, no I/O.
+
+A decision is one step. After each step the launcher looks again, so that a bot gets from any state to the wanted one
+by steps that are each right by themselves, wherever an earlier launcher was cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from agents.launcher.runtimes.base import Exit, Observed
+
+EX_CONFIG: Final = 78
+"""With this a bot says that its configuration cannot work (sysexits.h): starting it again would change nothing."""
+_LOOK_WHILE_STARTING_S: Final = 1.0
+
+
+class Intent(StrEnum):
+    """What is wanted of a bot."""
+
+    RUN = "run"
+    STOP = "stop"
+    DELETE = "delete"
+    HALT = "halt"
+    """The platform itself stops: the bot ends now and starts again with the platform, as if nothing had happened."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient the launcher is. Durations in seconds."""
+
+    start_deadline: float = 120.0
+    stop_grace: float = 30.0
+    first_delay: float = 5.0
+    longest_delay: float = 300.0
+    restarts: int = 5
+    steady_after: float = 600.0
+
+
+class Bot(msgspec.Struct, frozen=True, kw_only=True):
+    """A hosted bot's row: what people want and what was last written down as observed."""
+
+    id: UUID
+    tenant_id: UUID
+    intent: Intent
+    generation: int
+    observed_generation: int
+    status: str
+    reason: str | None = None
+    detail: str | None = None
+    attempt: int = 0
+    next_retry_at: datetime | None = None
+    healthy_at: datetime | None = None
+    """When a check last found this generation healthy; None where the last check did not."""
+
+    @property
+    def fresh(self) -> bool:
+        """A person asked for something that has not been acted upon yet."""
+        return self.observed_generation != self.generation
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """The row of a copy that is not released: the fence that lets no second one be launched.
+
+    `creating` until its hand-over is complete: such a copy is never adopted, because it may have got nothing.
+    """
+
+    id: UUID
+    generation: int
+    state: str
+    container_id: str | None = None
+    started_at: datetime | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """The observed columns of a bot as they shall be. Whatever it is, it acts upon the bot's present generation."""
+
+    status: str
+    reason: str | None = None
+    detail: str | None = None
+    attempt: int = 0
+    next_retry_at: datetime | None = None
+
+
+class Verb(StrEnum):
+    """The one thing to do."""
+
+    LAUNCH = "launch"
+    STOP = "stop"
+    EXAMINE = "examine"
+    """Find out for certain how a copy ended, or that it is gone: a listing is not proof."""
+    REMOVE = "remove"
+    RELEASE = "release"
+    DROP_STORAGE = "drop_storage"
+
+
+class Action(msgspec.Struct, frozen=True):
+    """A verb and the copy that it is about."""
+
+    verb: Verb
+    ref: str | None = None
+
+
+class _Line(msgspec.Struct):
+    """A line of a bot that writes its log as JSON."""
+
+    message: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """First the change, then the action; ``afterwards`` is written when the action is done."""
+
+    change: Change | None = None
+    action: Action | None = None
+    afterwards: Change | None = None
+    again_in: float | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to write and nothing to do."""
+        return self.change is None and self.action is None
+
+
+def decide(
+    bot: Bot, instance: Instance | None, containers: Sequence[Observed], now: datetime, policy: Policy
+) -> Decision:
+    """The next step for ``bot``, given its live instance and every container that carries its label."""
+    own = _own(instance, containers)
+    stranger = next((container for container in containers if container is not own), None)
+    if stranger is not None:
+        # Whatever else is wanted: while a second copy is there, no first one is launched.
+        return Decision(action=end(stranger))
+    if bot.intent is not Intent.RUN:
+        return _wind_down(bot, instance, own)
+    if bot.status == "error" and not bot.fresh:
+        return Decision(action=_clear(instance, own))
+    if instance is not None and own is not None and own.state == "running":
+        return _keep(bot, instance, own, now, policy)
+    return _bring_up(bot, instance, own, now)
+
+
+def end(container: Observed) -> Action:
+    """The next step to get rid of a container."""
+    return Action(Verb.STOP if container.state == "running" else Verb.REMOVE, container.ref)
+
+
+def after_exit(
+    bot: Bot, instance: Instance, found: Exit, now: datetime, policy: Policy, jitter: float
+) -> Change | None:
+    """What an end means that was just found: a crash with its delay or its verdict, or None where it was wanted.
+
+    ``jitter`` is a random number from 0 to 1.
+    """
+    expected = bot.intent is not Intent.RUN or bot.status in {"stopping", "error", "inactive"}
+    if expected or bot.fresh or instance.generation != bot.generation or instance.state != "running":
+        return None
+    if found.code == EX_CONFIG:
+        return _failed(bot, "config_rejected", _last_words(found))
+    return _again_or_not(bot, "restarting", "crash_loop", exit_words(found), now, policy, jitter)
+
+
+def after_failure(
+    bot: Bot, reason: str, detail: str, now: datetime, policy: Policy, jitter: float, *, retry: bool
+) -> Change:
+    """What a launch that did not succeed means: another attempt later, or an end of attempts."""
+    if not retry:
+        return _failed(bot, reason, detail)
+    return _again_or_not(bot, reason, reason, detail, now, policy, jitter)
+
+
+def backoff(attempt: int, policy: Policy, jitter: float) -> float:
+    """Seconds before restart number ``attempt`` (from 1): doubling, a quarter more or less, with a ceiling."""
+    doubled = policy.first_delay * 2.0 ** min(attempt - 1, 32)
+    return min(policy.longest_delay, doubled * (0.75 + 0.5 * jitter))
+
+
+def exit_words(found: Exit) -> str:
+    """How a copy ended, for its owner."""
+    if found.oom_killed:
+        return "It used more memory than it is allowed and was ended"
+    if found.code is None:
+        return "It was removed from outside"
+    if found.code > 128:
+        return f"It was ended by signal {found.code - 128}"
+    return f"It ended by itself with exit code {found.code}"
+
+
+def _own(instance: Instance | None, containers: Sequence[Observed]) -> Observed | None:
+    """The container that belongs to the live instance."""
+    if instance is None:
+        return None
+    return next(
+        (
+            container
+            for container in containers
+            if container.instance_id == instance.id and instance.container_id in {None, container.ref}
+        ),
+        None,
+    )
+
+
+def _clear(instance: Instance | None, own: Observed | None) -> Action | None:
+    """The next step towards nothing left of the bot on the engine, None when that is so."""
+    if own is not None:
+        if own.state == "exited" and instance is not None and instance.state == "running":
+            return Action(Verb.EXAMINE, own.ref)
+        return end(own)
+    if instance is None:
+        return None
+    if instance.container_id is None or instance.state == "exited":
+        return Action(Verb.RELEASE)
+    return Action(Verb.EXAMINE, instance.container_id)
+
+
+def _wind_down(bot: Bot, instance: Instance | None, own: Observed | None) -> Decision:
+    halted = bot.intent is Intent.HALT
+    action = _clear(instance, own)
+    if halted and bot.status in {"error", "inactive"}:
+        return Decision(action=action)
+    if action is not None:
+        return Decision(change=_unless_so(bot, Change(status="stopping")), action=action)
+    if halted:
+        return Decision(change=_unless_so(bot, Change(status="inactive", reason="platform_stopped")))
+    if bot.intent is Intent.DELETE:
+        gone = _unless_so(bot, Change(status="inactive", reason="deleted"))
+        return Decision(action=Action(Verb.DROP_STORAGE) if gone else None, afterwards=gone)
+    return Decision(change=_unless_so(bot, Change(status="inactive")))
+
+
+def _keep(bot: Bot, instance: Instance, own: Observed, now: datetime, policy: Policy) -> Decision:
+    """A copy runs: is it the right one, and is it well?"""
+    started = instance.started_at
+    if instance.state != "running" or started is None:
+        return Decision(change=_starting(bot) if bot.fresh else None, action=end(own))
+    if instance.generation != bot.generation or bot.status == "stopping":
+        attempt = 0 if bot.fresh else bot.attempt
+        return Decision(change=_unless_so(bot, Change(status="stopping", attempt=attempt)), action=end(own))
+    if bot.status == "running":
+        steady = now - started >= timedelta(seconds=policy.steady_after)
+        return Decision(change=_unless_so(bot, Change(status="running", attempt=0 if steady else bot.attempt)))
+    if bot.healthy_at is not None and bot.healthy_at >= started:
+        return Decision(change=Change(status="running", attempt=bot.attempt))
+    if now - started >= timedelta(seconds=policy.start_deadline):
+        words = f"It did not answer its checks within {policy.start_deadline:g} s of its start."
+        return Decision(change=_failed(bot, "start_timeout", words), action=end(own))
+    change = None if bot.status == "starting" and not bot.fresh else _starting(bot)
+    return Decision(change=change, again_in=_LOOK_WHILE_STARTING_S)
+
+
+def _bring_up(bot: Bot, instance: Instance | None, own: Observed | None, now: datetime) -> Decision:
+    """Nothing runs, and something should."""
+    action = _clear(instance, own)
+    if action is not None:
+        # What is left of an older generation or a crash goes first; how it ended is judged when it is examined.
+        change = Change(status="stopping") if bot.status in {"running", "stopping"} else _starting(bot)
+        return Decision(change=change if bot.fresh else None, action=action)
+    if bot.fresh or bot.status != "starting":
+        return Decision(change=_starting(bot), action=Action(Verb.LAUNCH))
+    if bot.next_retry_at is not None and now < bot.next_retry_at:
+        return Decision(again_in=(bot.next_retry_at - now).total_seconds())
+    return Decision(action=Action(Verb.LAUNCH))
+
+
+def _starting(bot: Bot) -> Change:
+    """A start that somebody asked for begins without the memory of earlier attempts."""
+    return Change(status="starting", attempt=bot.attempt if bot.status == "running" and not bot.fresh else 0)
+
+
+def _failed(bot: Bot, reason: str, detail: str) -> Change:
+    return Change(status="error", reason=reason, detail=detail, attempt=bot.attempt)
+
+
+def _again_or_not(
+    bot: Bot, reason: str, last_reason: str, detail: str, now: datetime, policy: Policy, jitter: float
+) -> Change:
+    if bot.attempt >= policy.restarts:
+        words = f"{detail}. It was started again {policy.restarts} times. Correct the cause, then start it again."
+        return _failed(bot, last_reason, words)
+    attempt = bot.attempt + 1
+    delay = backoff(attempt, policy, jitter)
+    return Change(
+        status="starting",
+        reason=reason,
+        detail=f"{detail}. Restart {attempt} of {policy.restarts} follows in {delay:.0f} s.",
+        attempt=attempt,
+        next_retry_at=now + timedelta(seconds=delay),
+    )
+
+
+def _last_words(found: Exit) -> str:
+    said = next((line for line in reversed(found.lines) if line.strip()), None)
+    if said is None:
+        return "It refused its configuration without saying why. Correct it, then start the bot again."
+    try:
+        return msgspec.json.decode(said, type=_Line).message
+    except msgspec.MsgspecError:
+        return said
+
+
+def _unless_so(bot: Bot, change: Change) -> Change | None:
+    """``change``, or None where every column is like that already."""
+    now = Change(
+        status=bot.status, reason=bot.reason, detail=bot.detail, attempt=bot.attempt, next_retry_at=bot.next_retry_at
+    )
+    return change if bot.fresh or change != now else None

@@ -1,0 +1,127 @@
+"""What the launcher needs of whatever runs bots: a container engine now, a StatefulSet per bot later.
+
+A runtime knows no database and decides nothing. A *copy* of a bot is one container or one pod; it is made first and
+started later, so that the launcher can make sure in between that it is still wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+BOT_PORT = 8080
+"""Where a hosted bot listens inside its container."""
+DATA_DIR = "/data"
+"""Where a hosted bot keeps what must outlive its container."""
+
+
+class EngineUnreachable(Exception):  # noqa: N818 - a state of the world rather than a fault of ours
+    """The engine did not answer, so nothing is known: not what runs, nor whether the last request was carried out."""
+
+    code = "engine_unavailable"
+
+
+class RuntimeFault(Exception):  # noqa: N818 - what the engine said
+    """The engine answered and refused. The message is in its words, without secrets: it never gets any but on stdin."""
+
+    code = "launch_failed"
+
+
+class PortTaken(RuntimeFault):
+    """Something else on the host already listens on the port."""
+
+    code = "port_conflict"
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What sets runtimes apart for the launcher."""
+
+    host_ports: bool
+    """Whether a copy is reached on a port of the host, which must then be leased."""
+
+
+class EngineInfo(msgspec.Struct, frozen=True):
+    """What the engine says of itself, for the launcher's heartbeat."""
+
+    name: str
+    version: str
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """One copy of one bot, as it shall be made. Holds no secret: those go over standard input at the start."""
+
+    tenant_id: UUID
+    bot_id: UUID
+    instance_id: UUID
+    generation: int
+    image: str
+    publish_address: str
+    host_port: int | None
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """One copy of ours as the engine lists it. Labels that are not ours to read are None."""
+
+    ref: str
+    state: Literal["created", "running", "exited"]
+    bot_id: UUID | None
+    instance_id: UUID | None
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a copy ended. All None where it was taken away before anybody could look."""
+
+    code: int | None = None
+    oom_killed: bool | None = None
+    lines: tuple[str, ...] = ()
+
+
+class Runtime(Protocol):
+    """Every method but :meth:`close` may raise :class:`EngineUnreachable`; where the engine refuses, `RuntimeFault`."""
+
+    capabilities: Capabilities
+
+    async def info(self) -> EngineInfo:
+        """Reach the engine, at the first call and after it was lost."""
+
+    async def observe(self) -> list[Observed]:
+        """Every copy of this installation, in one call."""
+
+    async def find_image(self, reference: str) -> str | None:
+        """The id of an image that the engine has, None where it has none of that name."""
+
+    async def pull(self, reference: str) -> str:
+        """Fetch an image once, without long waits, and return its id. Raises RuntimeFault with the registry's words."""
+
+    async def create(self, spec: Spec) -> str:
+        """Make a copy that does not run yet, with its network and storage, and return its reference."""
+
+    async def start(self, ref: str, handover: bytes) -> None:
+        """Start a copy and hand it the document on standard input. Raises PortTaken."""
+
+    async def stop(self, ref: str, grace_s: float) -> float:
+        """Ask a copy to end, and end it by force once ``grace_s`` have passed since the first time it was asked.
+
+        Returns at once, with the seconds after which it is worth calling again; a copy that is gone is no error.
+        """
+
+    async def examine(self, ref: str) -> Observed | Exit | None:
+        """A copy that runs, how it ended, or None where the engine is certain that there is no such copy."""
+
+    async def remove(self, ref: str) -> None:
+        """Remove a copy that does not run; its storage stays. A copy that is gone is no error."""
+
+    async def drop_storage(self, bot_id: UUID) -> None:
+        """Remove what a bot has stored."""
+
+    async def drop_network(self) -> None:
+        """Remove what the copies of this installation shared, once none is left."""
+
+    def watch(self, changed: Callable[[str | None], None]) -> None:
+        """Call ``changed``, from any thread, soon after a copy ends: with its bot's id, None where unknown."""
+
+    def close(self) -> None:
+        """Let go of the engine; what runs goes on running."""

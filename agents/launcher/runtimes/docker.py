@@ -1,0 +1,324 @@
+"""Bots as containers of a Docker engine. The client blocks, so every call runs in one of a few threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, ParamSpec, TypeVar
+from uuid import UUID
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from agents.launcher.engine import EngineUnavailable, find_engine, open_client
+from agents.launcher.runtimes.base import (
+    Capabilities,
+    EngineInfo,
+    EngineUnreachable,
+    Exit,
+    Observed,
+    PortTaken,
+    RuntimeFault,
+    Spec,
+)
+from agents.launcher.runtimes.docker_profile import (
+    LABEL_BOT,
+    LABEL_INSTALLATION,
+    LABEL_INSTANCE,
+    create_arguments,
+    host_config,
+    installation_labels,
+    storage_labels,
+    storage_name,
+)
+from agents.launcher.runtimes.docker_watch import Watch
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+THREADS: Final = 8
+_ANSWER_S: Final = 30
+_REGISTRY_S: Final = 10
+_HANDOVER_S: Final = 10.0
+_LAST_LINES: Final = 50
+_MOST_BYTES: Final = 262_144
+_PORT_WORDS: Final = ("port is already allocated", "address already in use", "ports are not available")
+_AWAY: Final = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
+
+
+class DockerRuntime:
+    """A :class:`~agents.launcher.runtimes.base.Runtime` on the engine at ``url``, or on the one this machine has."""
+
+    capabilities = Capabilities(host_ports=True)
+
+    def __init__(self, url: str | None, installation: UUID) -> None:
+        self._url = url
+        self._installation = installation
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
+        self._connecting = threading.Lock()
+        self._client: docker.DockerClient | None = None
+        self._network: str | None = None
+        self._watch: Watch | None = None
+        #: When each container was first asked to end, by the monotonic clock.
+        self._asked: dict[str, float] = {}
+
+    async def info(self) -> EngineInfo:
+        return await self._call(self._info)
+
+    async def observe(self) -> list[Observed]:
+        return await self._call(self._observe)
+
+    async def find_image(self, reference: str) -> str | None:
+        return await self._call(self._find_image, reference)
+
+    async def pull(self, reference: str) -> str:
+        return await self._call(self._pull, reference)
+
+    async def create(self, spec: Spec) -> str:
+        return await self._call(self._create, spec)
+
+    async def start(self, ref: str, handover: bytes) -> None:
+        await self._call(self._start, ref, handover)
+
+    async def stop(self, ref: str, grace_s: float) -> float:
+        return await self._call(self._stop, ref, grace_s)
+
+    async def examine(self, ref: str) -> Observed | Exit | None:
+        return await self._call(self._examine, ref)
+
+    async def remove(self, ref: str) -> None:
+        await self._call(self._remove, ref)
+
+    async def drop_storage(self, bot_id: UUID) -> None:
+        await self._call(self._drop_storage, bot_id)
+
+    async def drop_network(self) -> None:
+        await self._call(self._drop_network)
+
+    def watch(self, changed: Callable[[str | None], None]) -> None:
+        self._watch = Watch(self._open, self._installation, changed)
+        self._watch.start()
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._forget_client()
+
+    async def _call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run ``work`` in a thread and put the client's many errors into our few."""
+
+        def run() -> _T:
+            try:
+                return work(*args, **kwargs)
+            except APIError as error:
+                words = str(error.explanation or error)
+                if any(sign in words.lower() for sign in _PORT_WORDS):
+                    raise PortTaken(words) from error
+                raise RuntimeFault(words) from error
+            except (*_AWAY, DockerException) as error:
+                self._forget_client()
+                raise EngineUnreachable(f"{type(error).__name__}: {error}"[:300]) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    def _open(self) -> docker.DockerClient:
+        """A new connection to the engine, wherever it is by now."""
+        try:
+            found = None if self._url else find_engine()
+        except EngineUnavailable as error:
+            raise DockerException(str(error)) from error
+        if self._url is None and found is None:
+            raise DockerException("no container engine answers on this machine")
+        return open_client(self._url or (found.url if found else ""), timeout_s=_ANSWER_S)
+
+    @property
+    def _docker(self) -> docker.DockerClient:
+        with self._connecting:
+            if self._client is None:
+                self._client = self._open()
+            return self._client
+
+    def _forget_client(self) -> None:
+        """Begin anew after a loss: another engine may answer next, and its networks are not this one's."""
+        with self._connecting:
+            client, self._client, self._network = self._client, None, None
+        if client is not None:
+            client.close()
+
+    def _info(self) -> EngineInfo:
+        return EngineInfo(name="docker", version=str(self._docker.version()["Version"]))
+
+    def _observe(self) -> list[Observed]:
+        try:
+            listed = self._docker.api.containers(all=True, filters={"label": self._ours()})
+        except APIError as error:
+            # A listing that failed is no listing: an engine that cannot say what runs counts as away.
+            raise EngineUnreachable(str(error.explanation or error)[:300]) from error
+        return [_observed(item["Id"], item["State"], item.get("Labels") or {}) for item in listed]
+
+    def _find_image(self, reference: str) -> str | None:
+        try:
+            return str(self._docker.images.get(reference).id)
+        except ImageNotFound:
+            return None
+
+    def _pull(self, reference: str) -> str:
+        with contextlib.closing(self._open()) as client:
+            client.api.timeout = _REGISTRY_S
+            try:
+                # A pull waits without end where packets vanish; this question first does not.
+                client.images.get_registry_data(reference)
+                client.api.timeout = _ANSWER_S
+                return str(client.images.pull(reference).id)
+            except (requests.Timeout, requests.ConnectionError) as error:
+                raise RuntimeFault("its registry did not answer in time") from error
+
+    def _create(self, spec: Spec) -> str:
+        api = self._docker.api
+        volume = storage_name(self._installation, spec.bot_id)
+        api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))
+        try:
+            return self._create_in(self._shared_network(), spec, volume)
+        except NotFound as error:
+            if "network" not in str(error.explanation):
+                raise
+            self._network = None
+            return self._create_in(self._shared_network(), spec, volume)
+
+    def _create_in(self, network: str, spec: Spec, volume: str) -> str:
+        api = self._docker.api
+        config = host_config(api, spec, network=network, volume=volume)
+        return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
+
+    def _shared_network(self) -> str:
+        """One bridge for all bots of the installation, on which no container reaches another, whosever they are.
+
+        A bridge a tenant would add nothing to that, and an engine's address pools hold about thirty bridges.
+        """
+        with self._connecting:
+            known = self._network
+        if known is None:
+            api = self._docker.api
+            found = api.networks(filters={"label": self._ours()})
+            known = str(found[0]["Id"]) if found else self._make_network()
+            with self._connecting:
+                self._network = known
+        return known
+
+    def _make_network(self) -> str:
+        made = self._docker.api.create_network(
+            f"tradewise-{self._installation.hex[:12]}",
+            driver="bridge",
+            options={"com.docker.network.bridge.enable_icc": "false"},
+            labels=installation_labels(self._installation),
+            check_duplicate=True,
+        )
+        return str(made["Id"])
+
+    def _start(self, ref: str, handover: bytes) -> None:
+        api = self._docker.api
+        # Attached before the start, so that the bot finds an open input however fast it reads.
+        stream: Any = api.attach_socket(ref, params={"stdin": 1, "stream": 1})
+        try:
+            api.start(ref)
+            raw: socket.socket = getattr(stream, "_sock", stream)
+            raw.settimeout(_HANDOVER_S)
+            # A bot that ended before it read everything is told by its exit, not by this.
+            with contextlib.suppress(OSError):
+                raw.sendall(handover)
+                raw.shutdown(socket.SHUT_WR)
+        finally:
+            # The client hangs the response on the stream where it can; closing it closes both, in the right order.
+            getattr(stream, "_response", stream).close()
+
+    def _stop(self, ref: str, grace_s: float) -> float:
+        now = time.monotonic()
+        asked = self._asked.setdefault(ref, now)
+        left = asked + grace_s - now
+        if left > 0 and asked != now:
+            return left
+        try:
+            self._docker.api.kill(ref, "SIGTERM" if left > 0 else "SIGKILL")
+        except NotFound:
+            self._asked.pop(ref, None)
+        except APIError as error:
+            # It ended in the meantime: 409, "is not running".
+            if error.status_code != 409:
+                raise
+        return max(left, 1.0)
+
+    def _examine(self, ref: str) -> Observed | Exit | None:
+        try:
+            seen = self._docker.api.inspect_container(ref)
+            state = seen["State"]
+            if _state(state["Status"]) == "running":
+                return _observed(seen["Id"], state["Status"], seen["Config"].get("Labels") or {})
+            said = self._docker.api.logs(ref, stdout=True, stderr=True, tail=_LAST_LINES)
+        except NotFound:
+            return None
+        return Exit(code=state["ExitCode"], oom_killed=bool(state["OOMKilled"]), lines=_lines(said))
+
+    def _remove(self, ref: str) -> None:
+        try:
+            # Anonymous volumes that an image declares go with the container; the bot's own has a name and stays.
+            self._docker.api.remove_container(ref, v=True)
+        except NotFound:
+            pass
+        except APIError as error:
+            if error.status_code != 409 or "removal" not in str(error.explanation):
+                raise
+        self._asked.pop(ref, None)
+
+    def _drop_storage(self, bot_id: UUID) -> None:
+        api = self._docker.api
+        found = api.volumes(filters={"label": [f"{LABEL_INSTALLATION}={self._installation}", f"{LABEL_BOT}={bot_id}"]})
+        for volume in found["Volumes"] or ():
+            with contextlib.suppress(NotFound):
+                api.remove_volume(volume["Name"])
+
+    def _drop_network(self) -> None:
+        for network in self._docker.api.networks(filters={"label": self._ours()}):
+            with contextlib.suppress(NotFound):
+                self._docker.api.remove_network(network["Id"])
+        with self._connecting:
+            self._network = None
+
+    def _ours(self) -> str:
+        return f"{LABEL_INSTALLATION}={self._installation}"
+
+
+def _observed(ref: str, status: str, labels: dict[str, str]) -> Observed:
+    return Observed(
+        ref=ref,
+        state=_state(status),
+        bot_id=_uuid(labels.get(LABEL_BOT)),
+        instance_id=_uuid(labels.get(LABEL_INSTANCE)),
+    )
+
+
+def _state(status: str) -> Any:
+    """The engine's seven states as our three. A paused container is a live one."""
+    if status == "created":
+        return "created"
+    return "running" if status in {"running", "paused", "restarting"} else "exited"
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _lines(said: bytes) -> tuple[str, ...]:
+    """The last whole lines, without what the database cannot store. They are as the bot wrote them, not redacted."""
+    lines = said[-_MOST_BYTES:].decode("utf-8", "replace").replace("\0", "").splitlines()
+    return tuple(lines[1:] if len(said) > _MOST_BYTES else lines)

@@ -1,0 +1,82 @@
+"""Listens to the engine's own events, so that the end of a bot is noticed at once and not at the next look."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import docker
+import requests
+from docker.errors import DockerException
+from docker.types import CancellableStream
+
+from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+
+
+class Watch:
+    """One thread with a connection of its own. Events only make a look come sooner: a lost one costs an interval."""
+
+    def __init__(
+        self, connect: Callable[[], docker.DockerClient], installation: UUID, changed: Callable[[str | None], None]
+    ) -> None:
+        self._connect = connect
+        self._filters = {
+            "type": "container",
+            "event": ["die", "oom"],
+            "label": f"{LABEL_INSTALLATION}={installation}",
+        }
+        self._changed = changed
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: CancellableStream[dict[str, Any]] | None = None
+        self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and wait for the thread."""
+        self._closing.set()
+        with self._lock:
+            stream = self._stream
+        if stream is not None:
+            with contextlib.suppress(OSError, AttributeError, DockerException):
+                stream.close()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while not self._closing.is_set():
+            try:
+                self._listen()
+                pause = _FIRST_PAUSE_S
+            except (DockerException, requests.RequestException, OSError, ValueError):
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            if not self._closing.wait(pause):
+                self._changed(None)
+
+    def _listen(self) -> None:
+        """Pass events on until the stream ends: with the engine, or by `close`."""
+        with contextlib.closing(self._connect()) as client:
+            stream = client.api.events(decode=True, filters=self._filters)
+            with self._lock:
+                self._stream = stream
+            try:
+                if self._closing.is_set():
+                    return
+                # Between the look that came before and this stream something may have ended unseen.
+                self._changed(None)
+                for event in stream:
+                    if self._closing.is_set():
+                        return
+                    self._changed(event.get("Actor", {}).get("Attributes", {}).get(LABEL_BOT))
+            finally:
+                with self._lock:
+                    self._stream = None

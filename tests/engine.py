@@ -1,0 +1,78 @@
+"""The real container engine for tests: its address, the bot's image, and an image that misbehaves on demand."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
+from agents.launcher.images import ensure_paper_bot_image
+
+ROGUE_IMAGE = "tradewise/rogue-bot:test"
+
+# Takes the hand-over like any bot, then does what `config.behaviour` says.
+_ROGUE = """
+import json, signal, sys, time
+document = json.loads(sys.stdin.readline())
+behaviour = document["config"]["behaviour"]
+print("token", document["token"], "config", document["config"].get("secret"), flush=True)
+if behaviour == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+elif behaviour == "hungry":
+    hoard = [bytearray(8 << 20) for _ in range(64)]
+elif behaviour.startswith("exit "):
+    print("last words", flush=True)
+    sys.exit(int(behaviour.removeprefix("exit ")))
+else:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+while True:
+    time.sleep(3600)
+"""
+_DOCKERFILE = """
+FROM {base}
+COPY rogue.py /opt/rogue.py
+ENTRYPOINT ["python3", "/opt/rogue.py"]
+"""
+
+
+@pytest.fixture(scope="session")
+def engine_url() -> str:
+    """The address of an engine that answers. Fails, never skips, where there is none."""
+    return ensure_engine(install=bool(os.environ.get("CI")), say=say_on_stderr).url
+
+
+@pytest.fixture(scope="session")
+def engine(engine_url: str) -> Iterator[docker.DockerClient]:
+    """A client of that engine, for looking at what really runs."""
+    client = open_client(engine_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def paper_bot_image(engine: docker.DockerClient) -> str:
+    """The image of the hosted bot, as an installation builds it."""
+    return ensure_paper_bot_image(engine, say=say_on_stderr)
+
+
+@pytest.fixture(scope="session")
+def rogue_image(engine: docker.DockerClient, paper_bot_image: str) -> str:
+    """A bot that crashes, hoards memory or ignores SIGTERM, as its configuration says."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in (("Dockerfile", _DOCKERFILE.format(base=paper_bot_image)), ("rogue.py", _ROGUE)):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text.encode()), 0o644
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    packed.seek(0)
+    steps = engine.api.build(
+        fileobj=packed, custom_context=True, tag=ROGUE_IMAGE, network_mode="none", rm=True, forcerm=True, decode=True
+    )
+    errors = [step["error"] for step in steps if "error" in step]
+    assert not errors, errors
+    return ROGUE_IMAGE
