@@ -219,6 +219,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         except ValueError as error:
             raise SettingsError(variable, str(error)) from error
     values.update(overrides)
+    if values.get("require_verified_email"):
+        raise SettingsError(f"{PREFIX}REQUIRE_VERIFIED_EMAIL", "cannot be on yet: this version sends no mail")
     if values.get("docker_host") is None and source.get("DOCKER_HOST"):
         values["docker_host"] = source["DOCKER_HOST"]
     if values.get("key_provider") == "env" and not values.get("kek"):
