@@ -34,12 +34,32 @@ def transaction_elsewhere(source: Source) -> Iterator[Finding]:
 
 
 def built_sql(source: Source) -> Iterator[Finding]:
-    """A statement put together from values: parameters are bound, names come from SQLAlchemy's own constructs."""
+    """A statement put together from values: parameters are bound, names come from SQLAlchemy's own constructs.
+
+    Putting constants together is fine: with each other in a function, or with anything when the module is loaded.
+    """
     if not _touches_the_database(source):
         return
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and _called_name(node) in _SENDS_SQL and node.args and _is_built(node.args[0]):
-            yield source.finding(node.lineno, "built-sql", "SQL put together from values: bind them as parameters")
+    for function in _functions(source.tree):
+        for node in ast.walk(function):
+            if (
+                isinstance(node, ast.Call)
+                and _called_name(node) in _SENDS_SQL
+                and node.args
+                and _is_built(node.args[0])
+            ):
+                yield source.finding(node.lineno, "built-sql", "SQL put together from values: bind them as parameters")
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield the functions and methods that are not inside another one."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        for child in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield child
+            else:
+                waiting.append(child)
 
 
 def _called_name(call: ast.Call) -> str:
@@ -51,9 +71,9 @@ def _called_name(call: ast.Call) -> str:
 def _is_built(node: ast.expr) -> bool:
     """Tell whether an expression makes a string from parts that are not all written right there."""
     if isinstance(node, ast.JoinedStr):
-        return any(isinstance(part, ast.FormattedValue) for part in node.values)
+        return any(isinstance(part, ast.FormattedValue) and not _is_constant(part.value) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.Add):
-        return _mentions_string(node) and not (_is_literal(node.left) and _is_literal(node.right))
+        return _mentions_string(node) and not (_is_constant(node.left) and _is_constant(node.right))
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -62,8 +82,11 @@ def _is_built(node: ast.expr) -> bool:
     )
 
 
-def _is_literal(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant)
+def _is_constant(node: ast.expr) -> bool:
+    """Tell whether an expression is a literal, a name written like a constant, or a sum of such."""
+    if isinstance(node, ast.BinOp):
+        return _is_constant(node.left) and _is_constant(node.right)
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.Name) and node.id.isupper())
 
 
 def _mentions_string(node: ast.expr) -> bool:
@@ -76,11 +99,13 @@ def _mentions_string(node: ast.expr) -> bool:
 def sleeping_test(source: Source) -> Iterator[Finding]:
     """A test that waits for a time is slow where the machine is fast and wrong where it is slow.
 
-    The servers that tests talk to may take their time: being slow is what some of them are for.
+    The servers that tests talk to may take their time: being slow is what some of them are for. A sleep of nothing only
+    lets others run.
     """
     if not source.path.startswith("tests/") or source.path.startswith(("tests/waiting.py", "tests/servers/")):
         return
     message = "wait for a condition instead: tests/waiting.py"
+    yields = {node.func for node in ast.walk(source.tree) if isinstance(node, ast.Call) and _sleeps_for_nothing(node)}
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ImportFrom) and node.module in _SLEEPERS:
             if any(alias.name == "sleep" for alias in node.names):
@@ -90,8 +115,13 @@ def sleeping_test(source: Source) -> Iterator[Finding]:
             and node.attr == "sleep"
             and isinstance(node.value, ast.Name)
             and node.value.id in _SLEEPERS
+            and node not in yields
         ):
             yield source.finding(node.lineno, "sleeping-test", message)
+
+
+def _sleeps_for_nothing(call: ast.Call) -> bool:
+    return len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
 
 
 def mock_import(source: Source) -> Iterator[Finding]:
@@ -108,14 +138,27 @@ def mock_import(source: Source) -> Iterator[Finding]:
 
 
 def inner_import(source: Source) -> Iterator[Finding]:
-    """An import inside a function hides what a module needs; one that has to be there says why on its line."""
-    inner: set[ast.stmt] = set()
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            inner.update(part for part in ast.walk(node) if isinstance(part, ast.Import | ast.ImportFrom))
-    for statement in sorted(inner, key=lambda found: found.lineno):
+    """An import inside a function hides what a module needs; one that has to be there says why on its line.
+
+    The reason holds for the imports that follow it without a break.
+    """
+    for function in _functions(source.tree):
+        for node in ast.walk(function):
+            for name in ("body", "orelse", "finalbody"):
+                block = getattr(node, name, None)
+                if isinstance(block, list):
+                    yield from _unexplained(source, block)
+
+
+def _unexplained(source: Source, block: list[ast.stmt]) -> Iterator[Finding]:
+    explained = False
+    for statement in block:
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            explained = False
+            continue
         lines = source.lines[statement.lineno - 1 : statement.end_lineno]
-        if not any(line.partition("# lazy: ")[2].strip() for line in lines):
+        explained = explained or any(line.partition("# lazy: ")[2].strip() for line in lines)
+        if not explained:
             yield source.finding(
                 statement.lineno, "inner-import", "import at the top, or say why not: `# lazy: <reason>`"
             )

@@ -168,24 +168,17 @@ def _command_of(pid: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    found = open_client(ensure_engine(install=False, say=silent).url)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def base(client: docker.DockerClient) -> str:
-    return os.environ.get("TRADEWISE_BASE_IMAGE") or ensure_base_image(client, silent)
+def base(engine: docker.DockerClient) -> str:
+    return os.environ.get("TRADEWISE_BASE_IMAGE") or ensure_base_image(engine, silent)
 
 
 @pytest.fixture
-def repository(client: docker.DockerClient) -> Iterator[str]:
+def repository(engine: docker.DockerClient) -> Iterator[str]:
     """A name for images that is this test's own, and gone with it."""
     name = f"tradewise/test-{uuid.uuid4().hex[:12]}"
     yield name
-    for image in client.images.list(name=name):
-        client.images.remove(str(image.id), force=True)
+    for image in engine.images.list(name=name):
+        engine.images.remove(str(image.id), force=True)
 
 
 @pytest.fixture
@@ -204,59 +197,59 @@ def test_the_engine_that_is_used_answers_with_its_version() -> None:
 
 
 def test_an_image_is_built_once_for_each_version_of_its_files(
-    client: docker.DockerClient, base: str, repository: str, context: Path
+    engine: docker.DockerClient, base: str, repository: str, context: Path
 ) -> None:
     told: list[str] = []
 
     def build() -> str:
-        return images.ensure_image(client, context, repository, "1.0", base_image=base, say=told.append)
+        return images.ensure_image(engine, context, repository, "1.0", base_image=base, say=told.append)
 
     first = build()
     assert told == [f"Building {first} on {base}"]
-    assert client.containers.run(first, remove=True, network_mode="none") == b"hello\n"
+    assert engine.containers.run(first, remove=True, network_mode="none") == b"hello\n"
     assert build() == first
     assert len(told) == 1
 
     (context / "app.py").write_text("print('goodbye')\n", "utf-8")
     second = build()
     assert second != first
-    assert client.containers.run(f"{repository}:latest", remove=True, network_mode="none") == b"goodbye\n"
+    assert engine.containers.run(f"{repository}:latest", remove=True, network_mode="none") == b"goodbye\n"
     (context / "app.py").write_text("print('hello')\n", "utf-8")
     assert build() == first
     assert len(told) == 2
-    assert client.images.get(f"{repository}:latest").id == client.images.get(first).id
+    assert engine.images.get(f"{repository}:latest").id == engine.images.get(first).id
 
 
-def test_a_build_has_no_network(client: docker.DockerClient, base: str, repository: str, context: Path) -> None:
+def test_a_build_has_no_network(engine: docker.DockerClient, base: str, repository: str, context: Path) -> None:
     program = "import socket; print([name for _, name in socket.if_nameindex()], file=open('/seen', 'w'))"
     (context / "Dockerfile").write_text(
         f'ARG BASE_IMAGE\nFROM ${{BASE_IMAGE}}\nRUN python3 -c "{program}"\nENTRYPOINT ["cat", "/seen"]\n', "utf-8"
     )
-    tag = images.ensure_image(client, context, repository, "1.0", base_image=base, say=silent)
-    assert client.containers.run(tag, remove=True, network_mode="none") == b"['lo']\n"
+    tag = images.ensure_image(engine, context, repository, "1.0", base_image=base, say=silent)
+    assert engine.containers.run(tag, remove=True, network_mode="none") == b"['lo']\n"
 
 
 def test_a_failing_build_tells_the_last_words_and_leaves_no_image(
-    client: docker.DockerClient, base: str, repository: str, context: Path
+    engine: docker.DockerClient, base: str, repository: str, context: Path
 ) -> None:
     (context / "Dockerfile").write_text(
         "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN echo 'out of cheese' && exit 3\n", "utf-8"
     )
     with pytest.raises(images.ImageBuildError, match=r"out of cheese[\s\S]*code: 3") as raised:
-        images.ensure_image(client, context, repository, "1.0", base_image=base, say=silent)
+        images.ensure_image(engine, context, repository, "1.0", base_image=base, say=silent)
     assert raised.value.code == "image_build_failed"
-    assert client.images.list(name=repository) == []
+    assert engine.images.list(name=repository) == []
 
 
-def test_a_base_that_does_not_exist_is_named(client: docker.DockerClient, repository: str, context: Path) -> None:
+def test_a_base_that_does_not_exist_is_named(engine: docker.DockerClient, repository: str, context: Path) -> None:
     with pytest.raises(images.ImageBuildError, match="no-such-base"):
-        images.ensure_image(client, context, repository, "1.0", base_image="tradewise/no-such-base:1", say=silent)
+        images.ensure_image(engine, context, repository, "1.0", base_image="tradewise/no-such-base:1", say=silent)
 
 
-def test_the_bots_image_runs_as_nobody_and_asks_for_its_document(client: docker.DockerClient, base: str) -> None:
-    tag = images.ensure_paper_bot_image(client, say=silent)
-    assert client.images.get(tag).id == client.images.get(f"{images.REPOSITORY}:latest").id
-    container = client.containers.create(tag, network_mode="none", read_only=True, cap_drop=["ALL"])
+def test_the_bots_image_runs_as_nobody_and_asks_for_its_document(engine: docker.DockerClient, base: str) -> None:
+    tag = images.ensure_paper_bot_image(engine, say=silent)
+    assert engine.images.get(tag).id == engine.images.get(f"{images.REPOSITORY}:latest").id
+    container = engine.containers.create(tag, network_mode="none", read_only=True, cap_drop=["ALL"])
     try:
         container.start()
         assert container.wait(timeout=60)["StatusCode"] == os.EX_CONFIG
@@ -265,6 +258,6 @@ def test_the_bots_image_runs_as_nobody_and_asks_for_its_document(client: docker.
         container.remove(force=True, v=True)
 
 
-def test_the_base_has_nothing_but_what_programs_need(client: docker.DockerClient, base: str) -> None:
+def test_the_base_has_nothing_but_what_programs_need(engine: docker.DockerClient, base: str) -> None:
     program = "import sys, ssl, sqlite3; print(sys.version_info >= (3, 11))"
-    assert client.containers.run(base, ["python3", "-c", program], remove=True, network_mode="none") == b"True\n"
+    assert engine.containers.run(base, ["python3", "-c", program], remove=True, network_mode="none") == b"True\n"

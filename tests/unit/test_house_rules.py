@@ -19,6 +19,11 @@ _HOME = "/ho" + "me/ada/venv"
 _NOTE = "TO" + "DO"
 
 
+def within(line: str) -> str:
+    """Put a line into a function."""
+    return f"def f() -> None:\n    {line}\n"
+
+
 def found(files: dict[str, str]) -> list[Finding]:
     return list(check({path: Source(path, content) for path, content in files.items()}))
 
@@ -40,11 +45,12 @@ def rules(path: str, content: str) -> list[str]:
         (SERVICE, "a = 1  # pragma: no" + " cover\n", "unfinished"),
         (SERVICE, "session.commit()\n", "transaction"),
         ("agents/poller/record.py", "connection.execute(\"select set_config('a', 'b', true)\")\n", "transaction"),
-        (SERVICE, 'session.execute(text(f"select {name}"))\n', "built-sql"),
-        (SERVICE, 'connection.fetch("select %s" % name)\n', "built-sql"),
-        (SERVICE, 'connection.fetchrow("select " + name)\n', "built-sql"),
-        (SERVICE, 'connection.fetchval("select {}".format(name))\n', "built-sql"),
-        (SERVICE, 'connection.exec_driver_sql(", ".join(names))\n', "built-sql"),
+        (SERVICE, within('session.execute(text(f"select {name}"))'), "built-sql"),
+        (SERVICE, within('connection.fetch("select %s" % name)'), "built-sql"),
+        (SERVICE, within('connection.fetchrow("select " + name)'), "built-sql"),
+        (SERVICE, within('connection.fetchval("select {}".format(name))'), "built-sql"),
+        (SERVICE, within('connection.exec_driver_sql(", ".join(names))'), "built-sql"),
+        (SERVICE, within('session.execute(text(_SELECT + f" where {name}"))'), "built-sql"),
         (TEST, "import time\ntime.sleep(1)\n", "sleeping-test"),
         (TEST, "import asyncio\nasync def f() -> None:\n    await asyncio.sleep(1)\n", "sleeping-test"),
         (TEST, "from asyncio import sleep\n", "sleeping-test"),
@@ -53,6 +59,12 @@ def rules(path: str, content: str) -> list[str]:
         (TEST, "import unittest.mock\n", "mock"),
         (SERVICE, "def f() -> None:\n    import json\n", "inner-import"),
         (SERVICE, "def f() -> None:\n    import json  # lazy:\n", "inner-import"),
+        (
+            SERVICE,
+            "def f() -> None:\n    import json  # lazy: slow\n    json.dumps(1)\n    import csv\n",
+            "inner-import",
+        ),
+        (SERVICE, "def f() -> None:\n    if a:\n        pass\n    else:\n        import csv\n", "inner-import"),
         (SERVICE, "class A:\n    async def f(self) -> None:\n        from json import loads\n", "inner-import"),
     ],
 )
@@ -71,16 +83,21 @@ def test_a_breach_is_found(path: str, content: str, rule: str) -> None:
         ("control_plane/database/sessions.py", "session.commit()\n"),
         ("agents/paper_bot/store.py", "connection.commit()\n"),
         (TEST, "session.commit()\n"),
-        (SERVICE, 'session.execute(text("select " "1"))\n'),
-        (SERVICE, 'session.execute(text(f"select 1"))\n'),
-        (SERVICE, 'logger.info("%s" % name)\n'),
-        (SERVICE, "session.execute(statement + other)\n"),
+        (SERVICE, within('session.execute(text("select " "1"))')),
+        (SERVICE, within('session.execute(text(f"select 1"))')),
+        (SERVICE, within('session.execute(text(f"select {_COLUMNS} from bots"))')),
+        (SERVICE, within('session.execute(text(_SELECT + " where id = :id"))')),
+        (SERVICE, within('logger.info("%s" % name)')),
+        (SERVICE, within("session.execute(statement + other)")),
+        (SERVICE, '_PAGES = {sort: text(f"{_SELECT} order by {order}") for sort, order in _ORDERS.items()}\n'),
         (SERVICE, "import time\ntime.sleep(1)\n"),
         ("tests/waiting.py", "import time\ntime.sleep(1)\n"),
         ("tests/servers/slow.py", "import asyncio\nnap = asyncio.sleep\n"),
+        (TEST, "import asyncio\nasync def f() -> None:\n    await asyncio.sleep(0)\n"),
         (TEST, "from unittest import TestCase\n"),
         (SERVICE, "def f() -> None:\n    import json  # lazy: costs a second where nobody needs it\n"),
         (SERVICE, "def f() -> None:\n    from json import (\n        loads,  # lazy: as above\n    )\n"),
+        (SERVICE, "def f() -> None:\n    import json  # lazy: costs a second where nobody needs it\n    import csv\n"),
         (SERVICE, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\n"),
     ],
 )
