@@ -12,6 +12,7 @@ import asyncpg
 from prometheus_client import Gauge, Histogram
 
 from agents.agent import Agent
+from agents.egress import Limits
 from agents.poller.check import Checker
 from agents.poller.decide import decide, settle
 from agents.poller.due import Claim, Room, claim, release
@@ -44,11 +45,12 @@ class Poller(Agent):
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault) -> None:
         super().__init__(settings, pool, vault)
         self._interval = timedelta(seconds=settings.poll_interval)
-        self._checker = Checker(settings, pool, vault, concurrency=_CONCURRENCY + _URGENT_EXTRA)
+        self._checker = Checker(settings, pool, vault, limits=Limits(concurrency=_CONCURRENCY + _URGENT_EXTRA))
         self._recorder = Recorder(pool, self._stored)
         self._recording: asyncio.Task[None] | None = None
         self._checks: dict[asyncio.Task[None], Claim] = {}
         self._held: dict[str, Claim] = {}
+        self._begun = 0
         self._asked: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -60,13 +62,14 @@ class Poller(Agent):
         """Begin the checks that are due; results are recorded as they come, and nobody waits for stragglers here."""
         self._asked |= woken & self._held.keys()
         if self._recorder.behind:
-            # What was seen could not be stored: looking again would only add to what is held in memory.
-            return _LONGEST_PAUSE_S
+            # Looking again would only add to what is held in memory.
+            raise ConnectionError("what was seen waits to be stored")
         self._still()
         batch = await claim(self.pool, self._room())
         for held in batch.claims:
             self._begin(held)
-        self.detail = {"checks_under_way": len(self._checks)}
+            self._begun += 1
+        self.detail = {"checks_begun": self._begun, "checks_under_way": len(self._checks)}
         pause = _LONGEST_PAUSE_S if batch.next_in_s is None else batch.next_in_s
         return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, pause))
 

@@ -40,10 +40,12 @@ class _Local(Exception):  # noqa: N818 - an outcome to report
 class Checker:
     """Checks bots through two guarded clients: one for tenants' addresses, one for the bots that we host."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, *, concurrency: int) -> None:
-        limits = Limits(concurrency=concurrency)
+    def __init__(
+        self, settings: Settings, pool: asyncpg.Pool, vault: Vault, *, limits: Limits, budget_s: float = BUDGET_S
+    ) -> None:
         self._pool = pool
         self._vault = vault
+        self._budget_s = budget_s
         self._published_at = _ANYWHERE.get(settings.publish_address, settings.publish_address)
         self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
         self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=limits)
@@ -63,7 +65,7 @@ class Checker:
             return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
         client = self._hosted if bot.hosted else self._tenants
         try:
-            async with asyncio.timeout(BUDGET_S):
+            async with asyncio.timeout(self._budget_s):
                 # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
                 reading = await engine.read(client, url, credential, now=datetime.now(UTC))
         except TimeoutError:

@@ -25,7 +25,7 @@ _GATHER_S = 0.02
 _BATCH = 500
 _RETRY_S = 0.5
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-_POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.LockNotAvailableError)
 
 _BATCHES = Histogram(
     "tradewise_poller_batch_size", "Results in one write.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -116,10 +116,14 @@ class Result(msgspec.Struct, frozen=True):
         """Seconds until the bot is due again."""
         return (self.decision.next_poll_at - self.claim.now).total_seconds()
 
-    def looked_at_again_soon(self) -> Result:
-        """The same without a change of status, and due again at once."""
+    def without_figures(self) -> Result:
+        """The same without a snapshot."""
+        return msgspec.structs.replace(self, reading=None)
+
+    def for_another_look(self) -> Result:
+        """Health alone, and due again at once: what changes the bot's row, or needs it to stand still, can wait."""
         again = Decision(self.decision.health, None, self.claim.claimed_at)
-        return msgspec.structs.replace(self, decision=again)
+        return msgspec.structs.replace(self, decision=again, reading=None)
 
 
 class Recorder:
@@ -178,29 +182,28 @@ class Recorder:
         self._waiting.clear()
 
     async def _store(self, batch: list[Result]) -> None:
-        """A row that the database refuses costs itself, not its batch."""
+        """A row that the database refuses, or that somebody holds for long, costs itself and not its batch."""
         try:
             await self._store_whole(batch)
-        except asyncpg.LockNotAvailableError:
-            # Somebody holds the bot's row for long: its status waits for the next look, everything else does not.
-            self._log.warning("status_not_told", bot=str(batch[0].claim.bot.id))
-            await self._store_whole([result.looked_at_again_soon() for result in batch])
         except _POISON as error:
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                await self._store(batch[:middle])
-                await self._store(batch[middle:])
+            if len(batch) == 1:
+                await self._store_less(batch[0], error)
                 return
-            await self._store_what_is_accepted(batch[0], error)
+            middle = len(batch) // 2
+            await self._store(batch[:middle])
+            await self._store(batch[middle:])
 
-    async def _store_what_is_accepted(self, refused: Result, error: Exception) -> None:
-        self._log.error("result_refused", bot=str(refused.claim.bot.id), error=str(error)[:200])
-        self._lose("refused", 1)
+    async def _store_less(self, result: Result, error: Exception) -> None:
+        held = isinstance(error, asyncpg.LockNotAvailableError)
+        self._log.warning("result_not_taken", bot=str(result.claim.bot.id), held=held, error=str(error)[:200])
+        if result.worth_a_snapshot:
+            self._lose("held" if held else "refused", 1)
         with contextlib.suppress(*_POISON):
-            await self._store_whole([msgspec.structs.replace(refused, reading=None)])
+            await self._store_whole([result.for_another_look() if held else result.without_figures()])
 
     async def _store_whole(self, batch: list[Result]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(_LOCK_BRIEFLY)
             rows = await connection.fetch(_HEALTH, *_health_columns(batch))
             ours = {row["id"] for row in rows}
             seen = [result for result in batch if result.claim.bot.id in ours]
@@ -215,7 +218,6 @@ class Recorder:
     async def _tell(self, connection: asyncpg.Connection, bot: Bot, change: StatusChange) -> None:
         """The bot's status, and its event, if everything it was judged by still stands; else nothing: then the bot is
         due again at once, and judged by what stands."""
-        await connection.execute(_LOCK_BRIEFLY)
         told = await connection.fetchval(
             _TELL,
             bot.tenant_id,

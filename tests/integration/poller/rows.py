@@ -76,3 +76,13 @@ async def until_equity(admin: asyncpg.Connection, bot: object, equity: Decimal |
         return kept if kept and kept[-1]["equity"] == equity else []
 
     return await until(there, what=f"a snapshot with the equity {equity}")
+
+
+async def until_snapshots(admin: asyncpg.Connection, bot: object, count: int) -> list[asyncpg.Record]:
+    """Wait until there are so many snapshots; every one then, oldest first."""
+
+    async def there() -> list[asyncpg.Record]:
+        kept = await snapshots(admin, bot)
+        return kept if len(kept) >= count else []
+
+    return await until(there, what=f"{count} snapshots")
