@@ -17,6 +17,7 @@ from control_plane.database.embedded import EmbeddedServer
 from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES, OWNER
 from control_plane.database.urls import url_for_role, without_password
+from control_plane.logs import configure_logging
 from control_plane.security.keyproviders import create_kek_file
 from control_plane.settings import PREFIX, Settings
 from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_command
@@ -231,6 +232,7 @@ async def run_machine(
     then: Callable[[Machine], Awaitable[None]] | None = None,
 ) -> None:
     """Start everything, run ``then``, and stay until a signal; whatever happens, stop what was started."""
+    configure_logging("warning", process="up")
     machine = Machine(settings, hooks, host=host, port=port, say=say)
     stopped = asyncio.create_task(on_signal().wait())
 

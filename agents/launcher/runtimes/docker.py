@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import docker
 import requests
@@ -63,6 +63,8 @@ class DockerRuntime:
         self._installation = installation
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
         self._connecting = threading.Lock()
+        self._networking = threading.Lock()
+        self._networking = threading.Lock()
         self._client: docker.DockerClient | None = None
         self._network: str | None = None
         self._watch: Watch | None = None
@@ -149,7 +151,8 @@ class DockerRuntime:
     def _forget_client(self) -> None:
         """Begin anew after a loss: another engine may answer next, and its networks are not this one's."""
         with self._connecting:
-            client, self._client, self._network = self._client, None, None
+            client, self._client = self._client, None
+        self._forget_network()
         if client is not None:
             client.close()
 
@@ -190,38 +193,13 @@ class DockerRuntime:
         except NotFound as error:
             if "network" not in str(error.explanation):
                 raise
-            self._network = None
+            self._forget_network()
             return self._create_in(self._shared_network(), spec, volume)
 
     def _create_in(self, network: str, spec: Spec, volume: str) -> str:
         api = self._docker.api
         config = host_config(api, spec, network=network, volume=volume)
         return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
-
-    def _shared_network(self) -> str:
-        """One bridge for all bots of the installation, on which no container reaches another, whosever they are.
-
-        A bridge a tenant would add nothing to that, and an engine's address pools hold about thirty bridges.
-        """
-        with self._connecting:
-            known = self._network
-        if known is None:
-            api = self._docker.api
-            found = api.networks(filters={"label": self._ours()})
-            known = str(found[0]["Id"]) if found else self._make_network()
-            with self._connecting:
-                self._network = known
-        return known
-
-    def _make_network(self) -> str:
-        made = self._docker.api.create_network(
-            f"tradewise-{self._installation.hex[:12]}",
-            driver="bridge",
-            options={"com.docker.network.bridge.enable_icc": "false"},
-            labels=installation_labels(self._installation),
-            check_duplicate=True,
-        )
-        return str(made["Id"])
 
     def _start(self, ref: str, handover: bytes) -> None:
         api = self._docker.api
@@ -288,8 +266,7 @@ class DockerRuntime:
         for network in self._docker.api.networks(filters={"label": self._ours()}):
             with contextlib.suppress(NotFound):
                 self._docker.api.remove_network(network["Id"])
-        with self._connecting:
-            self._network = None
+        self._forget_network()
 
     def _ours(self) -> str:
         return f"{LABEL_INSTALLATION}={self._installation}"
