@@ -23,16 +23,19 @@ grant insert (id, tenant_id, bot_type, engine, name, description, api_url, image
 grant update (name, description, api_url, desired, generation, ping_requested_at, deleted_at) on bots to tradewise_api;
 
 -- Sealed values go in and never come out: the column itself is not readable by the web tier.
-select pg_temp.tenant_policies('bot_secrets', array['select', 'insert', 'update', 'delete']);
-grant select (id, tenant_id, bot_id, kind, key_version, suite, last4, created_at, updated_at), insert,
-    update (sealed, key_version, suite, last4), delete on bot_secrets to tradewise_api;
+select pg_temp.tenant_policies('bot_secrets', array['select', 'insert', 'delete']);
+grant select (id, tenant_id, bot_id, kind, key_version, suite, last4, created_at, updated_at), insert, delete
+    on bot_secrets to tradewise_api;
 
 select pg_temp.tenant_policies('bot_health', array['select', 'insert']);
 grant select, insert (id, tenant_id) on bot_health to tradewise_api;
 
+-- Nobody writes history in another's name, or in an agent's.
 select pg_temp.tenant_policies('bot_events', array['select']);
 create policy api_insert on bot_events for insert to tradewise_api with check (
-    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid) and cause in ('person', 'key')
+    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    and actor = (select nullif(current_setting('app.actor', true), ''))
+    and cause = case split_part(actor, ':', 1) when 'user' then 'person' when 'key' then 'key' end
 );
 grant select, insert on bot_events to tradewise_api;
 
@@ -46,7 +49,10 @@ create policy agent_launcher_update on bots for update to tradewise_agent_launch
 grant select on bots to tradewise_agent_launcher;
 grant update (status, reason, reason_detail, status_since, observed_generation, exposed_host_port, attempt,
     next_retry_at) on bots to tradewise_agent_launcher;
-select pg_temp.open_to('bot_secrets', 'tradewise_agent_launcher', array['select']);
+-- What a tenant uses elsewhere is none of the launcher's business.
+create policy agent_launcher_select on bot_secrets for select to tradewise_agent_launcher using (
+    exists (select from bots b where b.tenant_id = bot_secrets.tenant_id and b.id = bot_id and b.bot_type <> 'external')
+);
 grant select on bot_secrets to tradewise_agent_launcher;
 select pg_temp.open_to('bot_health', 'tradewise_agent_launcher', array['select', 'update']);
 grant select, update (engine_lost_at) on bot_health to tradewise_agent_launcher;

@@ -1,7 +1,8 @@
 -- Applied first, as tradewise_owner, after the migration has dropped every policy and function. Grants go here, so that
 -- what stands afterwards is what these files say and nothing else.
 
-alter default privileges in schema public revoke execute on functions from public;
+-- For the whole role, not for the schema: what is granted to everybody globally cannot be taken back schema by schema.
+alter default privileges revoke execute on functions from public;
 
 do $$
 declare

@@ -42,7 +42,12 @@ create policy api_update on sessions for update to tradewise_api
 grant select (id, user_id, expires_at, last_seen_at, revoked_at, ip, user_agent, created_at), insert,
     update (revoked_at) on sessions to tradewise_api;
 
-select pg_temp.tenant_policies('api_keys', array['select', 'insert', 'update']);
+select pg_temp.tenant_policies('api_keys', array['select', 'update']);
+-- A key acts as its maker, so it is made by that person alone.
+create policy api_insert on api_keys for insert to tradewise_api with check (
+    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    and created_by = (select nullif(current_setting('app.user_id', true), '')::uuid)
+);
 grant select (id, tenant_id, created_by, name, prefix, scopes, expires_at, last_used_at, revoked_at, created_at),
     insert, update (revoked_at) on api_keys to tradewise_api;
 
@@ -93,14 +98,14 @@ language sql stable security definer set search_path = public, pg_temp as $$
     select u.id, u.password_hash, u.status from users u where lower(u.email) = lower(of_email) and u.deleted_at is null
 $$;
 
--- A live session, touched at most once a minute so that reading does not write.
+-- A live session, touched at most once a minute (more often where it idles out sooner) so that reading does not write.
 create or replace function auth_session(of_token_hash bytea, idle interval)
 returns table (session_id uuid, user_id uuid, email text, full_name text, expires_at timestamptz)
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update sessions s set last_seen_at = now()
     where s.token_hash = of_token_hash and s.revoked_at is null and s.expires_at > now()
-        and s.last_seen_at > now() - idle and s.last_seen_at < now() - interval '1 minute';
+        and s.last_seen_at > now() - idle and s.last_seen_at < now() - least(interval '1 minute', idle / 4);
     return query
         select s.id, u.id, u.email, u.full_name, s.expires_at
         from sessions s join users u on u.id = s.user_id
@@ -109,22 +114,24 @@ begin
 end
 $$;
 
--- A live key and its creator, while the creator is still a member of the key's tenant.
-create or replace function auth_api_key(of_prefix text)
-returns table (key_id uuid, key_hash bytea, scopes text[], tenant_id uuid, user_id uuid, email text, full_name text,
-    role text)
+-- A live key and its creator, while the creator is still a member of the key's tenant. The digest is asked for, not
+-- told, and a prefix alone, which is no secret, does not even mark the key as used.
+create or replace function auth_api_key(of_prefix text, of_key_hash bytea)
+returns table (key_id uuid, scopes text[], tenant_id uuid, user_id uuid, email text, full_name text, role text)
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update api_keys k set last_used_at = now()
-    where k.prefix = of_prefix and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+    where k.prefix = of_prefix and k.key_hash = of_key_hash and k.revoked_at is null
+        and (k.expires_at is null or k.expires_at > now())
         and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
     return query
-        select k.id, k.key_hash, k.scopes, k.tenant_id, u.id, u.email, u.full_name, m.role
+        select k.id, k.scopes, k.tenant_id, u.id, u.email, u.full_name, m.role
         from api_keys k
         join users u on u.id = k.created_by and u.status = 'active' and u.deleted_at is null
         join memberships m on m.tenant_id = k.tenant_id and m.user_id = u.id
         join tenants t on t.id = k.tenant_id and t.status = 'active'
-        where k.prefix = of_prefix and k.revoked_at is null and (k.expires_at is null or k.expires_at > now());
+        where k.prefix = of_prefix and k.key_hash = of_key_hash and k.revoked_at is null
+            and (k.expires_at is null or k.expires_at > now());
 end
 $$;
 
@@ -133,7 +140,7 @@ declare
     signature text;
 begin
     foreach signature in array array['auth_sign_up(uuid, text, text, text, uuid, text, uuid)', 'auth_account(text)',
-        'auth_session(bytea, interval)', 'auth_api_key(text)']
+        'auth_session(bytea, interval)', 'auth_api_key(text, bytea)']
     loop
         execute format('alter function %s owner to tradewise_auth', signature);
         execute format('revoke all on function %s from public', signature);

@@ -15,11 +15,24 @@ grant select (id, tenant_id, template_id, version, parameters, image, config_key
 -- Public to every tenant that is signed in; writable by the creator's alone.
 create policy api_select on marketplace_listings for select to tradewise_api
     using ((select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null);
-create policy api_insert on marketplace_listings for insert to tradewise_api
-    with check (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
-create policy api_update on marketplace_listings for update to tradewise_api
-    using (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid))
-    with check (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
+-- Its version is of this template and its bot the creator's own: other policies trust what a listing names.
+do $$
+declare
+    mine constant text := 'creator_tenant_id = (select nullif(current_setting(''app.tenant_id'', true), '''')::uuid)';
+    sound constant text := mine || ' and exists (
+        select from template_versions v
+        where v.tenant_id = marketplace_listings.creator_tenant_id and v.template_id = marketplace_listings.id
+            and v.id = marketplace_listings.template_version_id
+    ) and (shared_bot_id is null or exists (
+        select from bots b
+        where b.tenant_id = marketplace_listings.creator_tenant_id and b.id = marketplace_listings.shared_bot_id
+    ))';
+begin
+    execute format('create policy api_insert on marketplace_listings for insert to tradewise_api with check (%s)', sound);
+    execute format('create policy api_update on marketplace_listings for update to tradewise_api
+        using (%s) with check (%s)', mine, sound);
+end
+$$;
 create policy api_delete on marketplace_listings for delete to tradewise_api
     using (creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
 grant select, delete on marketplace_listings to tradewise_api;

@@ -1,4 +1,4 @@
-"""Signing up, in and out, and telling who a token belongs to. Passwords are checked with the same work for everybody."""
+"""Signing up, in and out, and telling who a token belongs to. Everybody's password is checked with the same work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from control_plane.identity.permissions import granted
 from control_plane.identity.principal import Principal
 from control_plane.identity.schemas import SignUp, TenantView, UserView
 from control_plane.security.passwords import Passwords
-from control_plane.security.tokens import api_key_prefix, digest_of, matches, new_token
+from control_plane.security.tokens import api_key_prefix, digest_of, new_token
 from control_plane.settings import Settings
 
 
@@ -149,8 +149,12 @@ async def principal_of(
 
 async def _key_principal(database: Database, token: str, prefix: str, tenant_id: UUID | None) -> Principal | None:
     async with database.anonymous() as session:
-        row = (await session.execute(text("select * from auth_api_key(:prefix)"), {"prefix": prefix})).one_or_none()
-    if row is None or not matches(token, row.key_hash):
+        row = (
+            await session.execute(
+                text("select * from auth_api_key(:prefix, :digest)"), {"prefix": prefix, "digest": digest_of(token)}
+            )
+        ).one_or_none()
+    if row is None:
         return None
     if tenant_id is not None and tenant_id != row.tenant_id:
         raise ForbiddenError("this API key belongs to another tenant", code="not_a_member")

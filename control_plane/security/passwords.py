@@ -1,4 +1,4 @@
-"""Passwords: argon2id off the event loop, with a dummy check so that an unknown address costs as much as a known one."""
+"""Passwords: argon2id off the event loop, and a dummy check: an unknown address costs as much as a known one."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 
 import msgspec
@@ -56,8 +55,3 @@ def api_key_prefix(token: str) -> str | None:
         return None
     prefix, _, secret = token.removeprefix(API_KEY_MARK).partition("_")
     return prefix if prefix and secret else None
-
-
-def matches(token: str, digest: bytes) -> bool:
-    """Whether ``token`` is the one behind ``digest``, in constant time."""
-    return hmac.compare_digest(digest_of(token), digest)

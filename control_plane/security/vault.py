@@ -1,4 +1,4 @@
-"""The agents' half: makes tenants' key pairs, opens what the web tier sealed. The web tier never imports this module."""
+"""The agents' half: makes tenants' key pairs, opens what the web tier sealed. The web tier never imports this."""
 
 from __future__ import annotations
 

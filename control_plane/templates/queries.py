@@ -13,7 +13,8 @@ from control_plane.templates.schemas import ConfigView, TemplateView, VersionVie
 
 _SELECT = """
     select t.id, t.name, t.description, t.engine, t.strategy_type, t.risk_level, t.hosting, t.currency,
-        t.minimum_allocation, t.status, t.created_at, t.updated_at, coalesce(l.subscribers_count, 0) as subscribers_count,
+        t.minimum_allocation, t.status, t.created_at, t.updated_at,
+        coalesce(l.subscribers_count, own_subscribers(t.id)) as subscribers_count,
         v.id as version_id, v.version, v.parameters, v.image, v.config_fields, v.config_digest,
         v.created_at as version_at
     from bot_templates t

@@ -31,7 +31,8 @@ _INSERT = text("""
 _INSERT_VERSION = text("""
     insert into template_versions (id, template_id, version, parameters, image, config_sealed, config_key_version,
         config_suite, config_fields, config_digest)
-    values (:id, :template, :version, cast(:parameters as jsonb), :image, :sealed, :key_version, :suite, :fields, :digest)
+    values (:id, :template, :version, cast(:parameters as jsonb), :image, :sealed, :key_version, :suite, :fields,
+        :digest)
 """)
 _LIST = text("""
     insert into marketplace_listings (id, creator_name, template_version_id, version, name, description, engine,

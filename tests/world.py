@@ -1,0 +1,156 @@
+"""Two tenants that have used everything: rows of both in every table that a tenant owns."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from uuid_utils.compat import uuid7
+
+from tests.api import Api, Person
+
+CAPITAL = Decimal(1000)
+
+
+class Tenant(msgspec.Struct):
+    """A tenant and the ids of what it has made through the API."""
+
+    person: Person
+    key: str
+    key_id: UUID
+    external: UUID
+    hosted: UUID
+    template: UUID
+    draft: UUID
+    shared_template: UUID
+    shared_bot: UUID
+    subscription: UUID | None = None
+    follow: UUID | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The tenant's id."""
+        return self.person.tenant_id
+
+
+def template_body(**changes: Any) -> dict[str, Any]:
+    """A template that the API takes."""
+    return {
+        "name": "Steady",
+        "engine": "tradewise",
+        "strategy_type": "dca",
+        "risk_level": "low",
+        "hosting": "dedicated",
+        "currency": "USDT",
+        "minimum_allocation": "100",
+        "parameters": {"symbol": "BTC/USDT"},
+        "config": {"strategy": {"type": "dca", "symbol": "BTC/USDT"}},
+        **changes,
+    }
+
+
+def external_body(**changes: Any) -> dict[str, Any]:
+    """An external bot that the API takes."""
+    return {
+        "bot_type": "external",
+        "engine": "tradewise",
+        "name": "elsewhere",
+        "api_url": "http://127.0.0.1:8080",
+        "credentials": {"token": "a-token-of-sixteen-or-more"},
+        **changes,
+    }
+
+
+async def snapshot(
+    admin: asyncpg.Connection,
+    tenant_id: UUID,
+    bot_id: UUID,
+    *,
+    unit_value: Decimal | None = Decimal(1),
+    equity: Decimal | None = CAPITAL,
+    capital_base: Decimal | None = CAPITAL,
+    at: datetime | None = None,
+) -> None:
+    """A reading of a bot, as the poller records it."""
+    await admin.execute(
+        "insert into performance_snapshots (tenant_id, bot_id, observed_at, currency, simulated, equity, capital_base,"
+        " unit_value) values ($1, $2, $3, 'USDT', true, $4, $5, $6)",
+        tenant_id,
+        bot_id,
+        at or datetime.now(UTC),
+        equity,
+        capital_base,
+        unit_value,
+    )
+
+
+async def published(person: Person, **changes: Any) -> UUID:
+    """A template of ``person`` that everybody sees."""
+    made = await person.call("POST", "/templates", json=template_body(**changes), status=201)
+    await person.call("POST", f"/templates/{made['id']}/publish", status=200)
+    return UUID(made["id"])
+
+
+async def shared(person: Person, admin: asyncpg.Connection, **changes: Any) -> tuple[UUID, UUID]:
+    """A published shared template and the bot with figures that its subscribers follow."""
+    made = await person.call("POST", "/templates", json=template_body(hosting="shared", **changes), status=201)
+    body = {"bot_type": "shared", "engine": "tradewise", "name": "the one", "template_id": made["id"]}
+    bot = await person.call("POST", "/bots", json=body, status=201)
+    await person.call("POST", f"/templates/{made['id']}/publish", status=200)
+    await snapshot(admin, person.tenant_id, UUID(bot["id"]), at=datetime.now(UTC) - timedelta(minutes=5))
+    return UUID(made["id"]), UUID(bot["id"])
+
+
+async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
+    """A tenant with a key, an external and a hosted bot, a draft, a dedicated and a shared template."""
+    person = await api.person(name)
+    scopes = (await person.call("GET", "/me"))["scopes"]
+    key = await person.call("POST", "/api-keys", json={"name": "ci", "scopes": scopes}, status=201)
+    external = await person.call(
+        "POST", "/bots", json=external_body(), headers={"Idempotency-Key": f"first-{name}"}, status=201
+    )
+    hosted_body = {"bot_type": "platform", "engine": "tradewise", "name": "ours", "config": {"currency": "USDT"}}
+    hosted = await person.call("POST", "/bots", json=hosted_body, status=201)
+    draft = await person.call("POST", "/templates", json=template_body(name="Draft"), status=201)
+    template = await published(person)
+    shared_template, shared_bot = await shared(person, admin, name="Shared")
+    await admin.execute(
+        "insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image)"
+        " values ($1, $2, $3, 1, 'docker', 'tradewise/paper-bot:latest')",
+        uuid7(),
+        person.tenant_id,
+        UUID(hosted["id"]),
+    )
+    return Tenant(
+        person=person,
+        key=key["key"],
+        key_id=UUID(key["id"]),
+        external=UUID(external["id"]),
+        hosted=UUID(hosted["id"]),
+        template=template,
+        draft=UUID(draft["id"]),
+        shared_template=shared_template,
+        shared_bot=shared_bot,
+    )
+
+
+async def subscribe(person: Person, template_id: UUID, amount: str = "1000") -> dict[str, Any]:
+    """Allocate ``amount`` to a template."""
+    body = {"template_id": str(template_id), "allocation_amount": amount}
+    made: dict[str, Any] = await person.call("POST", "/subscriptions", json=body, status=201)
+    return made
+
+
+async def two_tenants(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
+    """Two full tenants, each subscribed to the other's dedicated and shared template."""
+    first, second = await full_tenant(api, admin, "ada"), await full_tenant(api, admin, "bob")
+    for one, other in ((first, second), (second, first)):
+        dedicated = await subscribe(one.person, other.template)
+        one.subscription = UUID(dedicated["id"])
+        await snapshot(admin, one.id, UUID(dedicated["bot_id"]))
+        one.follow = UUID((await subscribe(one.person, other.shared_template))["id"])
+    return first, second
