@@ -38,6 +38,7 @@ from control_plane.templates.schemas import CreateTemplate
 
 _CREATOR, _SUBSCRIBER = "mara@demo.example", "sam@demo.example"
 _SETTLED_WITHIN_S = 90.0
+_POLL_INTERVAL_S = 3.0
 _LOOPBACK = ipaddress.ip_network("127.0.0.1/32")
 _MARKET = {"kind": "seeded", "seed": 7, "interval_seconds": 0.5, "start_price": "50000", "volatility": 0.006}
 
@@ -60,7 +61,11 @@ class Player(msgspec.Struct, frozen=True):
 
 async def run_demo(settings: Settings, hooks: Hooks, *, host: str, port: int, keep_bots: bool, say: Say) -> None:
     """As ``up``, then the story, then a table of what there is to look at."""
-    settings = msgspec.structs.replace(settings, egress_allow=(*settings.egress_allow, _LOOPBACK))
+    settings = msgspec.structs.replace(
+        settings,
+        egress_allow=(*settings.egress_allow, _LOOPBACK),
+        poll_interval=min(settings.poll_interval, _POLL_INTERVAL_S),
+    )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     story = _story(settings.data_dir / "demo.json")
 
@@ -131,7 +136,7 @@ async def _tell(machine: Machine, database: Database, story: Story, say: Say) ->
         say("telling the story: two bots, a template, a subscriber")
         template_id = await _mara_builds(machine, database, mara, story)
         await _sam_subscribes(database, sam, template_id)
-    say("waiting until every bot answers")
+    say("waiting until every bot answers and has figures")
     await _until_settled(machine, database, [mara, sam])
     await _show(machine, database, mara, sam, story)
 
@@ -200,7 +205,13 @@ async def _mara_builds(machine: Machine, database: Database, mara: Player, story
         await start(session, await bots.create_bot(session, principal, machine.settings, key, hosted))
         template_id = await templates.create_template(session, principal, key, grid)
         await templates.publish(session, principal, template_id)
-        own = CreateBot(bot_type="platform", engine="tradewise", name="Patient grid, my own", template_id=template_id)
+        own = CreateBot(
+            bot_type="platform",
+            engine="tradewise",
+            name="Patient grid, my own",
+            template_id=template_id,
+            config={"capital": "8000"},
+        )
         await start(session, await bots.create_bot(session, principal, machine.settings, key, own))
     return template_id
 
@@ -215,9 +226,18 @@ async def _until_settled(machine: Machine, database: Database, players: list[Pla
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     while time.monotonic() < deadline:
         shown = [bot for player in players for bot in await _bots(machine, database, player)]
-        if all(_is_settled(machine, bot) for bot in shown):
+        if all(_is_settled(machine, bot) for bot in shown) and await _has_moved(machine, database, players[-1]):
             return
         await asyncio.sleep(0.2)
+
+
+async def _has_moved(machine: Machine, database: Database, sam: Player) -> bool:
+    """Whether Sam's money has been at work: its worth is no longer the round sum that was put in."""
+    if machine.engine_url is None:
+        return True
+    async with database.transaction(sam.principal.binding) as session:
+        held = await subscription_queries.list_subscriptions(session, machine.settings, before=None, limit=50)
+    return all(item.status != "active" or item.profit for item in held)
 
 
 def _is_settled(machine: Machine, bot: BotView) -> bool:

@@ -15,6 +15,7 @@ from .routes import Api
 from .server import Server
 from .store import StoreError
 
+_MOST_NAMED = 20
 EX_OK = 0
 EX_UNAVAILABLE = 69
 """The data directory or the address cannot be used now (sysexits.h)."""
@@ -58,6 +59,8 @@ async def _serve(config: Config, bot: Bot) -> int:
         remedy = f"listen: {config.host} port {config.port} cannot be used ({taken.strerror}); choose another"
         return _refuse(EX_UNAVAILABLE, "address_unusable", remedy)
     log.event("listening", bot_id=config.bot_id, version=__version__, host=config.host, port=port)
+    if config.ignored:
+        log.event("ignored_fields", fields=list(config.ignored[:_MOST_NAMED]))
     try:
         await _tick(bot, stopping)
     except sqlite3.Error as failed:

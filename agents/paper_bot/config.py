@@ -18,6 +18,10 @@ from .strategies import TYPES, read_strategy
 CAPITAL_FLOW_ID = "capital"
 _LARGEST_AMOUNT = "1000000000000"
 _MOST_FLOWS = 100_000
+_SHORTEST_TOKEN = 8
+_DEFAULT_STRATEGY = "dca"
+_DEFAULT_CURRENCY = "USDT"
+_DEFAULT_SYMBOL = "BTC/USDT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Config:
     market: Market
     interval: timedelta
     fees: Fees
+    #: Full names of configuration members that this bot has no use for.
+    ignored: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, str]:
         """What a ledger belongs to and what may therefore never change for a data directory."""
@@ -66,36 +72,48 @@ def parse(text: str) -> Config:
 
 def _read(document: Fields) -> Config:
     listen, config = document.optional_child("listen"), document.child("config")
-    strategy, market, fees = config.child("strategy"), config.child("market"), config.optional_child("fees")
-    kind = strategy.choice("type", TYPES)
+    strategy = config.optional_child("strategy", short="type")
+    market, fees = config.optional_child("market"), config.optional_child("fees")
+    kind = strategy.choice("type", TYPES, _DEFAULT_STRATEGY)
+    bot_id = document.text("bot_id")
     decider = read_strategy(kind, strategy)
     checked = Config(
-        bot_id=document.text("bot_id"),
+        bot_id=bot_id,
         token_digest=_token(document),
         host=listen.text("host", "0.0.0.0"),  # noqa: S104 - inside its container, where the published port decides
         port=listen.integer("port", 8080, least=0, most=65535),
         data_dir=Path(document.text("data_dir", "/data", longest=4000)),
         cash_flows=_flows(document, config),
-        currency=config.text("currency", longest=20),
-        symbol=strategy.text("symbol", longest=50),
+        currency=config.text("currency", _DEFAULT_CURRENCY, longest=20),
+        symbol=strategy.text("symbol", _DEFAULT_SYMBOL, longest=50),
         strategy_type=kind,
         strategy=decider,
-        market=read_market(market, venues=decider.venues),
+        market=read_market(market, venues=decider.venues, seed=_seed_of(bot_id)),
         interval=timedelta(seconds=float(market.decimal("interval_seconds", "1", least="0.01", most="86400"))),
         fees=Fees(
             maker=fees.decimal("maker", "0.001", least="0", most="0.1"),
             taker=fees.decimal("taker", "0.001", least="0", most="0.1"),
         ),
+        ignored=tuple(name for part in (config, strategy, market, fees) for name in part.leftover()),
     )
-    for part in (fees, market, strategy, config, listen, document):
+    # Of the configuration, more may be meant for others (a creator's notes, keys of an exchange): it is passed over and
+    # named in the log. The document around it is ours, and there a strange member is a mistake.
+    for part in (listen, document):
         part.done()
     return checked
 
 
+def _seed_of(bot_id: str) -> int:
+    """A market of its own for each bot that was given none, the same at every start."""
+    return int.from_bytes(hashlib.sha256(bot_id.encode()).digest()[:4], "big")
+
+
 def _token(document: Fields) -> bytes:
     token = document.text("token", longest=4000)
-    if len(token) < 16 or not token.isascii() or " " in token:
-        raise ConfigError("token", "must be at least 16 ASCII characters without spaces; make a random one")
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or " " in token:
+        raise ConfigError(
+            "token", f"must be at least {_SHORTEST_TOKEN} ASCII characters without spaces; make a random one"
+        )
     return digest(token)
 
 

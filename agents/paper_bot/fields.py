@@ -47,9 +47,11 @@ class Fields:
         """A nested object."""
         return type(self)(self._default(field, self._take(field)), self.name(field))
 
-    def optional_child(self, field: str) -> Self:
-        """A nested object; an absent one reads as empty."""
+    def optional_child(self, field: str, *, short: str | None = None) -> Self:
+        """A nested object; an absent one reads as empty, and where `short` is given, a text as that one member."""
         value = self._take(field)
+        if short is not None and isinstance(value, str):
+            value = {short: value}
         return type(self)({} if value is None else value, self.name(field))
 
     def items(self, field: str) -> list[object]:
@@ -123,6 +125,10 @@ class Fields:
             raise ConfigError(
                 self.name(unknown[0]), f"is not known here; the known fields are {', '.join(sorted(self._asked))}"
             )
+
+    def leftover(self) -> list[str]:
+        """The full names of the fields that nothing asked for."""
+        return [self.name(field) for field in sorted(set(self._values) - self._asked)]
 
     def _take(self, field: str) -> object:
         self._asked.add(field)

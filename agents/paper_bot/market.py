@@ -17,6 +17,7 @@ VENUES = (PRIMARY, SECONDARY)
 
 LOWEST_PRICE = "0.00000001"
 HIGHEST_PRICE = "1000000000"
+_DEFAULT_START_PRICE = "50000"
 _MOST_CANDLES = 100_000
 
 
@@ -101,10 +102,10 @@ class CandleMarket:
         return series[step - 1] if step <= self.length else _flat(series[-1].close)
 
 
-def read_market(fields: Fields, *, venues: tuple[str, ...]) -> Market:
-    """Read `config.market` but for its interval; raises ConfigError."""
-    if fields.choice("kind", ("seeded", "candles")) == "seeded":
-        return _read_seeded(fields)
+def read_market(fields: Fields, *, venues: tuple[str, ...], seed: int) -> Market:
+    """Read `config.market` but for its interval, with `seed` where none is given; raises ConfigError."""
+    if fields.choice("kind", ("seeded", "candles"), "seeded") == "seeded":
+        return _read_seeded(fields, seed)
     names = {PRIMARY: "candles", SECONDARY: "secondary_candles"}
     series = {venue: _read_candles(fields, names[venue]) for venue in venues}
     if len({len(candles) for candles in series.values()}) > 1:
@@ -112,12 +113,12 @@ def read_market(fields: Fields, *, venues: tuple[str, ...]) -> Market:
     return CandleMarket(series)
 
 
-def _read_seeded(fields: Fields) -> SeededMarket:
-    start = fields.decimal("start_price", least=LOWEST_PRICE, most=HIGHEST_PRICE)
+def _read_seeded(fields: Fields, seed: int) -> SeededMarket:
+    start = fields.decimal("start_price", _DEFAULT_START_PRICE, least=LOWEST_PRICE, most=HIGHEST_PRICE)
     # Seven significant digits suit any price level: 0.01 at 50000, 0.0000001 at 0.5.
     fitting = max(Decimal(1).scaleb(start.adjusted() - 6), UNIT)
     return SeededMarket(
-        seed=fields.integer("seed", least=-(2**63), most=2**63 - 1),
+        seed=fields.integer("seed", seed, least=-(2**63), most=2**63 - 1),
         start_price=start,
         drift=float(fields.decimal("drift", "0", least="-0.1", most="0.1")),
         volatility=float(fields.decimal("volatility", "0.002", least="0", most="0.2")),

@@ -49,16 +49,10 @@ def changed(path: str, value: object, document: dict[str, Any] | None = None) ->
         ("listen.colour", "red"),
         ("cash_flows", {}),
         ("config", ABSENT),
-        ("config.currency", ABSENT),
         ("config.capital", "-1"),
-        ("config.surplus", 1),
         ("config.strategy.type", "martingale"),
-        ("config.strategy.symbol", ABSENT),
         ("config.strategy.levels", 0),
         ("config.strategy.levels", "10"),
-        ("config.strategy.fast", 3),
-        ("config.market.kind", ABSENT),
-        ("config.market.seed", ABSENT),
         ("config.market.seed", 1.5),
         ("config.market.start_price", "0"),
         ("config.market.start_price", "NaN"),
@@ -68,8 +62,8 @@ def changed(path: str, value: object, document: dict[str, Any] | None = None) ->
         ("config.market.interval_seconds", 0),
         ("config.fees.maker", "-0.1"),
         ("config.fees.taker", "free"),
-        ("config.strategy", ABSENT),
-        ("config.market", None),
+        ("config.strategy", 7),
+        ("config.market", []),
         ("unexpected", 1),
     ],
 )
@@ -118,7 +112,6 @@ def test_names_the_cash_flow(flows: list[Any], named: str) -> None:
             {"kind": "candles", "candles": flat("1", "2"), "secondary_candles": flat("1")},
             "config.market.secondary_candles",
         ),
-        ({"type": "dca"}, {"kind": "candles", "candles": flat("1"), "seed": 1}, "config.market.seed"),
         (
             {"type": "dca"},
             {"kind": "candles", "candles": [*flat("1"), {"open": "2", "high": "1", "low": "1", "close": "1"}]},
@@ -202,3 +195,19 @@ def test_nothing_usable_on_standard_input(content: bytes, ended: bool) -> None:
         standard_input.read(pipe.reader, wait_seconds=0.05)
     assert refused.value.field == "document"
     pipe.close()
+
+
+def test_every_member_of_the_configuration_has_a_default() -> None:
+    bare = config_of(changed("config", {}))
+    assert (bare.currency, bare.symbol, bare.strategy_type) == ("USDT", "BTC/USDT", "dca")
+    assert bare.market.candle(3, "primary") == config_of(changed("config", {})).market.candle(3, "primary")
+
+
+def test_a_strategy_may_be_named_in_one_word() -> None:
+    assert config_of(changed("config", {"strategy": "grid"})).strategy_type == "grid"
+
+
+def test_members_meant_for_others_are_passed_over_and_named() -> None:
+    config = config_of(changed("config", {"exchange_key": TOKEN, "strategy": {"type": "dca", "fast": 3}}))
+    assert config.ignored == ("config.exchange_key", "config.strategy.fast")
+    assert TOKEN not in str(config.ignored)
