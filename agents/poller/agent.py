@@ -60,6 +60,8 @@ class Poller(Agent):
 
     async def work(self, woken: frozenset[str]) -> float:
         """Begin the checks that are due; results are recorded as they come, and nobody waits for stragglers here."""
+        if self._recording is not None and self._recording.done():
+            self._recording.result()  # nothing would be stored any more: end with what ended it
         self._asked |= woken & self._held.keys()
         if self._recorder.behind:
             # Looking again would only add to what is held in memory.
@@ -106,8 +108,14 @@ class Poller(Agent):
         _UNDER_WAY.set(len(self._checks))
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        del self._checks[task]
+        held = self._checks.pop(task)
         _UNDER_WAY.set(len(self._checks))
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # A fault of ours. It costs this bot one lease and nobody else anything; only the kind is told, because the
+            # rest may hold what was opened.
+            self.log.error("check_failed", bot=str(held.bot.id), engine=held.bot.engine, error=type(error).__name__)
+            del self._held[str(held.bot.id)]
 
     async def _check(self, held: Claim) -> None:
         bot = held.bot
