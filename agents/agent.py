@@ -57,10 +57,10 @@ class Agent(ABC):
     async def work(self, woken: frozenset[str]) -> float:
         """One pass. Returns the seconds until the next one if nothing wakes the agent earlier."""
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - most agents need nothing more
         """Make ready what a pass needs besides the pool."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - as above
         """Give back what :meth:`open` took."""
 
     def wake(self, identity: str | None = None) -> None:

@@ -41,7 +41,8 @@ async def open_bot_secret(pool: asyncpg.Pool, vault: Vault, tenant_id: UUID, bot
 async def open_template_config(pool: asyncpg.Pool, vault: Vault, tenant_id: UUID, version_id: UUID) -> Secret:
     """The private configuration of a template version, in its creator's tenant. Raises :class:`OpenError`."""
     row = await pool.fetchrow(
-        "select config_sealed, config_key_version, config_suite from template_versions where tenant_id = $1 and id = $2",
+        "select config_sealed, config_key_version, config_suite from template_versions"
+        " where tenant_id = $1 and id = $2",
         tenant_id,
         version_id,
     )

@@ -83,7 +83,7 @@ def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
 @_machine_options
 def up(port: int, host: str, data_dir: Path | None, keep_bots: bool) -> None:  # noqa: FBT001
     """Everything on this machine: database, API, agents. Ctrl-C stops it all."""
-    from control_plane.machine import run_machine
+    from control_plane.machine import run_machine  # lazy: each command loads its own parts
 
     run(run_machine(settings_for(data_dir), _hooks(), host=host, port=port, keep_bots=keep_bots, say=say))
 
@@ -92,15 +92,15 @@ def up(port: int, host: str, data_dir: Path | None, keep_bots: bool) -> None:  #
 @_machine_options
 def demo(port: int, host: str, data_dir: Path | None, keep_bots: bool) -> None:  # noqa: FBT001
     """As `up`, with a small story in it: a creator, a template, a hosted bot, a subscriber."""
-    from control_plane.demo import run_demo
+    from control_plane.demo import run_demo  # lazy: each command loads its own parts
 
     run(run_demo(settings_for(data_dir), _hooks(), host=host, port=port, keep_bots=keep_bots, say=say))
 
 
 def _hooks() -> Any:
-    from agents.launcher.setup import prepare_engine
-    from agents.launcher.shutdown import stop_all_bots
-    from control_plane.machine import Hooks
+    from agents.launcher.setup import prepare_engine  # lazy: each command loads its own parts
+    from agents.launcher.shutdown import stop_all_bots  # lazy: each command loads its own parts
+    from control_plane.machine import Hooks  # lazy: each command loads its own parts
 
     async def stop_bots(settings: Settings, tell: Callable[[str], None]) -> int:
         return await stop_all_bots(settings, say=tell)
@@ -115,8 +115,8 @@ def _hooks() -> Any:
 @click.option("--host", default="127.0.0.1", show_default=True)
 def api(port: int, host: str) -> None:
     """One API process (role tradewise_api, TRADEWISE_DATABASE_URL)."""
-    from control_plane.logs import configure_logging
-    from control_plane.serve import serve
+    from control_plane.logs import configure_logging  # lazy: each command loads its own parts
+    from control_plane.serve import serve  # lazy: each command loads its own parts
 
     settings = load_settings()
     configure_logging(settings.log_level, process="api")
@@ -127,11 +127,11 @@ def api(port: int, host: str) -> None:
 @click.argument("kind", type=click.Choice(_AGENTS))
 def agent(kind: str) -> None:
     """One agent process (its own role, TRADEWISE_AGENT_DATABASE_URL)."""
-    from agents.agent import run_forever
-    from agents.launcher.agent import make_launcher
-    from agents.poller.agent import make_poller
-    from agents.scheduler.agent import Scheduler
-    from control_plane.logs import configure_logging
+    from agents.agent import run_forever  # lazy: each command loads its own parts
+    from agents.launcher.agent import make_launcher  # lazy: each command loads its own parts
+    from agents.poller.agent import make_poller  # lazy: each command loads its own parts
+    from agents.scheduler.agent import Scheduler  # lazy: each command loads its own parts
+    from control_plane.logs import configure_logging  # lazy: each command loads its own parts
 
     settings = load_settings()
     configure_logging(settings.log_level, process=kind)
@@ -145,7 +145,7 @@ def db() -> None:
 
 
 def _admin_url(settings: Settings) -> str:
-    """Who migrates: TRADEWISE_MIGRATION_DATABASE_URL, TRADEWISE_DATABASE_URL, or the embedded server's administrator."""
+    """Who migrates: TRADEWISE_MIGRATION_DATABASE_URL, TRADEWISE_DATABASE_URL, or the embedded administrator."""
     given = settings.migration_database_url or settings.database_url
     return given or EmbeddedServer(settings.data_dir).url("postgres")
 
@@ -154,7 +154,7 @@ def _admin_url(settings: Settings) -> str:
 @data_dir_option
 def migrate(data_dir: Path | None) -> None:
     """Bring the schema to the newest migration and apply policies/."""
-    from control_plane.database.migrate import migrate as run_migration
+    from control_plane.database.migrate import migrate as run_migration  # lazy: each command loads its own parts
 
     result = run(run_migration(_admin_url(settings_for(data_dir))))
     click.echo(f"at migration {result.revision} (was {result.previous or 'empty'}), policies applied")
@@ -165,7 +165,7 @@ def migrate(data_dir: Path | None) -> None:
 @data_dir_option
 def downgrade(revision: str, data_dir: Path | None) -> None:
     """Take the schema back to REVISION (`base`: nothing left). Data of dropped tables is lost."""
-    from control_plane.database.migrate import downgrade as run_downgrade
+    from control_plane.database.migrate import downgrade as run_downgrade  # lazy: each command loads its own parts
 
     result = run(run_downgrade(_admin_url(settings_for(data_dir)), revision=revision))
     click.echo(f"at migration {result.revision or 'empty'} (was {result.previous or 'empty'})")
@@ -176,7 +176,7 @@ def downgrade(revision: str, data_dir: Path | None) -> None:
 @data_dir_option
 def check(wait: float, data_dir: Path | None) -> None:
     """Compare the live catalog with policies/; exit 1 where they differ or the schema is behind."""
-    from control_plane.database.check import faults_of, wait_for_database
+    from control_plane.database.check import faults_of, wait_for_database  # lazy: each command loads its own parts
 
     settings = settings_for(data_dir)
     url = settings.database_url or settings.agent_database_url or EmbeddedServer(settings.data_dir).url("tradewise_api")
@@ -193,8 +193,8 @@ def check(wait: float, data_dir: Path | None) -> None:
 @data_dir_option
 def url(role: str, data_dir: Path | None) -> None:
     """Print a connection string for ROLE on the embedded database, for psql and tools."""
-    from control_plane.database.embedded import ADMIN
-    from control_plane.machine import external_role_url
+    from control_plane.database.embedded import ADMIN  # lazy: each command loads its own parts
+    from control_plane.machine import external_role_url  # lazy: each command loads its own parts
 
     settings = settings_for(data_dir)
     if settings.database_url is not None:
@@ -212,7 +212,7 @@ def keys() -> None:
 @data_dir_option
 def init_keys(data_dir: Path | None) -> None:
     """Make a key-encryption key in the file provider's place; an existing one is left as it is."""
-    from control_plane.security.keyproviders import create_kek_file
+    from control_plane.security.keyproviders import create_kek_file  # lazy: each command loads its own parts
 
     path = settings_for(data_dir).effective_kek_file
     existed = path.exists()
@@ -224,7 +224,7 @@ def init_keys(data_dir: Path | None) -> None:
 @data_dir_option
 def keys_status(data_dir: Path | None) -> None:
     """How many tenants' keys are wrapped by which key-encryption key."""
-    from control_plane.database.check import keys_by_kek
+    from control_plane.database.check import keys_by_kek  # lazy: each command loads its own parts
 
     settings = settings_for(data_dir)
     for line in run(
@@ -237,8 +237,8 @@ def keys_status(data_dir: Path | None) -> None:
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at configuration, database, policies, engine and keys; one line each, exit 1 on a fault."""
-    from agents.launcher.setup import engine_report
-    from control_plane.doctor import examine
+    from agents.launcher.setup import engine_report  # lazy: each command loads its own parts
+    from control_plane.doctor import examine  # lazy: each command loads its own parts
 
     healthy = run(examine(lambda: settings_for(data_dir), engine_report, click.echo))
     sys.exit(0 if healthy else 1)

@@ -82,7 +82,7 @@ class Machine:
         await self._until_ready()
 
     async def stop(self, *, keep_bots: bool) -> None:
-        """End every part in order: people first, then agents, then bots (unless they are to stay), then the database."""
+        """End every part in order: the processes, then bots (unless they are to stay), then the database."""
         self._say("stopping")
         await self._supervisor.end()
         if not keep_bots and self.engine_url is not None:
@@ -195,22 +195,30 @@ class Machine:
 
 async def give_passwords(admin: str, file: Path) -> dict[str, str]:
     """Passwords for the login roles on a server that asks for them, made once and kept in ``file`` (0600)."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if file.exists():
-        passwords: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    else:
-        passwords = {role: secrets.token_urlsafe(24) for role in LOGIN_ROLES.values()}
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump(passwords, opened)
+    passwords = _kept_passwords(file)
     connection = await asyncpg.connect(admin)
     try:
         for role, password in passwords.items():
             if role in LOGIN_ROLES.values() and role != OWNER:
-                # Utility statements take no parameters; both parts are ours: a role name and urlsafe base64.
-                await connection.execute(f"alter role {role} password '{password}'")
+                # A utility statement takes no parameters: the server itself quotes the two into one.
+                statement = await connection.fetchval(
+                    "select format('alter role %I password %L', $1::text, $2::text)", role, password
+                )
+                await connection.execute(statement)
     finally:
         await connection.close()
+    return passwords
+
+
+def _kept_passwords(file: Path) -> dict[str, str]:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if file.exists():
+        kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        return kept
+    passwords = {role: secrets.token_urlsafe(24) for role in LOGIN_ROLES.values()}
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as opened:
+        json.dump(passwords, opened)
     return passwords
 
 

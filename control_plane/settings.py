@@ -229,4 +229,4 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
 
 
 # Read by the tools that set a machine up (agents/launcher/engine.py, Makefile), not by the program.
-_FOREIGN = frozenset({"engine_dir", "test_database_url"})
+_FOREIGN = frozenset({"engine_dir", "test_database_url", "chromium", "screenshots"})

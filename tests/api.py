@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -19,7 +19,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.factories import Urls
 
-PASSWORD = "a long enough password"  # noqa: S105
+PASSWORD = "a long enough password"
 
 
 class Person(msgspec.Struct):
@@ -99,7 +99,7 @@ async def running_api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIter
     try:
         if not started.is_set():
             await tasks[1]  # raises what kept it from starting
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver.local") as client:
             yield Api(client)
     finally:

@@ -30,7 +30,7 @@ class Scheduler(Agent):
     channels: ClassVar[tuple[str, ...]] = ("tradewise_keys",)
     _kept_at: float | None = None
 
-    async def work(self, woken: frozenset[str]) -> float:
+    async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - what is due is found by looking
         """Keys first: somebody may be waiting to seal a credential."""
         await self.provision_keys()
         if self._kept_at is None or time.monotonic() - self._kept_at >= _HOUSEKEEPING_EVERY_S:

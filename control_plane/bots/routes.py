@@ -221,7 +221,7 @@ async def bot_performance_route(
     until: Annotated[datetime | None, QueryParameter(name="to")] = None,
     interval: Annotated[Interval | None, QueryParameter(name="interval")] = None,
 ) -> PerformanceView:
-    """The last figure of each interval; null where it is not known. Without an interval one is chosen for 500 points."""
+    """The last figure of each interval, null where it is not known. Without `interval`, one for 500 points."""
     caller.principal.require("bots:read")
     async with caller.transaction() as session:
         await queries.get_bot(session, _settings(request), bot_id)

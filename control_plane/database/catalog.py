@@ -18,7 +18,8 @@ with ours as (
 select format('table %s kind=%s owner=%s rls=%s forced=%s', relname, relkind, pg_get_userbyid(relowner),
     relrowsecurity, relforcerowsecurity) from ours
 union all
-select format('grant %s on %s to %s', a.privilege_type, o.relname, coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'public'))
+select format('grant %s on %s to %s', a.privilege_type, o.relname,
+    coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'public'))
 from ours o cross join lateral aclexplode(o.relacl) a where a.grantee <> o.relowner
 union all
 select format('grant %s (%s) on %s to %s', a.privilege_type, t.attname, o.relname,
@@ -33,8 +34,8 @@ union all
 select format('trigger %s on %s enabled=%s %s', t.tgname, o.relname, t.tgenabled, md5(pg_get_triggerdef(t.oid)))
 from pg_trigger t join ours o on o.oid = t.tgrelid where not t.tgisinternal
 union all
-select format('function %s owner=%s definer=%s config=%s body=%s acl=%s', p.oid::regprocedure, pg_get_userbyid(p.proowner),
-    p.prosecdef, array_to_string(p.proconfig, ';'), md5(p.prosrc),
+select format('function %s owner=%s definer=%s config=%s body=%s acl=%s', p.oid::regprocedure,
+    pg_get_userbyid(p.proowner), p.prosecdef, array_to_string(p.proconfig, ';'), md5(p.prosrc),
     (select string_agg(format('%s=%s', coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'public'), a.privilege_type), ','
         order by a.grantee, a.privilege_type) from aclexplode(p.proacl) a where a.grantee <> p.proowner))
 from pg_proc p where p.pronamespace = 'public'::regnamespace
@@ -65,13 +66,15 @@ select format('role %s bypasses row-level security', rolname) from pg_roles
 where rolname like 'tradewise\\_%' and (rolsuper or rolbypassrls)
 union all
 select format('%s is owned by %s, which also serves requests', c.relname, pg_get_userbyid(c.relowner)) from pg_class c
-where c.relnamespace = 'public'::regnamespace and pg_get_userbyid(c.relowner) like any (array['tradewise\\_api', 'tradewise\\_agent\\_%'])
+where c.relnamespace = 'public'::regnamespace
+    and pg_get_userbyid(c.relowner) like any (array['tradewise\\_api', 'tradewise\\_agent\\_%'])
 union all
 select format('%s may be emptied by %s: TRUNCATE ignores row-level security', c.relname, pg_get_userbyid(a.grantee))
 from pg_class c cross join lateral aclexplode(c.relacl) a
 where c.relnamespace = 'public'::regnamespace and a.privilege_type = 'TRUNCATE' and a.grantee <> c.relowner
 union all
-select format('partition %s is open to %s directly', c.relname, coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'public'))
+select format('partition %s is open to %s directly', c.relname,
+    coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'public'))
 from pg_class c cross join lateral aclexplode(c.relacl) a
 where c.relnamespace = 'public'::regnamespace and c.relispartition and a.grantee <> c.relowner
 union all

@@ -114,7 +114,8 @@ async def keys_by_kek(url: str) -> list[str]:
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch(
-            "select kek_id, count(*) as pairs from tenant_keys where destroyed_at is null group by kek_id order by kek_id"
+            "select kek_id, count(*) as pairs from tenant_keys where destroyed_at is null"
+            " group by kek_id order by kek_id"
         )
     finally:
         await connection.close()

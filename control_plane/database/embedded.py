@@ -56,12 +56,13 @@ class EmbeddedServer:
         return f"postgresql://{role}@/{DATABASE}?host={lines[4]}&port={lines[3]}"
 
     def _postmaster(self) -> list[str]:
-        # PostgreSQL's own file: pid, data folder, start time, port, socket folder, listen address, shared memory, status
+        # PostgreSQL's own file: pid, data folder, start, port, socket folder, listen address, shared memory, status
         try:
             lines = (self.folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except OSError as error:
             raise EmbeddedServerError(
-                f"no embedded PostgreSQL runs in {self.folder}: start it with `tradewise up --data-dir {self.folder.parent}`"
+                f"no embedded PostgreSQL runs in {self.folder}:"
+                f" start it with `tradewise up --data-dir {self.folder.parent}`"
             ) from error
         if len(lines) < 8 or lines[7].strip() != "ready":
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self.folder} is not ready yet")

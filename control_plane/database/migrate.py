@@ -18,8 +18,8 @@ from control_plane.database.files import POLICY_FILES, data_folder, policy_text
 from control_plane.database.roles import OWNER
 from control_plane.database.urls import sqlalchemy_url
 
-# What policies/ made is taken away before tables change: a policy or a function would hold on to its columns. Should the
-# run end below the newest migration, nothing is put back: row-level security without a policy shows no row to anyone.
+# What policies/ made is taken away before tables change: a policy or a function would hold on to its columns. Should
+# the run end below the newest migration, nothing is put back: without a policy, no row is shown to anyone.
 _CLEAR = """
 do $$
 declare

@@ -23,8 +23,6 @@ from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.settings import Settings
 
-SESSION_COOKIE = "tw_session"
-
 
 class Caller(msgspec.Struct, frozen=True):
     """One request of one caller."""

@@ -65,11 +65,12 @@ def decode_position(cursor: str | None) -> int:
         return 0
     try:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"==")
-        if not raw.startswith(_POSITION_MARK) or not 0 <= int(raw[1:]) <= _LAST_POSITION:
-            raise ValueError
-        return int(raw[1:])
+        position = int(raw.removeprefix(_POSITION_MARK)) if raw.startswith(_POSITION_MARK) else -1
     except (ValueError, binascii.Error):
         raise _bad_cursor() from None
+    if not 0 <= position <= _LAST_POSITION:
+        raise _bad_cursor()
+    return position
 
 
 def page_at(rows: Sequence[T], limit: int, offset: int) -> Page[T]:

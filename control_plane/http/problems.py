@@ -92,17 +92,21 @@ def _field_errors(error: ValidationException) -> list[FieldError]:
     found: list[FieldError] = []
     for item in error.extra if isinstance(error.extra, list) else []:
         message = str(item.get("message", "")) if isinstance(item, dict) else str(item)
-        key = str(item.get("key", "")) if isinstance(item, dict) else ""
-        at = _PATH_IN_MESSAGE.search(message)
-        words = message[: at.start()] if at else message
-        named = _UNKNOWN_FIELD.search(words) or _MISSING_FIELD.search(words)
-        path = ".".join(part for part in (key if not at else at["path"], named["name"] if named else "") if part)
-        if named and _UNKNOWN_FIELD.search(words):
-            words = "is not a field here; remove it"
-        elif named:
-            words = "is required"
-        found.append(FieldError(field=path, message=words[:1].lower() + words[1:]))
+        found.append(field_error(message, str(item.get("key", "")) if isinstance(item, dict) else ""))
     return found
+
+
+def field_error(message: str, key: str = "") -> FieldError:
+    """What msgspec or the framework says of a value that does not fit, as one field's error."""
+    at = _PATH_IN_MESSAGE.search(message)
+    words = message[: at.start()] if at else message
+    named = _UNKNOWN_FIELD.search(words) or _MISSING_FIELD.search(words)
+    path = ".".join(part for part in (key if not at else at["path"], named["name"] if named else "") if part)
+    if named and _UNKNOWN_FIELD.search(words):
+        words = "is not a field here; remove it"
+    elif named:
+        words = "is required"
+    return FieldError(field=path, message=words[:1].lower() + words[1:])
 
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

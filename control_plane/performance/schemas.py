@@ -12,7 +12,7 @@ Interval = Literal["raw", "1m", "5m", "15m", "1h", "6h", "1d"]
 
 
 class PointView(msgspec.Struct, frozen=True):
-    """The last reading of an interval. ``return`` is the time-weighted return since the bot's first figure, 0.01 = 1 %."""
+    """The last reading of an interval. ``return`` is time-weighted since the bot's first figure, 0.01 = 1 %."""
 
     at: datetime
     equity: Decimal | None

@@ -23,7 +23,8 @@ _RAW = text("""
     order by observed_at desc limit :limit
 """)
 _BINNED = text("""
-    select distinct on (bin) observed_at, equity, capital_base, realized_profit, open_profit, unit_value, currency, simulated
+    select distinct on (bin) observed_at, equity, capital_base, realized_profit, open_profit, unit_value, currency,
+        simulated
     from (
         select *, date_bin(make_interval(secs => :seconds), observed_at, timestamptz '2000-01-01 00:00:00+00') as bin
         from performance_snapshots where bot_id = :bot and observed_at >= :since and observed_at <= :until
@@ -57,7 +58,7 @@ def checked_span(since: datetime | None, until: datetime | None) -> tuple[dateti
 async def bot_performance(
     session: AsyncSession, bot_id: UUID, since: datetime | None, until: datetime | None, interval: Interval | None
 ) -> PerformanceView:
-    """The figures of one bot of the bound tenant, oldest first, at most 2,000 points: the newest where there are more."""
+    """The figures of one bot of the bound tenant, oldest first: the newest 2,000 points where there are more."""
     begin, end = checked_span(since, until)
     if interval is None:
         first: datetime | None = await session.scalar(_FIRST, {"bot": bot_id, "since": begin})

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ import pytest
 
 import agents.paper_bot
 from tests.unit.paper_bot.support import TOKEN, flat, handover, seeded
+from tests.waiting import until
 
 DEADLINE = 20
 PRICES = [str(100 + (step * 37) % 23 - (step * 11) % 17) for step in range(80)]
@@ -130,13 +131,6 @@ def catches(status: str, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal, from its `/proc` status."""
     mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(mask, 16) >> (number - 1) & 1)
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition that nothing announces, up to the deadline."""
-    async with asyncio.timeout(DEADLINE):
-        while not await holds():
-            await asyncio.sleep(0.01)
 
 
 async def test_killed_again_and_again_it_ends_with_the_figures_of_an_undisturbed_run(folder: Path) -> None:

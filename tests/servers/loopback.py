@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -41,7 +42,7 @@ def json_reply(value: Any, status: int = 200, *, content_type: str = "applicatio
     return Reply(status, json.dumps(value).encode(), content_type, named)
 
 
-class LoopbackServer:
+class LoopbackServer(ABC):
     """Subclasses answer in `handle`. Use as `async with`; the port survives `close_port` and `open_port`."""
 
     def __init__(self) -> None:
@@ -64,9 +65,9 @@ class LoopbackServer:
         """Whether the port is open."""
         return self._server is not None
 
+    @abstractmethod
     async def handle(self, request: Request) -> Reply:
         """Answer one request."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         await self.open_port()
