@@ -52,7 +52,7 @@ class CreateVersion(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ConfigView(msgspec.Struct, frozen=True):
-    """All that is ever shown of a private configuration: its fields' names and a digest that tells a change."""
+    """All that is ever shown of a private configuration: its fields' names, and a digest of what is stored."""
 
     set: bool
     fields: list[str]
