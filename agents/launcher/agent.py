@@ -19,6 +19,7 @@ import asyncpg
 
 from agents.agent import Agent
 from agents.launcher import queries
+from agents.launcher.leadership import Leadership
 from agents.launcher.reconcile import Policy, decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
@@ -42,7 +43,7 @@ class Launcher(Agent):
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, policy: Policy | None = None) -> None:
         super().__init__(settings, pool, vault)
         self.policy = policy or Policy(start_deadline=settings.start_deadline, stop_grace=settings.stop_grace)
-        self._lock_connection: Any = None
+        self._leadership = Leadership(pool)
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._all_at = 0.0
         self._loss_s = _FIRST_LOSS_S
@@ -68,9 +69,7 @@ class Launcher(Agent):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.to_thread(self._runtime.close)
-        if self._lock_connection is not None:
-            await self.pool.release(self._lock_connection)
-            self._lock_connection = None
+        await self._leadership.give_up()
 
     def wake(self, identity: str | None = None) -> None:
         """Ask for a look at one bot, or at all."""
@@ -144,23 +143,12 @@ class Launcher(Agent):
 
     async def _lead(self) -> bool:
         """Whether this launcher is the one that acts; tries to become it."""
-        held = self._lock_connection
-        if held is not None and not held.is_closed():
-            await held.fetchval("select 1")
-            return True
-        if held is not None:
-            self._lock_connection = None
-            await self.pool.release(held)
-        connection = await self.pool.acquire()
-        if await queries.lead(connection):
-            self._lock_connection = connection
+        leads, just_now = await self._leadership.hold()
+        if just_now:
             self._all_at, self._reachable = 0.0, None
-            self.detail["role"] = "acting"
             self.log.info("acting")
-            return True
-        await self.pool.release(connection)
-        self.detail["role"] = "standby"
-        return False
+        self.detail["role"] = "acting" if leads else "standby"
+        return leads
 
     async def _lost(self, error: EngineUnreachable) -> float:
         """Nothing is known of the bots: their status stays as it is, and their health is marked old."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import docker
 import requests
@@ -28,13 +28,13 @@ from agents.launcher.runtimes.base import (
     RuntimeFault,
     Spec,
 )
+from agents.launcher.runtimes.docker_network import SharedNetwork
 from agents.launcher.runtimes.docker_profile import (
     LABEL_BOT,
     LABEL_INSTALLATION,
     LABEL_INSTANCE,
     create_arguments,
     host_config,
-    installation_labels,
     storage_labels,
     storage_name,
 )
@@ -50,7 +50,6 @@ _HANDOVER_S: Final = 10.0
 _LAST_LINES: Final = 50
 _MOST_BYTES: Final = 262_144
 _PORT_WORDS: Final = ("port is already allocated", "address already in use", "ports are not available")
-_AWAY: Final = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 
 
 class DockerRuntime:
@@ -63,10 +62,9 @@ class DockerRuntime:
         self._installation = installation
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
         self._connecting = threading.Lock()
-        self._networking = threading.Lock()
-        self._networking = threading.Lock()
+        self._at = ""
         self._client: docker.DockerClient | None = None
-        self._network: str | None = None
+        self._network = SharedNetwork(installation)
         self._watch: Watch | None = None
         #: When each container was first asked to end, by the monotonic clock.
         self._asked: dict[str, float] = {}
@@ -102,7 +100,7 @@ class DockerRuntime:
         await self._call(self._drop_storage, bot_id)
 
     async def drop_network(self) -> None:
-        await self._call(self._drop_network)
+        await self._call(lambda: self._network.drop(self._docker.api))
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._watch = Watch(self._open, self._installation, changed)
@@ -125,7 +123,7 @@ class DockerRuntime:
                 if any(sign in words.lower() for sign in _PORT_WORDS):
                     raise PortTaken(words) from error
                 raise RuntimeFault(words) from error
-            except (*_AWAY, DockerException) as error:
+            except (OSError, urllib3.exceptions.HTTPError, DockerException) as error:
                 self._forget_client()
                 raise EngineUnreachable(f"{type(error).__name__}: {error}"[:300]) from error
 
@@ -139,20 +137,24 @@ class DockerRuntime:
             raise DockerException(str(error)) from error
         if self._url is None and found is None:
             raise DockerException("no container engine answers on this machine")
-        return open_client(self._url or (found.url if found else ""), timeout_s=_ANSWER_S)
+        self._at = self._url or (found.url if found else "")
+        _knock(self._at)
+        return open_client(self._at, timeout_s=_ANSWER_S)
 
     @property
     def _docker(self) -> docker.DockerClient:
         with self._connecting:
             if self._client is None:
                 self._client = self._open()
+            else:
+                _knock(self._at)
             return self._client
 
     def _forget_client(self) -> None:
         """Begin anew after a loss: another engine may answer next, and its networks are not this one's."""
         with self._connecting:
             client, self._client = self._client, None
-        self._forget_network()
+        self._network.forget()
         if client is not None:
             client.close()
 
@@ -189,12 +191,12 @@ class DockerRuntime:
         volume = storage_name(self._installation, spec.bot_id)
         api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))
         try:
-            return self._create_in(self._shared_network(), spec, volume)
+            return self._create_in(self._network.ensure(api), spec, volume)
         except NotFound as error:
             if "network" not in str(error.explanation):
                 raise
-            self._forget_network()
-            return self._create_in(self._shared_network(), spec, volume)
+            self._network.forget()
+            return self._create_in(self._network.ensure(api), spec, volume)
 
     def _create_in(self, network: str, spec: Spec, volume: str) -> str:
         api = self._docker.api
@@ -262,14 +264,16 @@ class DockerRuntime:
             with contextlib.suppress(NotFound):
                 api.remove_volume(volume["Name"])
 
-    def _drop_network(self) -> None:
-        for network in self._docker.api.networks(filters={"label": self._ours()}):
-            with contextlib.suppress(NotFound):
-                self._docker.api.remove_network(network["Id"])
-        self._forget_network()
-
     def _ours(self) -> str:
         return f"{LABEL_INSTALLATION}={self._installation}"
+
+
+def _knock(url: str) -> None:
+    """Raise OSError where nobody listens on the engine's socket: there the client would leave one of its own open."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(_ANSWER_S)
+            knocking.connect(url.removeprefix("unix://"))
 
 
 def _observed(ref: str, status: str, labels: dict[str, str]) -> Observed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -154,6 +155,14 @@ class Rig:
 
         return await until(there, what="a running copy", deadline_s=30.0)
 
+    async def until_gone(self, bot: UUID) -> None:
+        """Wait until nothing of the bot is left on the engine or holds its place."""
+
+        async def gone() -> Any:
+            return await self.live(bot) is None and not self.containers(bot)
+
+        await until(gone, what="nothing left of the bot")
+
     async def healthy(self, bot: UUID) -> None:
         """Say what the poller says of a bot that answers, in the poller's role."""
         connection = await asyncpg.connect(self.urls["agent_poller"])
@@ -195,11 +204,11 @@ class Rig:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return dict(json.load(answer))
 
-        async def answered() -> dict[str, Any] | None:
+        async def answered() -> dict[str, Any]:
             try:
                 return await asyncio.to_thread(fetch)
-            except (ConnectionError, urllib.request.URLError):
-                return None
+            except (ConnectionError, urllib.error.URLError):
+                return {}
 
         return await until(answered, what=f"an answer of port {port}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.integration.launcher.rig import TOKEN, Rig
@@ -68,7 +70,7 @@ async def test_a_new_generation_replaces_the_running_copy_and_never_runs_beside_
         first = await rig.up(bot)
         most = 0
 
-        async def replaced() -> bool:
+        async def replaced() -> Any:
             nonlocal most
             most = max(most, sum(container["State"] == "running" for container in rig.containers(bot)))
             live = await rig.live(bot)
