@@ -42,6 +42,8 @@ grant insert (id, creator_tenant_id, creator_name, template_version_id, version,
 grant update (creator_name, template_version_id, version, name, description, risk_level, minimum_allocation, parameters,
     image, shared_bot_id) on marketplace_listings to tradewise_api;
 
--- The launcher opens a version's configuration to launch a subscriber's bot.
+-- The launcher opens a version's configuration to launch a subscriber's bot, whose strategy the template names.
 select pg_temp.open_to('template_versions', 'tradewise_agent_launcher', array['select']);
 grant select on template_versions to tradewise_agent_launcher;
+select pg_temp.open_to('bot_templates', 'tradewise_agent_launcher', array['select']);
+grant select (id, tenant_id, strategy_type, currency) on bot_templates to tradewise_agent_launcher;

@@ -9,12 +9,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 DEADLINE_S = 20.0
 EVERY_S = 0.02
+
+
+@overload
+async def until(
+    predicate: Callable[[], Awaitable[T]], *, deadline_s: float = ..., every_s: float = ..., what: str = ...
+) -> T: ...
+
+
+@overload
+async def until(predicate: Callable[[], T], *, deadline_s: float = ..., every_s: float = ..., what: str = ...) -> T: ...
 
 
 async def until(

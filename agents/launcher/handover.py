@@ -22,6 +22,7 @@ from control_plane.security.vault import OpenError, Vault
 _SHORTEST_SECRET = 6
 _REDACTED = "(redacted)"
 _LONGEST_LINE = 1000
+_PAPER_CAPITAL = {"capital": "10000"}
 
 
 class SecretUnreadable(Exception):  # noqa: N818 - a state of this bot's rows
@@ -34,6 +35,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """Everything for one bot in clear. Never stored, logged or shown."""
 
     token: str
+    #: What the template itself says: strategy and currency.
+    template: Mapping[str, Any]
     parameters: Mapping[str, Any]
     template_config: Mapping[str, Any]
     own_config: Mapping[str, Any]
@@ -50,12 +53,13 @@ async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
         if credentials is None:
             raise SecretUnreadable("This bot has no credentials yet. Enter a token for it, then start it again.")
         credential = decode_credentials("tradewise", credentials.reveal())
+        said: dict[str, Any] = {}
         parameters: dict[str, Any] = {}
-        template: dict[str, Any] = {}
+        private: dict[str, Any] = {}
         if work.template_tenant_id is not None and work.template_version_id is not None:
             place = (work.template_tenant_id, work.template_version_id)
-            parameters = await queries.public_parameters(pool, *place)
-            template = _mapping((await open_template_config(pool, vault, *place)).reveal())
+            said, parameters = await queries.template_of(pool, *place)
+            private = _mapping((await open_template_config(pool, vault, *place)).reveal())
         config = await open_bot_secret(pool, vault, bot.tenant_id, bot.id, "config")
         own = _mapping(config.reveal()) if config is not None else {}
     except OpenError as error:
@@ -66,12 +70,17 @@ async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
         ) from None
     if not isinstance(credential, TradewiseCredential):
         raise SecretUnreadable("A hosted bot takes a token. Enter one, then start it again.")
-    return Opened(token=credential.token, parameters=parameters, template_config=template, own_config=own)
+    return Opened(
+        token=credential.token, template=said, parameters=parameters, template_config=private, own_config=own
+    )
 
 
 def document(bot_id: UUID, opened: Opened, cash_flows: Iterable[Mapping[str, str]]) -> bytes:
-    """The hand-over document on one line: what is private wins over what is public, a bot's own over its template's."""
-    config = merged(opened.parameters, opened.template_config, opened.own_config)
+    """The hand-over document on one line: what is private wins over what is public, a bot's own over its template's.
+
+    A bot without deposits of a subscriber trades paper capital, ten thousand where nobody says otherwise.
+    """
+    config = merged(_PAPER_CAPITAL, opened.template, opened.parameters, opened.template_config, opened.own_config)
     return (
         msgspec.json.encode(
             {
@@ -108,7 +117,7 @@ def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
     """
     if opened is None:
         return ()
-    public = set(_texts(opened.parameters))
+    public = {*_texts(opened.template), *_texts(opened.parameters)}
     private = {*_texts(opened.template_config), *_texts(opened.own_config)} - public
     secrets = {opened.token, *(text for text in private if len(text) >= _SHORTEST_SECRET)}
     # In the output of a program that writes JSON, a text with quotes in it looks different.

@@ -254,12 +254,19 @@ async def engine_back(pool: asyncpg.Pool) -> None:
     await pool.execute(_ENGINE_BACK)
 
 
-async def public_parameters(pool: asyncpg.Pool, tenant_id: UUID, version_id: UUID) -> dict[str, Any]:
-    """The public part of a template version's configuration."""
-    text = await pool.fetchval(
-        "select parameters from template_versions where tenant_id = $1 and id = $2", tenant_id, version_id
+async def template_of(pool: asyncpg.Pool, tenant_id: UUID, version_id: UUID) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a template says of its strategy and currency, and the public part of one version's configuration."""
+    row = await pool.fetchrow(
+        "select t.strategy_type, t.currency, v.parameters from template_versions v"
+        " join bot_templates t on t.tenant_id = v.tenant_id and t.id = v.template_id"
+        " where v.tenant_id = $1 and v.id = $2",
+        tenant_id,
+        version_id,
     )
-    return dict(json.loads(text)) if text else {}
+    if row is None:
+        return {}, {}
+    said = {"currency": row["currency"], "strategy": {"type": row["strategy_type"]}}
+    return said, dict(json.loads(row["parameters"]))
 
 
 async def cash_flows(pool: asyncpg.Pool, tenant_id: UUID, bot_id: UUID) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ FLOW = {"id": "deposit-1", "amount": "1000.00000000", "at": "2026-03-01T12:00:00
 
 
 def opened(**more: Any) -> Opened:
-    fields: dict[str, Any] = {"parameters": PUBLIC, "template_config": PRIVATE, "own_config": {}}
+    fields: dict[str, Any] = {"template": {}, "parameters": PUBLIC, "template_config": PRIVATE, "own_config": {}}
     return Opened(**{"token": TOKEN, **fields, **more})
 
 
@@ -66,3 +66,11 @@ def test_a_long_line_is_cut_after_it_was_cleaned() -> None:
 
 def test_without_the_secrets_no_line_is_kept() -> None:
     assert redacted(["harmless?"], None) == ()
+
+
+def test_what_a_template_says_of_itself_is_what_nobody_else_says() -> None:
+    template = {"currency": "USDC", "strategy": {"type": "grid"}}
+    bare = opened(template=template, parameters={}, template_config={"exchange_key": "planted"}, own_config={})
+    config = parse(document(BOT, bare, []).decode())
+    assert (config.currency, config.strategy_type) == ("USDC", "grid")
+    assert [str(flow.amount) for flow in config.cash_flows] == ["10000.00000000"]
