@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -22,6 +23,7 @@ from control_plane.settings import Settings
 
 #: All calls of one check together; several slow answers in a row must not outlive the lease.
 BUDGET_S = 20.0
+_PER_TENANT_HOST = 8
 
 _CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
 _NOTHING_READ = Reading(reachable=False, credential_ok=None, full=False)
@@ -47,7 +49,9 @@ class Checker:
         self._vault = vault
         self._budget_s = budget_s
         self._published_at = _ANYWHERE.get(settings.publish_address, settings.publish_address)
-        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
+        # One machine often runs many bots: two that hang must not use up the turns of the others.
+        shared = dataclasses.replace(limits, per_host=_PER_TENANT_HOST)
+        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=shared)
         self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=limits)
 
     def close(self) -> None:
