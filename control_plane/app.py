@@ -12,12 +12,16 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from control_plane.bots.routes import bots_router
+from control_plane.dashboard.assets import AssetManifest
+from control_plane.dashboard.errors import PAGE_AND_PROBLEM_HANDLERS
+from control_plane.dashboard.pages.support import asset_file
+from control_plane.dashboard.router import dashboard_router
+from control_plane.dashboard.templating import create_environment
 from control_plane.database.check import require_ready
 from control_plane.database.sessions import Database
 from control_plane.http.caller import provide_caller
 from control_plane.http.health import live_route, ready_route
 from control_plane.http.hygiene import HygieneMiddleware
-from control_plane.http.problems import EXCEPTION_HANDLERS
 from control_plane.identity.routes import identity_router
 from control_plane.live.hub import Hub
 from control_plane.live.routes import live_router
@@ -33,10 +37,13 @@ _BODY_LIMIT = 1024 * 1024
 def create_app(settings: Settings) -> Litestar:
     """The web application. ``settings.database_url`` must name role ``tradewise_api``.
 
-    Start-up raises DatabaseNotReadyError where the schema, the policies or the role are not fit to serve.
+    Raises AssetsMissingError where the dashboard's scripts and styles are not built: an installation without its pages
+    is told so at once, with the remedy. Start-up raises DatabaseNotReadyError where the schema, the policies or the
+    role are not fit to serve.
     """
     if settings.database_url is None:
         raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
+    assets = AssetManifest.load()
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     hub = Hub(settings.database_url)
 
@@ -58,10 +65,11 @@ def create_app(settings: Settings) -> Litestar:
                 path=API_PREFIX,
                 route_handlers=[identity_router, bots_router, templates_router, subscriptions_router, live_router],
             ),
+            dashboard_router,
+            asset_file,
         ],
         dependencies={"caller": Provide(provide_caller)},
-        exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[HygieneMiddleware(https=settings.secure_cookies)],
+        exception_handlers=PAGE_AND_PROBLEM_HANDLERS,
         allowed_hosts=AllowedHostsConfig(allowed_hosts=list(settings.allowed_hosts))
         if settings.allowed_hosts
         else None,
@@ -71,10 +79,14 @@ def create_app(settings: Settings) -> Litestar:
         debug=False,
         logging_config=None,
     )
+    # Around the router, not in it: an answer to an address that nobody serves needs its headers and its line as well.
+    app.asgi_handler = HygieneMiddleware(https=settings.secure_cookies)(app.asgi_handler)
     app.state.settings = settings
     app.state.database = database
     app.state.passwords = Passwords(settings)
     app.state.hub = hub
+    app.state.assets = assets
+    app.state.pages = create_environment(assets)
     return app
 
 

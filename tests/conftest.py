@@ -23,7 +23,7 @@ from control_plane.settings import Settings, load_settings
 from tests.api import Api, running_api
 from tests.factories import Factory, Urls
 
-pytest_plugins = ("tests.engine",)
+pytest_plugins = ("tests.assets", "tests.engine")
 
 _TEMPLATE = "tradewise_test_template"
 

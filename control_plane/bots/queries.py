@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, SecretView
@@ -51,6 +52,10 @@ _EVENTS = text(
     "select id, created_at, kind, from_status, to_status, reason, detail, cause, actor from bot_events"
     " where bot_id = :bot and (cast(:before as uuid) is null or id < :before) order by id desc limit :limit"
 )
+
+_LAST_LINES = text(
+    "select last_lines from bot_instances where bot_id = :bot and last_lines is not null order by id desc limit 1"
+).columns(last_lines=JSONB)
 
 
 def stale_after(settings: Settings) -> timedelta:
@@ -179,3 +184,9 @@ async def list_events(session: AsyncSession, bot_id: UUID, *, before: UUID | Non
     """A bot's history, newest first."""
     rows = await session.execute(_EVENTS, {"bot": bot_id, "before": before, "limit": limit})
     return [EventView(*row) for row in rows]
+
+
+async def last_lines(session: AsyncSession, bot_id: UUID) -> list[str]:
+    """What the newest copy of a hosted bot that ended said last, as its launcher kept it: without secrets."""
+    lines: list[str] | None = await session.scalar(_LAST_LINES, {"bot": bot_id})
+    return lines or []

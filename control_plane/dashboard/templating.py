@@ -37,8 +37,7 @@ def create_environment(assets: AssetManifest) -> Environment:
         bot_words=wording.bot_words,
         bot_actions=wording.bot_actions,
         is_hosted=wording.is_hosted,
-        reason_words=wording.reason_words,
-        status_words=wording.status_words,
+        event_words=wording.event_words,
         cause_words=wording.cause_words,
         registration_outcome=wording.registration_outcome,
     )

@@ -1,123 +1,11 @@
-"""States and reasons in words: what a page says about a bot, and what its owner can do about it.
-
-Codes are stable and stored; words are for people and live here alone. A code without words of its own is still shown,
-readably, rather than hidden.
-"""
+"""States, events and scopes in words: what a page says about a bot, and what can be asked of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-HOSTED_TYPES = ("platform", "shared")
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A state for people: a short label, a tone that styles it (never the only carrier of meaning), and a sentence."""
-
-    label: str
-    tone: str
-    text: str
-    remedy: str | None = None
-
-
-_REASONS: Mapping[str, tuple[str, str, str]] = {
-    "auth": (
-        "Credentials refused",
-        "The bot answered, but did not accept the credentials.",
-        "Check them in the bot's own configuration, then enter them here again.",
-    ),
-    "unreachable": (
-        "Not reachable",
-        "Nothing answered at the bot's address.",
-        "Check that the bot is running, that its API is switched on, and that the address and port are open to us.",
-    ),
-    "timeout": (
-        "No answer in time",
-        "The address accepted the call, but no answer came in time.",
-        "Check whether the bot or its machine is overloaded.",
-    ),
-    "egress_refused": (
-        "Address not allowed",
-        "The address is in a private or reserved network, which TradeWise does not call.",
-        "Use a public address, or ask your operator to allow this network.",
-    ),
-    "bad_payload": (
-        "Not this kind of bot",
-        "Something answered, but not in this engine's language.",
-        "Check that the chosen engine is right and that the address leads to the bot's API.",
-    ),
-    "http_error": (
-        "Unexpected answer",
-        "The address answered with an error.",
-        "Check that the address leads to the bot's API, and what its own log says.",
-    ),
-    "rate_limited": (
-        "Asked too often",
-        "The bot asks for fewer calls. We slow down by ourselves.",
-        "Nothing needs doing unless it stays so.",
-    ),
-    "image_missing": (
-        "Image missing",
-        "The program image of this bot is not on the machine that should run it.",
-        "Ask your operator to provide the image, then start the bot again.",
-    ),
-    "image_not_allowed": (
-        "Image not allowed",
-        "The program image of this bot is not on the operator's list.",
-        "Choose an image from the list, or ask your operator to allow this one.",
-    ),
-    "config_invalid": (
-        "Configuration refused",
-        "The bot did not accept its configuration and ended at once.",
-        "Correct the configuration, then start the bot again.",
-    ),
-    "secret_unreadable": (
-        "Secret cannot be opened",
-        "The stored credentials or configuration of this bot cannot be opened.",
-        "Enter them again. Other bots are not affected.",
-    ),
-    "crash_loop": (
-        "Keeps crashing",
-        "The bot ended again and again shortly after its start, so we stopped starting it.",
-        "Read its last lines below, correct the cause, then start it again.",
-    ),
-    "exited": (
-        "Ended unexpectedly",
-        "The bot's process ended although it should run.",
-        "We start it again by ourselves. If it stays so, read its last lines below.",
-    ),
-    "oom": (
-        "Out of memory",
-        "The bot used more memory than its plan allows and was ended.",
-        "Reduce what it keeps in memory, or move it to a larger plan.",
-    ),
-    "port_conflict": (
-        "No free port",
-        "The port of this bot is in use by something else.",
-        "We try another one by ourselves.",
-    ),
-    "not_checked_lately": (
-        "Not checked lately",
-        "The last reading is too old to be trusted; the figures are those of that time.",
-        "Nothing needs doing unless it stays so: then ask your operator whether the poller runs.",
-    ),
-    "engine_unknown": (
-        "Unknown kind of bot",
-        "The part that calls bots does not know this engine.",
-        "Ask your operator to update it.",
-    ),
-    "engine_unreachable": (
-        "Container engine away",
-        "The machine that runs the bots does not answer at the moment.",
-        "Nothing is started twice; what runs goes on running. Ask your operator if it stays so.",
-    ),
-    "start_timeout": (
-        "Did not become ready",
-        "The bot was started but did not answer in time.",
-        "Read its last lines below, then start it again.",
-    ),
-}
+from control_plane.bots.models import HOSTED_TYPES
+from control_plane.dashboard.reasons import Words, readable, reason_words
 
 _STATUSES: Mapping[str, tuple[str, str, str]] = {
     "inactive": ("Stopped", "idle", "The bot is not running."),
@@ -127,15 +15,28 @@ _STATUSES: Mapping[str, tuple[str, str, str]] = {
     "connected": ("Connected", "good", "The bot answers and accepts our credentials."),
 }
 
+_EVENTS: Mapping[str, tuple[str, str]] = {
+    "registered": ("Registered", "good"),
+    "changed": ("Changed", "idle"),
+    "start": ("Start asked for", "busy"),
+    "stop": ("Stop asked for", "busy"),
+    "restart": ("Restart asked for", "busy"),
+    "deleted": ("Removed", "idle"),
+    "subscription_cancelled": ("Its subscription was cancelled", "idle"),
+}
+
+_SCOPES: Mapping[str, str] = {
+    "bots:read": "See bots and their figures",
+    "bots:write": "Register, change, start and stop bots",
+    "templates:read": "See templates and the marketplace",
+    "templates:write": "Make, change and publish templates",
+    "subscriptions:read": "See subscriptions and what they are worth",
+    "subscriptions:write": "Subscribe, pause, resume and cancel",
+    "keys:read": "See which API keys there are",
+    "keys:write": "Make and revoke API keys",
+}
+
 _CAUSES = {"person": "by a person", "key": "by an API key", "agent": "by TradeWise", "system": "by TradeWise"}
-
-
-def reason_words(code: str | None, detail: str | None = None) -> Words | None:
-    """Words for a reason code, `None` for none. What an agent wrote down itself replaces the general sentence."""
-    if code is None:
-        return None
-    title, text, remedy = _REASONS.get(code, (_readable(code), "The last attempt did not succeed.", None))
-    return Words(label=title, tone="bad", text=detail or text, remedy=remedy)
 
 
 def bot_words(bot: Any) -> Words:
@@ -147,12 +48,21 @@ def bot_words(bot: Any) -> Words:
     if status == "error":
         found = reason_words(read(bot, "reason") or read(health, "reason"), _detail(bot))
         return found or Words("Error", "bad", "The bot is in error and gave no reason.")
-    label, tone, text = _STATUSES.get(status, (_readable(status), "idle", ""))
+    label, tone, text = _STATUSES.get(status, (readable(status), "idle", ""))
     if status == "inactive" and not is_hosted(bot):
         return _unconnected(bot)
     if status not in {"running", "connected"}:
-        return Words(label, tone, text)
+        return _underway(bot, Words(label, tone, text))
     return _qualified(label, tone, text, health)
+
+
+def _underway(bot: Any, plain: Words) -> Words:
+    """A hosted bot that is stopped or on its way, with the reason that the launcher gives for it."""
+    why = reason_words(read(bot, "reason"), _detail(bot))
+    if why is None:
+        return plain
+    tone = "warn" if read(bot, "status") == "starting" else plain.tone
+    return Words(why.label, tone, why.text, why.remedy)
 
 
 def _qualified(label: str, tone: str, text: str, health: Any) -> Words:
@@ -215,13 +125,26 @@ def bot_actions(bot: Any) -> tuple[tuple[str, str], ...]:
 
 def cause_words(cause: str) -> str:
     """Words for who or what caused an event."""
-    return _CAUSES.get(cause, _readable(cause).lower())
+    return _CAUSES.get(cause, readable(cause).lower())
 
 
-def status_words(status: str) -> Words:
-    """Words for a bare status, as an event records it."""
-    label, tone, text = _STATUSES.get(status, (_readable(status), "bad" if status == "error" else "idle", ""))
-    return Words(label, tone, text)
+def event_words(event: Any) -> Words:
+    """Say what happened in one line of a bot's history, with the sentence that belongs to it."""
+    kind, status = str(read(event, "kind")), read(event, "to_status")
+    if status is None:
+        label, tone = _EVENTS.get(kind, (readable(kind), "idle"))
+        detail = read(event, "reason") if kind == "changed" else read(event, "detail")
+        return Words(label, tone, str(detail).replace("_", " ").capitalize() if detail else "")
+    label, tone, _ = _STATUSES.get(status, (readable(status), "bad" if status == "error" else "idle", ""))
+    why = reason_words(read(event, "reason"), read(event, "detail"))
+    if why is None:
+        return Words(label, tone, str(read(event, "detail") or ""))
+    return Words(why.label if status == "error" else f"{label}: {why.label.lower()}", tone, why.text)
+
+
+def scope_words(scope: str) -> str:
+    """What a key with this scope may do."""
+    return _SCOPES.get(scope, readable(scope.replace(":", " ")))
 
 
 def is_hosted(bot: Any) -> bool:
@@ -241,7 +164,3 @@ def read(thing: Any, name: str) -> Any:
 def _detail(bot: Any) -> str | None:
     found = read(bot, "reason_detail") or read(read(bot, "health"), "detail")
     return str(found) if found else None
-
-
-def _readable(code: str) -> str:
-    return code.replace("_", " ").capitalize()

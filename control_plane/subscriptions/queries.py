@@ -47,6 +47,8 @@ _LEDGER_PAGE = text(
     " order by id desc limit :limit"
 )
 
+_LIVE = text("select id from subscriptions where user_id = :user and template_id = :template and status <> 'cancelled'")
+
 
 async def movements_of(session: AsyncSession, subscription_id: UUID) -> list[Movement]:
     """The whole ledger of a subscription, oldest first."""
@@ -121,6 +123,12 @@ async def list_subscriptions(
     """Subscriptions of the bound tenant, newest first."""
     rows = (await session.execute(_MANY, {"before": before, "limit": limit})).all()
     return [await _view(session, settings, row) for row in rows]
+
+
+async def live_subscription(session: AsyncSession, user_id: UUID, template_id: UUID) -> UUID | None:
+    """A person's own subscription to a template that is not cancelled: there is one at most."""
+    found: UUID | None = await session.scalar(_LIVE, {"user": user_id, "template": template_id})
+    return found
 
 
 async def list_ledger(

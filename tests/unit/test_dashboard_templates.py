@@ -56,8 +56,7 @@ def test_what_people_typed_is_escaped() -> None:
             status=404,
             title="<b>",
             detail='"><script>alert(1)</script>',
-            code=None,
-            request_id=None,
+            code="not_found",
         )
     )
     assert "<script>alert" not in page

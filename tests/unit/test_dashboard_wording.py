@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from control_plane.dashboard.fleet import summarise
-from control_plane.dashboard.wording import bot_actions, bot_words, read, reason_words, registration_outcome
+from control_plane.dashboard.reasons import reason_words
+from control_plane.dashboard.wording import bot_actions, bot_words, read, registration_outcome
 
 
 def bot(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,191 @@
+"""The fleet, one bot, and registering one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, QueryParameter
+
+from control_plane.bots import queries, service
+from control_plane.bots.models import BOT_TYPES, HOSTED_TYPES, STATUSES
+from control_plane.bots.schemas import BotView, CreateBot
+from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
+from control_plane.dashboard.fleet import summarise
+from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
+from control_plane.dashboard.rendering import go, go_back, more_path, page
+from control_plane.errors import NotFoundError
+from control_plane.http.caller import Caller, CallerDependency
+from control_plane.http.pagination import Cursor, decode_cursor, page_of
+from control_plane.performance.schemas import PerformanceView
+from control_plane.performance.series import bot_performance
+from control_plane.security.keyring import wait_for_public_key
+from control_plane.settings import Settings
+
+BotId = FromPath[UUID]
+Filter = Annotated[str, QueryParameter(max_length=120)]
+Range = Annotated[str | None, QueryParameter(name="range")]
+
+_PAGE = 50
+_EVENTS = 20
+_WISHES: Final = ("start", "stop", "restart")
+_FIELDS = (
+    "bot_type", "engine", "name", "description", "api_url",
+    "credentials.username", "credentials.password", "credentials.token", "config",
+)  # fmt: skip
+
+
+def _settings(request: Request[Any, Any, Any]) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+@get("/")
+async def fleet_page(
+    request: Request[Any, Any, Any],
+    caller: CallerDependency,
+    q: Filter = "",
+    status: Filter = "",
+    bot_type: Filter = "",
+    cursor: Cursor = None,
+) -> Response[str]:
+    """Every bot of the tenant. Sums are shown where they are of all bots, not of one page or a choice."""
+    caller.principal.require("bots:read")
+    filters = {
+        "q": q,
+        "status": status if status in STATUSES else "",
+        "bot_type": bot_type if bot_type in BOT_TYPES else "",
+    }
+    async with caller.transaction() as session:
+        rows = await queries.list_bots(
+            session,
+            _settings(request),
+            before=decode_cursor(cursor),
+            limit=_PAGE + 1,
+            q=filters["q"] or None,
+            status=filters["status"] or None,
+            bot_type=filters["bot_type"] or None,
+        )
+    found = page_of(rows, _PAGE, lambda item: item.id)
+    whole = cursor is None and found.next_cursor is None and not any(filters.values())
+    return page(
+        request,
+        "bots/list.html",
+        bots=found.items,
+        summary=summarise(found.items) if whole else None,
+        filters=filters,
+        more=more_path(request, found.next_cursor),
+    )
+
+
+@get("/bots/new")
+async def new_bot_page(request: Request[Any, Any, Any], caller: CallerDependency) -> Response[str]:
+    """The form."""
+    caller.principal.require("bots:write")
+    return page(request, "bots/new.html", form=FormState())
+
+
+@post("/bots")
+async def register_action(
+    request: Request[Any, Any, Any], caller: CallerDependency, form: FormDependency
+) -> Response[Any]:
+    """Register, then tell what became of it on a page of its own."""
+    caller.principal.require("bots:write")
+    # The example configuration is in the form from the start; for a bot that runs elsewhere nobody meant to send it.
+    fitting = form.without("config") if form.get("bot_type") == "external" else form
+    try:
+        data = fitting.read(CreateBot, documents=("config",))
+        key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
+        async with caller.transaction() as session:
+            bot_id = await service.create_bot(session, caller.principal, _settings(request), key, data)
+    except REFUSALS as error:
+        return page(request, "bots/new.html", status_code=error.status, form=fitting.refused(error, shown=_FIELDS))
+    return go(request, f"/bots/{bot_id}/registered")
+
+
+@get("/bots/{bot_id:uuid}/registered")
+async def registered_page(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[str]:
+    """What became of a registration; asks again until it is known."""
+    return page(request, "bots/registered.html", bot=await _bot(request, caller, bot_id))
+
+
+@get("/bots/{bot_id:uuid}")
+async def bot_page(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
+) -> Response[str]:
+    """Everything about one bot."""
+    chosen = chosen_range(asked)
+    shown = await _panel(request, caller, bot_id)
+    series = await _series(caller, shown["bot"], chosen)
+    return page(request, "bots/detail.html", **shown, readings=newest(series.points), range=chosen)
+
+
+@get("/bots/{bot_id:uuid}/panel")
+async def panel_fragment(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[str]:
+    """The parts of that page that change by themselves."""
+    return page(request, "bots/panel.html", fragment=True, **await _panel(request, caller, bot_id))
+
+
+@get("/bots/{bot_id:uuid}/equity.json", opt={"page": False})
+async def bot_equity(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
+) -> Curve:
+    """The curve, for the chart."""
+    series = await _series(caller, await _bot(request, caller, bot_id), chosen_range(asked))
+    return Curve(series.currency, with_gaps(series.points, series.interval, queries.stale_after(_settings(request))))
+
+
+async def _bot(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) -> BotView:
+    caller.principal.require("bots:read")
+    async with caller.transaction() as session:
+        return await queries.get_bot(session, _settings(request), bot_id)
+
+
+async def _panel(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) -> dict[str, Any]:
+    caller.principal.require("bots:read")
+    async with caller.transaction() as session:
+        bot = await queries.get_bot(session, _settings(request), bot_id)
+        events = await queries.list_events(session, bot_id, before=None, limit=_EVENTS)
+        failed = bot.bot_type in HOSTED_TYPES and bot.reason is not None
+        last_lines = await queries.last_lines(session, bot_id) if failed else []
+    return {"bot": bot, "events": events, "last_lines": last_lines}
+
+
+async def _series(caller: Caller, bot: BotView, chosen: str) -> PerformanceView:
+    async with caller.transaction() as session:
+        return await bot_performance(session, bot.id, beginning(chosen, bot.created_at), None, None)
+
+
+@post("/bots/{bot_id:uuid}/{verb:str}")
+async def wish_action(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, verb: FromPath[str]
+) -> Response[Any]:
+    """Start, stop or restart: the page tells how it goes."""
+    if verb not in _WISHES:
+        raise NotFoundError("page")
+    async with caller.transaction() as session:
+        await service.wish(session, caller.principal, bot_id, verb)
+    return go_back(request, f"/bots/{bot_id}")
+
+
+@post("/bots/{bot_id:uuid}/ping")
+async def ping_action(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[Any]:
+    """Ask for a check now; its result comes to the page by itself."""
+    async with caller.transaction() as session:
+        await service.request_ping(session, caller.principal, bot_id)
+    return go_back(request, f"/bots/{bot_id}", say="bot-checking")
+
+
+@post("/bots/{bot_id:uuid}/delete")
+async def delete_action(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[Any]:
+    """Take the bot away. Its page is gone afterwards."""
+    async with caller.transaction() as session:
+        await service.delete_bot(session, caller.principal, bot_id)
+    return go(request, "/", say="bot-removed")
+
+
+HANDLERS = [
+    fleet_page, new_bot_page, register_action, registered_page, bot_page, panel_fragment, bot_equity, wish_action,
+    ping_action, delete_action,
+]  # fmt: skip

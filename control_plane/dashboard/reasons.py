@@ -1,0 +1,138 @@
+"""Reasons in words: what stands behind a code that an agent wrote down, and what the bot's owner can do about it.
+
+Codes are stable and stored; words are for people and live here alone. A code without words of its own is still shown,
+readably, rather than hidden. An agent's own detail replaces the general text; where such a detail ends with its remedy
+(the launcher's do), none is given here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A state for people: a short label, a tone that styles it (never the only carrier of meaning), and a sentence."""
+
+    label: str
+    tone: str
+    text: str
+    remedy: str | None = None
+
+
+_REASONS: Mapping[str, tuple[str, str, str | None]] = {
+    # What the poller finds when it calls a bot (agents/engines/base.py, agents/poller/).
+    "auth": (
+        "Credentials refused",
+        "The bot answered, but did not accept the credentials.",
+        "Check them in the bot's own configuration, then enter them here again.",
+    ),
+    "unreachable": (
+        "Not reachable",
+        "Nothing answered at the bot's address.",
+        "Check that the bot is running, that its API is switched on, and that the address and port are open to us.",
+    ),
+    "timeout": (
+        "No answer in time",
+        "The address accepted the call, but no answer came in time.",
+        "Check whether the bot or its machine is overloaded.",
+    ),
+    "egress_refused": (
+        "Address not allowed",
+        "The address is in a private or reserved network, which TradeWise does not call.",
+        "Use a public address, or ask your operator to allow this network.",
+    ),
+    "bad_payload": (
+        "Not this kind of bot",
+        "Something answered, but not in this engine's language.",
+        "Check that the chosen engine is right and that the address leads to the bot's API.",
+    ),
+    "http_error": (
+        "Unexpected answer",
+        "The address answered with an error.",
+        "Check that the address leads to the bot's API, and what its own log says.",
+    ),
+    "rate_limited": (
+        "Asked too often",
+        "The bot asks for fewer calls. We slow down by ourselves.",
+        "Nothing needs doing unless it stays so.",
+    ),
+    "engine_unknown": (
+        "Unknown kind of bot",
+        "The part that calls bots does not know this engine.",
+        "Ask your operator to update it.",
+    ),
+    "secret_unreadable": (
+        "Secret cannot be opened",
+        "The stored credentials or configuration of this bot cannot be opened.",
+        "Other bots are not affected.",
+    ),
+    # What the launcher meets when it runs one (agents/launcher/).
+    "image_missing": (
+        "Image missing",
+        "The program image of this bot is not on the machine that should run it. Ask your operator to provide it, then "
+        "start the bot again.",
+        None,
+    ),
+    "image_not_allowed": (
+        "Image not allowed",
+        "The program image of this bot is not on the operator's list. Choose another, or ask your operator to allow "
+        "this one.",
+        None,
+    ),
+    "port_conflict": (
+        "No free port",
+        "Every port that the operator sets aside for bots is in use. Ask your operator for more.",
+        None,
+    ),
+    "launch_failed": (
+        "Could not be started",
+        "The container engine refused to start the bot.",
+        "Start it again. If it stays so, ask your operator.",
+    ),
+    "config_rejected": (
+        "Configuration refused",
+        "The bot did not accept its configuration and ended at once.",
+        "Remove the bot and register it again with a corrected configuration.",
+    ),
+    "start_timeout": (
+        "Did not become ready",
+        "The bot was started but did not answer in time.",
+        "Read what it said last, then start it again.",
+    ),
+    "restarting": ("Starting again", "The bot ended by itself. We start it again.", None),
+    "crash_loop": (
+        "Keeps ending",
+        "The bot ended again and again soon after its start, so we start it no more. Correct the cause, then start it "
+        "again.",
+        "What it said last is below.",
+    ),
+    "platform_stopped": (
+        "Stopped with TradeWise",
+        "TradeWise itself was stopped. The bot starts again together with it.",
+        None,
+    ),
+    # What follows from not knowing (control_plane/bots/status.py).
+    "not_checked_lately": (
+        "Not checked lately",
+        "The last reading is too old to be trusted; the figures are those of that time.",
+        "Nothing needs doing unless it stays so: then ask your operator whether the poller runs.",
+    ),
+    "engine_unreachable": (
+        "Container engine away",
+        "The machine that runs the bots does not answer at the moment.",
+        "Nothing is started twice; what runs goes on running. Ask your operator if it stays so.",
+    ),
+}
+
+
+def reason_words(code: str | None, detail: str | None = None) -> Words | None:
+    """Words for a reason code, `None` for none. What an agent wrote down itself replaces the general sentence."""
+    if code is None:
+        return None
+    title, text, remedy = _REASONS.get(code, (readable(code), "The last attempt did not succeed.", None))
+    return Words(label=title, tone="bad", text=detail or text, remedy=remedy)
+
+
+def readable(code: str) -> str:
+    """A code that has no words of its own, made readable."""
+    return code.replace("_", " ").capitalize()
