@@ -40,7 +40,7 @@ _CREATOR, _SUBSCRIBER = "mara@demo.example", "sam@demo.example"
 _SETTLED_WITHIN_S = 90.0
 _POLL_INTERVAL_S = 3.0
 _LOOPBACK = ipaddress.ip_network("127.0.0.1/32")
-_MARKET = {"kind": "seeded", "seed": 7, "interval_seconds": 0.5, "start_price": "50000", "volatility": 0.006}
+_MARKET = {"kind": "seeded", "seed": 7, "interval_seconds": 0.5, "start_price": "50000", "volatility": 0.0015}
 
 
 class Story(msgspec.Struct):
