@@ -70,14 +70,14 @@ async def run_demo(settings: Settings, hooks: Hooks, *, host: str, port: int, ke
     story = _story(settings.data_dir / "demo.json")
 
     async def tell(machine: Machine) -> None:
-        machine.keep(_outside_bot(machine, hooks, story))
         database = Database(machine.urls["api"], pool_size=4)
         try:
             await _tell(machine, database, story, say)
         finally:
             await database.close()
 
-    await run_machine(settings, hooks, host=host, port=port, keep_bots=keep_bots, say=say, then=tell)
+    beside = (_outside_bot(settings, hooks, story),)
+    await run_machine(settings, hooks, host=host, port=port, keep_bots=keep_bots, say=say, beside=beside, then=tell)
 
 
 def _story(file: Path) -> Story:
@@ -101,9 +101,9 @@ def _free_port() -> int:
         return port
 
 
-def _outside_bot(machine: Machine, hooks: Hooks, story: Story) -> ChildSpec:
+def _outside_bot(settings: Settings, hooks: Hooks, story: Story) -> ChildSpec:
     """A bot that TradeWise does not run: a plain process beside it, as somebody's own server would have."""
-    data = machine.settings.data_dir.resolve() / "outside-bot"
+    data = settings.data_dir.resolve() / "outside-bot"
     data.mkdir(exist_ok=True)
     document = {
         "bot_id": "outside-dca",
@@ -241,7 +241,8 @@ async def _has_moved(machine: Machine, database: Database, sam: Player) -> bool:
 
 
 def _is_settled(machine: Machine, bot: BotView) -> bool:
-    if bot.status == "error" or (bot.bot_type != "external" and machine.engine_url is None):
+    # One that runs elsewhere is asked again soon; one that we host says `error` only after it was tried in vain.
+    if bot.bot_type != "external" and (bot.status == "error" or machine.engine_url is None):
         return True
     if bot.status not in {"running", "connected"} or bot.latest is None or bot.latest.equity is None:
         return False

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -65,8 +65,8 @@ class Machine:
         shown = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - told, not bound
         return f"http://{shown}:{self.port}"
 
-    async def start(self) -> None:
-        """Bring everything up. Raises :class:`UpError` and the errors of the parts."""
+    async def start(self, beside: Sequence[ChildSpec] = ()) -> None:
+        """Bring everything up, and programs that run beside it. Raises :class:`UpError` and the errors of the parts."""
         await self._refuse_taken_port()
         admin = await self._database()
         result = await migrate(admin)
@@ -76,9 +76,8 @@ class Machine:
         if self.settings.key_provider == "file":
             create_kek_file(self.settings.effective_kek_file)
         self.engine_url = await asyncio.to_thread(self._hooks.ensure_engine, self._say)
-        for kind in AGENTS:
-            self._supervisor.start(self._agent(kind))
-        self._supervisor.start(self._api())
+        for spec in (*beside, *map(self._agent, AGENTS), self._api()):
+            self._supervisor.start(spec)
         await self._until_ready()
 
     async def stop(self, *, keep_bots: bool) -> None:
@@ -91,10 +90,6 @@ class Machine:
                 self._say(f"{stopped} hosted bot{'s' if stopped != 1 else ''} stopped; they start again next time")
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.stop)
-
-    def keep(self, spec: ChildSpec) -> None:
-        """Keep one more program alive with the others."""
-        self._supervisor.start(spec)
 
     def agent_settings(self, kind: str) -> Settings:
         """Settings as an agent of ``kind`` has them."""
@@ -238,15 +233,19 @@ async def run_machine(
     port: int,
     keep_bots: bool,
     say: Say,
+    beside: Sequence[ChildSpec] = (),
     then: Callable[[Machine], Awaitable[None]] | None = None,
 ) -> None:
-    """Start everything, run ``then``, and stay until a signal; whatever happens, stop what was started."""
+    """Start everything, with what runs ``beside`` it; run ``then``; stay until a signal.
+
+    Whatever happens, what was started is stopped.
+    """
     configure_logging("warning", process="up")
     machine = Machine(settings, hooks, host=host, port=port, say=say)
     stopped = asyncio.create_task(on_signal().wait())
 
     async def begin() -> None:
-        await machine.start()
+        await machine.start(beside)
         say(f"ready: {machine.address} (API documentation: {machine.address}/api/docs, logs: {settings.data_dir}/logs)")
         if then is not None:
             await then(machine)
