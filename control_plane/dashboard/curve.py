@@ -37,7 +37,7 @@ class Curve(msgspec.Struct, frozen=True):
     """What the chart fetches: amounts as decimal strings, null for a stretch of which nothing is known."""
 
     currency: str | None
-    points: list[tuple[datetime, Decimal | None]]
+    points: list[tuple[datetime, str | None]]
 
 
 def chosen_range(asked: str | None) -> str:
@@ -52,18 +52,18 @@ def beginning(chosen: str, created_at: datetime, now: datetime | None = None) ->
     return moment - span if span is not None else min(created_at, moment - timedelta(minutes=1))
 
 
-def with_gaps(readings: Sequence[Reading], interval: str, usual: timedelta) -> list[tuple[datetime, Decimal | None]]:
+def with_gaps(readings: Sequence[Reading], interval: str, usual: timedelta) -> list[tuple[datetime, str | None]]:
     """The readings, oldest first, with an unknown point in each stretch that is too long to draw a line across.
 
     Too long is twice what lies between two readings when all is well: the interval of the series, or ``usual`` where
     that is longer.
     """
     longest = 2 * max(usual, timedelta(seconds=_BIN_S.get(interval, 0)))
-    points: list[tuple[datetime, Decimal | None]] = []
+    points: list[tuple[datetime, str | None]] = []
     for reading in readings:
         if points and reading.at - points[-1][0] > longest:
             points.append((points[-1][0] + (reading.at - points[-1][0]) / 2, None))
-        points.append((reading.at, reading.equity))
+        points.append((reading.at, None if reading.equity is None else format(reading.equity, "f")))
     return points
 
 
