@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid4
 
+from agents.agent import make_pool
+from agents.launcher import queries
+from agents.launcher.launch import Starter
 from agents.launcher.runtimes.base import Spec
 from agents.launcher.runtimes.docker import DockerRuntime
+from control_plane.security.vault import Vault
 from tests.integration.launcher.rig import Rig
 from tests.integration.launcher.wire import Wire
 from tests.waiting import until
@@ -182,59 +187,24 @@ async def test_an_engine_that_comes_late_is_waited_for(rig: Rig, engine_url: str
         await wire.cut()
 
 
-async def test_a_bot_is_launched_with_what_its_subscription_paid_in(rig: Rig) -> None:
-    bot = await rig.bot()
-    await _subscribe(rig, bot, ["1000", "250.5", "-100"])
-    async with rig.launcher():
-        instance = await rig.until_launched(bot)
-        performance = await rig.ask(instance["host_port"], "performance")
-        assert performance["capital_base"].rstrip("0") == "1150.5"
-    seen = rig.engine.api.inspect_container(instance["container_id"])
-    assert "250.5" not in str(seen)
+async def test_of_two_that_think_they_act_only_one_launches(rig: Rig, vault: Vault) -> None:
+    bot = await rig.bot(status="starting", observed_generation=1)
+    pool = await make_pool(rig.urls["agent_launcher"], "launcher")
+    hands = [DockerRuntime(rig.settings.docker_host, rig.installation) for _ in range(2)]
+    try:
+        [work] = await queries.work(pool)
+        starters = [Starter(rig.settings, pool, vault, runtime) for runtime in hands]
+        await asyncio.gather(*(starter.launch(work) for starter in starters))
+        assert [container["State"] for container in rig.containers(bot)] == ["running"]
+        # A place that was given back in the meantime is nobody's: what was made for it is not started.
+        instance = await rig.live(bot)
+        assert instance is not None
+        assert not await queries.attach(pool, instance["id"], "another", "image")
+    finally:
+        for runtime in hands:
+            runtime.close()
+        await pool.close()
 
 
 async def _lost_since(rig: Rig, bot: UUID) -> Any:
     return await rig.admin.fetchval("select engine_lost_at from bot_health where id = $1", bot)
-
-
-async def _subscribe(rig: Rig, bot: UUID, amounts: list[str]) -> None:
-    """A dedicated subscription of the bot's own tenant, with its movements of money."""
-    tenant, user = rig.owner.tenant_id, rig.owner.user_id
-    template, version, subscription = (UUID(str(uuid4())) for _ in range(3))
-    async with rig.admin.transaction():
-        await rig.admin.execute(
-            "insert into bot_templates (id, tenant_id, name, engine, strategy_type, risk_level, hosting, currency,"
-            " minimum_allocation, created_by)"
-            " values ($1, $2, 't', 'tradewise', 'dca', 'low', 'dedicated', 'USDT', 1, $3)",
-            template,
-            tenant,
-            user,
-        )
-        await rig.admin.execute(
-            "insert into template_versions (id, tenant_id, template_id, version, parameters, config_sealed,"
-            " config_key_version, config_suite, config_fields, config_digest)"
-            " values ($1, $2, $3, 1, '{}', '', 1, 1, '{}', '')",
-            version,
-            tenant,
-            template,
-        )
-        await rig.admin.execute(
-            "insert into subscriptions (id, tenant_id, user_id, creator_tenant_id, template_id, template_version_id,"
-            " hosting, bot_tenant_id, bot_id, currency, allocation_amount)"
-            " values ($1, $2, $3, $2, $4, $5, 'dedicated', $2, $6, 'USDT', 1000)",
-            subscription,
-            tenant,
-            user,
-            template,
-            version,
-            bot,
-        )
-        for amount in amounts:
-            await rig.admin.execute(
-                "insert into subscription_ledger (id, tenant_id, subscription_id, kind, amount)"
-                " values (uuidv7(), $1, $2, $3, $4::text::numeric)",
-                tenant,
-                subscription,
-                "withdrawal" if amount.startswith("-") else "deposit",
-                amount,
-            )

@@ -12,7 +12,7 @@ from tests.integration.launcher.rig import TOKEN, Rig
 pytestmark = pytest.mark.engine
 
 _INSIDE = """
-import os, socket
+import os, socket, tempfile
 def refused(act):
     try:
         act()
@@ -25,9 +25,10 @@ print("no_new_privs", status["NoNewPrivs"])
 print("uid", os.getuid(), os.getgid())
 print("root_refused", refused(lambda: open("/opt/x", "w")))
 open("/data/inside", "w").close()
-open("/tmp/program", "w").write("#!/bin/sh\\n")
-os.chmod("/tmp/program", 0o700)
-print("tmp_exec_refused", refused(lambda: os.execv("/tmp/program", ["program"])))
+program = os.path.join(tempfile.gettempdir(), "program")
+open(program, "w").write("#!/bin/sh\\n")
+os.chmod(program, 0o700)
+print("tmp_exec_refused", refused(lambda: os.execv(program, [program])))
 raw = lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 print("raw_socket_refused", refused(raw))
 children = []

@@ -28,6 +28,7 @@ async def test_bots_end_with_the_platform_and_start_with_it_without_a_crash(rig:
     async with rig.launcher():
         for bot in bots:
             first = await rig.up(bot)
+            await rig.ask(first["host_port"], "state")
         await rig.until_status(failed, "error", "image_missing")
     said: list[str] = []
     assert await stop_all_bots(platform, say=said.append) == 2
