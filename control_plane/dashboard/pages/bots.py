@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
 
 from control_plane.bots import queries, service
 from control_plane.bots.models import BOT_TYPES, HOSTED_TYPES, STATUSES
-from control_plane.bots.schemas import BotView, CreateBot
+from control_plane.bots.schemas import BotView, CreateBot, PatchBot
 from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
@@ -30,10 +31,14 @@ Range = Annotated[str | None, QueryParameter(name="range")]
 _PAGE = 50
 _EVENTS = 20
 _WISHES: Final = ("start", "stop", "restart")
-_FIELDS = (
-    "bot_type", "engine", "name", "description", "api_url",
-    "credentials.username", "credentials.password", "credentials.token", "config",
-)  # fmt: skip
+_CREDENTIALS = ("credentials.username", "credentials.password", "credentials.token")
+_FIELDS = ("bot_type", "engine", "name", "description", "api_url", *_CREDENTIALS, "config")
+
+
+class _NewCredentials(msgspec.Struct, forbid_unknown_fields=True):
+    """What that form holds; which fields are in it, the bot's engine says."""
+
+    credentials: dict[str, Any]
 
 
 def _settings(request: Request[Any, Any, Any]) -> Settings:
@@ -136,6 +141,30 @@ async def bot_equity(
     return Curve(series.currency, with_gaps(series.points, series.interval, queries.stale_after(_settings(request))))
 
 
+@get("/bots/{bot_id:uuid}/credentials")
+async def credentials_page(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[str]:
+    """The form for credentials that take the place of the stored ones."""
+    caller.principal.require("bots:write")
+    return page(request, "bots/credentials.html", bot=await _bot(request, caller, bot_id), form=FormState())
+
+
+@post("/bots/{bot_id:uuid}/credentials")
+async def credentials_action(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, form: FormDependency
+) -> Response[Any]:
+    """Seal them, and tell what the bot says to them as for a new registration."""
+    bot = await _bot(request, caller, bot_id)
+    try:
+        data = PatchBot(credentials=form.read(_NewCredentials).credentials)
+        key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
+        async with caller.transaction() as session:
+            await service.change_bot(session, caller.principal, _settings(request), key, bot_id, data)
+    except REFUSALS as error:
+        state = form.refused(error, shown=_CREDENTIALS)
+        return page(request, "bots/credentials.html", status_code=error.status, bot=bot, form=state)
+    return go(request, f"/bots/{bot_id}/registered")
+
+
 async def _bot(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) -> BotView:
     caller.principal.require("bots:read")
     async with caller.transaction() as session:
@@ -186,6 +215,6 @@ async def delete_action(request: Request[Any, Any, Any], caller: CallerDependenc
 
 
 HANDLERS = [
-    fleet_page, new_bot_page, register_action, registered_page, bot_page, panel_fragment, bot_equity, wish_action,
-    ping_action, delete_action,
+    fleet_page, new_bot_page, register_action, registered_page, bot_page, panel_fragment, bot_equity, credentials_page,
+    credentials_action, wish_action, ping_action, delete_action,
 ]  # fmt: skip

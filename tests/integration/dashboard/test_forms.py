@@ -11,7 +11,7 @@ import pytest
 
 from tests.api import Api, Person
 from tests.integration.dashboard.browser import Browser, words_of
-from tests.world import published
+from tests.world import external_body, published
 
 SECRET = "sesame-0123456789-open"
 EXTERNAL = {
@@ -103,6 +103,42 @@ async def test_registering_tells_the_outcome_and_an_address_is_registered_once(
     page = await browser.send("/bots", EXTERNAL, 409)
     assert "registered a bot at this api_url already" in words_of(page)
     assert len((await person.call("GET", "/bots"))["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "fields", "words"),
+    [
+        ("tradewise", {}, "credentials: is required"),
+        ("tradewise", {"credentials.token": "two words"}, "without spaces"),
+        ("tradewise", {"credentials": SECRET}, "credentials"),
+        ("freqtrade", {"credentials.username": "ada"}, "is missing"),
+        ("tradewise", {"credentials.token": SECRET, "name": "Renamed"}, "is not a field here"),
+    ],
+)
+async def test_new_credentials_that_do_not_fit(
+    browser: Browser, person: Person, engine: str, fields: dict[str, str], words: str
+) -> None:
+    first = {"token": "first-token-0123456789"}
+    if engine == "freqtrade":
+        first = {"username": "ada", "password": "first-password"}
+    body = external_body(engine=engine, credentials=first)
+    bot = await person.call("POST", "/bots", json=body, status=201)
+    await browser.get(f"/bots/{bot['id']}/credentials")
+    page = await browser.send(f"/bots/{bot['id']}/credentials", fields, 422)
+    assert words in words_of(page).lower()
+    assert SECRET not in page.text
+    read = await person.call("GET", f"/bots/{bot['id']}")
+    assert (read["name"], read["credentials"]) == (bot["name"], bot["credentials"])
+
+
+async def test_new_credentials_are_tried_at_once(browser: Browser, person: Person) -> None:
+    bot = await person.call("POST", "/bots", json=external_body(), status=201)
+    await browser.get(f"/bots/{bot['id']}/credentials")
+    answer = await browser.send(f"/bots/{bot['id']}/credentials", {"credentials.token": SECRET})
+    assert "Calling your bot" in words_of(await browser.follow(answer))
+    page = await browser.get(f"/bots/{bot['id']}")
+    assert f"ending in {SECRET[-4:]}" in words_of(page)
+    assert "Changed Credentials" in words_of(page)
 
 
 async def test_a_hosted_bot_is_registered_started_stopped_and_removed(browser: Browser, person: Person) -> None:

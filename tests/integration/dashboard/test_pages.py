@@ -34,7 +34,11 @@ def paths_of(tenant: Tenant, other: Tenant) -> list[str]:
         "/?status=nonsense&bot_type=nonsense",
         "/marketplace?q=s&risk_level=low&strategy_type=dca&sort=return",
         "/marketplace?sort=nonsense",
-        *(f"{bot}{part}" for bot in bots for part in ("", "/registered", "/panel", "?range=hour", "?range=all")),
+        *(
+            f"{bot}{part}"
+            for bot in bots
+            for part in ("", "/registered", "/credentials", "/panel", "?range=hour", "?range=all")
+        ),
         *(f"{one}{part}" for one in subscriptions for part in ("", "?range=week", "?range=nonsense")),
         *(f"/marketplace/{one}" for one in (tenant.template, other.template, other.shared_template)),
     ]
