@@ -70,9 +70,7 @@ async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
         ) from None
     if not isinstance(credential, TradewiseCredential):
         raise SecretUnreadable("A hosted bot takes a token. Enter one, then start it again.")
-    return Opened(
-        token=credential.token, template=said, parameters=parameters, template_config=private, own_config=own
-    )
+    return Opened(token=credential.token, template=said, parameters=parameters, template_config=private, own_config=own)
 
 
 def document(bot_id: UUID, opened: Opened, cash_flows: Iterable[Mapping[str, str]]) -> bytes:

@@ -14,10 +14,8 @@ from uuid import UUID
 
 import msgspec
 
-from agents.launcher.runtimes.base import Exit, Observed
+from agents.launcher.runtimes.base import Observed
 
-EX_CONFIG: Final = 78
-"""With this a bot says that its configuration cannot work (sysexits.h): starting it again would change nothing."""
 _LOOK_WHILE_STARTING_S: Final = 1.0
 
 
@@ -106,12 +104,6 @@ class Action(msgspec.Struct, frozen=True):
     ref: str | None = None
 
 
-class _Line(msgspec.Struct):
-    """A line of a bot that writes its log as JSON."""
-
-    message: str
-
-
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """First the change, then the action; ``afterwards`` is written when the action is done."""
 
@@ -147,47 +139,6 @@ def decide(
 def end(container: Observed) -> Action:
     """The next step to get rid of a container."""
     return Action(Verb.STOP if container.state == "running" else Verb.REMOVE, container.ref)
-
-
-def after_exit(
-    bot: Bot, instance: Instance, found: Exit, now: datetime, policy: Policy, jitter: float
-) -> Change | None:
-    """What an end means that was just found: a crash with its delay or its verdict, or None where it was wanted.
-
-    ``jitter`` is a random number from 0 to 1.
-    """
-    expected = bot.intent is not Intent.RUN or bot.status in {"stopping", "error", "inactive"}
-    if expected or bot.fresh or instance.generation != bot.generation or instance.state != "running":
-        return None
-    if found.code == EX_CONFIG:
-        return _failed(bot, "config_rejected", _last_words(found))
-    return _again_or_not(bot, "restarting", "crash_loop", exit_words(found), now, policy, jitter)
-
-
-def after_failure(
-    bot: Bot, reason: str, detail: str, now: datetime, policy: Policy, jitter: float, *, retry: bool
-) -> Change:
-    """What a launch that did not succeed means: another attempt later, or an end of attempts."""
-    if not retry:
-        return _failed(bot, reason, detail)
-    return _again_or_not(bot, reason, reason, detail, now, policy, jitter)
-
-
-def backoff(attempt: int, policy: Policy, jitter: float) -> float:
-    """Seconds before restart number ``attempt`` (from 1): doubling, a quarter more or less, with a ceiling."""
-    doubled = policy.first_delay * 2.0 ** min(attempt - 1, 32)
-    return min(policy.longest_delay, doubled * (0.75 + 0.5 * jitter))
-
-
-def exit_words(found: Exit) -> str:
-    """How a copy ended, for its owner."""
-    if found.oom_killed:
-        return "It used more memory than it is allowed and was ended"
-    if found.code is None:
-        return "It was removed from outside"
-    if found.code > 128:
-        return f"It was ended by signal {found.code - 128}"
-    return f"It ended by itself with exit code {found.code}"
 
 
 def _own(instance: Instance | None, containers: Sequence[Observed]) -> Observed | None:
@@ -247,7 +198,9 @@ def _keep(bot: Bot, instance: Instance, own: Observed, now: datetime, policy: Po
         return Decision(change=Change(status="running", attempt=bot.attempt))
     if now - started >= timedelta(seconds=policy.start_deadline):
         words = f"It did not answer its checks within {policy.start_deadline:g} s of its start."
-        return Decision(change=_failed(bot, "start_timeout", words), action=end(own))
+        return Decision(
+            change=Change(status="error", reason="start_timeout", detail=words, attempt=bot.attempt), action=end(own)
+        )
     change = None if bot.status == "starting" and not bot.fresh else _starting(bot)
     return Decision(change=change, again_in=_LOOK_WHILE_STARTING_S)
 
@@ -269,37 +222,6 @@ def _bring_up(bot: Bot, instance: Instance | None, own: Observed | None, now: da
 def _starting(bot: Bot) -> Change:
     """A start that somebody asked for begins without the memory of earlier attempts."""
     return Change(status="starting", attempt=bot.attempt if bot.status == "running" and not bot.fresh else 0)
-
-
-def _failed(bot: Bot, reason: str, detail: str) -> Change:
-    return Change(status="error", reason=reason, detail=detail, attempt=bot.attempt)
-
-
-def _again_or_not(
-    bot: Bot, reason: str, last_reason: str, detail: str, now: datetime, policy: Policy, jitter: float
-) -> Change:
-    if bot.attempt >= policy.restarts:
-        words = f"{detail}. It was started again {policy.restarts} times. Correct the cause, then start it again."
-        return _failed(bot, last_reason, words)
-    attempt = bot.attempt + 1
-    delay = backoff(attempt, policy, jitter)
-    return Change(
-        status="starting",
-        reason=reason,
-        detail=f"{detail}. Restart {attempt} of {policy.restarts} follows in {delay:.0f} s.",
-        attempt=attempt,
-        next_retry_at=now + timedelta(seconds=delay),
-    )
-
-
-def _last_words(found: Exit) -> str:
-    said = next((line for line in reversed(found.lines) if line.strip()), None)
-    if said is None:
-        return "It refused its configuration without saying why. Correct it, then start the bot again."
-    try:
-        return msgspec.json.decode(said, type=_Line).message
-    except msgspec.MsgspecError:
-        return said
 
 
 def _unless_so(bot: Bot, change: Change) -> Change | None:

@@ -16,8 +16,9 @@ from agents.launcher import handover, queries
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.launch import LaunchFailed, Starter
 from agents.launcher.queries import Work
-from agents.launcher.reconcile import Action, Bot, Decision, Policy, Verb, after_exit, after_failure
+from agents.launcher.reconcile import Action, Bot, Decision, Policy, Verb
 from agents.launcher.runtimes.base import Exit, Observed, Runtime
+from agents.launcher.verdicts import after_exit, after_failure
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 

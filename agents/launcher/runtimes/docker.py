@@ -131,13 +131,7 @@ class DockerRuntime:
 
     def _open(self) -> docker.DockerClient:
         """A new connection to the engine, wherever it is by now."""
-        try:
-            found = None if self._url else find_engine()
-        except EngineUnavailable as error:
-            raise DockerException(str(error)) from error
-        if self._url is None and found is None:
-            raise DockerException("no container engine answers on this machine")
-        self._at = self._url or (found.url if found else "")
+        self._at = self._url or _found()
         _knock(self._at)
         return open_client(self._at, timeout_s=_ANSWER_S)
 
@@ -190,16 +184,7 @@ class DockerRuntime:
         api = self._docker.api
         volume = storage_name(self._installation, spec.bot_id)
         api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))
-        try:
-            return self._create_in(self._network.ensure(api), spec, volume)
-        except NotFound as error:
-            if "network" not in str(error.explanation):
-                raise
-            self._network.forget()
-            return self._create_in(self._network.ensure(api), spec, volume)
-
-    def _create_in(self, network: str, spec: Spec, volume: str) -> str:
-        api = self._docker.api
+        network = self._network.ensure(api)
         config = host_config(api, spec, network=network, volume=volume)
         return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
 
@@ -215,6 +200,10 @@ class DockerRuntime:
             with contextlib.suppress(OSError):
                 raw.sendall(handover)
                 raw.shutdown(socket.SHUT_WR)
+        except NotFound:
+            # Somebody removed the network that the container was made for: the next one gets another.
+            self._network.forget()
+            raise
         finally:
             # The client hangs the response on the stream where it can; closing it closes both, in the right order.
             getattr(stream, "_response", stream).close()
@@ -259,13 +248,24 @@ class DockerRuntime:
 
     def _drop_storage(self, bot_id: UUID) -> None:
         api = self._docker.api
-        found = api.volumes(filters={"label": [f"{LABEL_INSTALLATION}={self._installation}", f"{LABEL_BOT}={bot_id}"]})
+        found = api.volumes(filters={"label": [self._ours(), f"{LABEL_BOT}={bot_id}"]})
         for volume in found["Volumes"] or ():
             with contextlib.suppress(NotFound):
                 api.remove_volume(volume["Name"])
 
     def _ours(self) -> str:
         return f"{LABEL_INSTALLATION}={self._installation}"
+
+
+def _found() -> str:
+    """The address of this machine's engine."""
+    try:
+        found = find_engine()
+    except EngineUnavailable as error:
+        raise DockerException(str(error)) from error
+    if found is None:
+        raise DockerException("no container engine answers on this machine")
+    return found.url
 
 
 def _knock(url: str) -> None:

@@ -16,6 +16,7 @@ from agents.launcher import queries
 from agents.launcher.launch import Starter
 from agents.launcher.runtimes.base import Spec
 from agents.launcher.runtimes.docker import DockerRuntime
+from agents.launcher.runtimes.docker_profile import LABEL_INSTALLATION
 from control_plane.security.vault import Vault
 from tests.integration.launcher.rig import Rig
 from tests.integration.launcher.wire import Wire
@@ -204,6 +205,19 @@ async def test_of_two_that_think_they_act_only_one_launches(rig: Rig, vault: Vau
         for runtime in hands:
             runtime.close()
         await pool.close()
+
+
+async def test_a_network_that_somebody_removed_is_made_again(rig: Rig) -> None:
+    first, second = await rig.bot(), await rig.bot(desired="stopped")
+    async with rig.launcher():
+        await rig.up(first)
+        await rig.want(first, "stopped")
+        await rig.until_status(first, "inactive")
+        for network in rig.engine.networks.list(filters={"label": f"{LABEL_INSTALLATION}={rig.installation}"}):
+            network.remove()
+        await rig.want(second, "running")
+        await rig.up(second)
+    assert (await rig.row(second))["status"] == "running"
 
 
 async def _lost_since(rig: Rig, bot: UUID) -> Any:

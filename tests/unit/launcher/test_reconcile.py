@@ -20,12 +20,10 @@ from agents.launcher.reconcile import (
     Intent,
     Policy,
     Verb,
-    after_exit,
-    after_failure,
-    backoff,
     decide,
 )
 from agents.launcher.runtimes.base import Exit, Observed
+from agents.launcher.verdicts import after_exit, after_failure, backoff
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = Policy()
