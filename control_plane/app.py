@@ -11,6 +11,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
+from control_plane.amounts import PlainDecimal, encode_plain
 from control_plane.bots.routes import bots_router
 from control_plane.dashboard.assets import AssetManifest
 from control_plane.dashboard.errors import PAGE_AND_PROBLEM_HANDLERS
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> Litestar:
         ],
         dependencies={"caller": Provide(provide_caller)},
         exception_handlers=PAGE_AND_PROBLEM_HANDLERS,
+        type_encoders={PlainDecimal: encode_plain},
         allowed_hosts=AllowedHostsConfig(allowed_hosts=list(settings.allowed_hosts))
         if settings.allowed_hosts
         else None,

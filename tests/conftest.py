@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from control_plane.database.embedded import EmbeddedServer
 from control_plane.database.files import policy_text
@@ -26,6 +27,15 @@ from tests.factories import Factory, Urls
 pytest_plugins = ("tests.assets", "tests.engine")
 
 _TEMPLATE = "tradewise_test_template"
+
+# The default renderer draws each frame with its variables: seconds of work for one error that a test provokes.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def _on(url: str, database: str) -> str:

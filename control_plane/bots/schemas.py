@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from control_plane.amounts import Figures
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
 Description = Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^[^\x00]*$")]
 
@@ -61,7 +63,7 @@ class HealthView(msgspec.Struct, frozen=True):
     simulated: bool | None
 
 
-class LatestView(msgspec.Struct, frozen=True):
+class LatestView(Figures, frozen=True):
     """The newest figures of a bot, in ``currency``. Null is unknown, never zero."""
 
     observed_at: datetime

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.amounts import encode_other
 from control_plane.errors import MalformedError, UnacceptableError
 from control_plane.http.caller import Caller
 
@@ -71,6 +72,6 @@ async def once(
                 )
             return Response(row.answer, status_code=row.status_code, headers={"Idempotent-Replayed": "true"})
         answer = await work(session)
-        kept = msgspec.json.encode(stored(answer)).decode()
+        kept = msgspec.json.encode(stored(answer), enc_hook=encode_other).decode()
         await session.execute(_KEEP, {"id": identity, "status": status, "answer": kept})
     return Response(answer, status_code=status)

@@ -8,10 +8,12 @@ from typing import Literal
 
 import msgspec
 
+from control_plane.amounts import Figures
+
 Interval = Literal["raw", "1m", "5m", "15m", "1h", "6h", "1d"]
 
 
-class PointView(msgspec.Struct, frozen=True):
+class PointView(Figures, frozen=True):
     """The last reading of an interval. ``return`` is time-weighted since the bot's first figure, 0.01 = 1 %."""
 
     at: datetime

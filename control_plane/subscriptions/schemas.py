@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from control_plane.amounts import Figures
+
 
 class CreateSubscription(msgspec.Struct, forbid_unknown_fields=True):
     """Capital for a published template, in the template's currency."""
@@ -24,7 +26,7 @@ class PatchSubscription(msgspec.Struct, forbid_unknown_fields=True):
     allocation_amount: Decimal | msgspec.UnsetType = msgspec.UNSET
 
 
-class SubscriptionView(msgspec.Struct, frozen=True):
+class SubscriptionView(Figures, frozen=True):
     """A subscription. ``profit`` is money over what was put in, ``return`` is time-weighted; null is unknown."""
 
     id: UUID
@@ -49,7 +51,7 @@ class SubscriptionView(msgspec.Struct, frozen=True):
     cancelled_at: datetime | None
 
 
-class EntryView(msgspec.Struct, frozen=True):
+class EntryView(Figures, frozen=True):
     """One movement. Money in is positive, money out negative."""
 
     id: UUID
@@ -61,7 +63,7 @@ class EntryView(msgspec.Struct, frozen=True):
     actor: str | None
 
 
-class WorthPoint(msgspec.Struct, frozen=True):
+class WorthPoint(Figures, frozen=True):
     """The worth of a subscription at a time."""
 
     at: datetime

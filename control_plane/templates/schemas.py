@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from control_plane.amounts import Figures
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
 Description = Annotated[str, msgspec.Meta(max_length=4000, pattern=r"^[^\x00]*$")]
 Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{2,12}$")]
@@ -70,7 +72,7 @@ class VersionView(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-class TemplateView(msgspec.Struct, frozen=True):
+class TemplateView(Figures, frozen=True):
     """A template as its creator sees it."""
 
     id: UUID
@@ -89,7 +91,7 @@ class TemplateView(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class ListingPerformance(msgspec.Struct, frozen=True):
+class ListingPerformance(Figures, frozen=True):
     """How the creator's own bot on this template has done. ``return`` is time-weighted since ``since``."""
 
     since: datetime
@@ -99,7 +101,7 @@ class ListingPerformance(msgspec.Struct, frozen=True):
     return_: Decimal = msgspec.field(name="return")
 
 
-class ListingView(msgspec.Struct, frozen=True):
+class ListingView(Figures, frozen=True):
     """A published template as every tenant sees it."""
 
     id: UUID
