@@ -30,12 +30,18 @@ export function fullTime(seconds) {
   return FULL.format(new Date(seconds * 1000));
 }
 
+/** How many decimals a step between ticks needs so that no tick is rounded: 2 for 0.25, none for 50. */
+function decimalsOf(step) {
+  const needed = [0, 1, 2, 3, 4, 5, 6, 7].find((places) => Math.abs(step - Number(step.toFixed(places))) < step / 1e6);
+  return needed ?? 8;
+}
+
 /** A tick of the value axis: short, but never so short that neighbouring ticks read the same. */
 export function compactAmount(value, _index, ticks) {
   const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : Math.abs(value);
   const large = Math.abs(value) >= 100_000 && step >= 1000;
   const unit = large ? 1000 : 1;
-  const decimals = Math.max(0, Math.min(8, Math.ceil(-Math.log10(step / unit || 1))));
+  const decimals = decimalsOf(step / unit || 1);
   const text = (value / unit).toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
   return large ? `${text}k` : text;
 }

@@ -26,9 +26,10 @@ function paddedRange(_chart, low, high) {
   return [low - span * 0.1, high + span * 0.1];
 }
 
-/** The time that the readings span; a single one stands in the middle of an hour (uPlot would show years). */
+/** The time that the readings span, a minute at the least; a single one stands in the middle of an hour. */
 function timeRange(chart, first, last) {
-  return chart.data[0].length === 1 ? [first - 1800, first + 1800] : [first, last];
+  if (chart.data[0].length === 1) return [first - 1800, first + 1800]; // uPlot would show years
+  return [Math.min(first, last - 60), last];
 }
 
 /** Indices of readings with a gap on both sides: no line reaches them, so they are drawn as points. */
