@@ -51,6 +51,7 @@ class Agent(ABC):
         self.stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._woken: set[str] = set()
+        self._everything = False
         self.log = structlog.get_logger(self.kind)
 
     @abstractmethod
@@ -64,8 +65,10 @@ class Agent(ABC):
         """Give back what :meth:`open` took."""
 
     def wake(self, identity: str | None = None) -> None:
-        """Ask for a pass now."""
-        if identity is not None:
+        """Ask for a pass now: at one id, or at everything."""
+        if identity is None:
+            self._everything = True
+        else:
             self._woken.add(identity)
         self._wake.set()
 
@@ -73,7 +76,9 @@ class Agent(ABC):
         """Passes until :attr:`stopping` is set; the pass under way is let finish."""
         while not self.stopping.is_set():
             self._wake.clear()
-            woken, self._woken = frozenset(self._woken), set()
+            # Whoever asked for everything must not be answered with the few that were named at the same time.
+            woken = frozenset() if self._everything else frozenset(self._woken)
+            self._woken, self._everything = set(), False
             try:
                 delay = await self.work(woken)
                 self.state = "working"

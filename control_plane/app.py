@@ -72,9 +72,7 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={"caller": Provide(provide_caller)},
         exception_handlers=PAGE_AND_PROBLEM_HANDLERS,
         type_encoders={PlainDecimal: encode_plain},
-        allowed_hosts=AllowedHostsConfig(allowed_hosts=list(settings.allowed_hosts))
-        if settings.allowed_hosts
-        else None,
+        allowed_hosts=_allowed_hosts(settings),
         lifespan=[lifespan],
         openapi_config=_openapi(),
         request_max_body_size=_BODY_LIMIT,
@@ -90,6 +88,13 @@ def create_app(settings: Settings) -> Litestar:
     app.state.assets = assets
     app.state.pages = create_environment(assets)
     return app
+
+
+def _allowed_hosts(settings: Settings) -> AllowedHostsConfig | None:
+    if not settings.allowed_hosts:
+        return None
+    # Probes come from the machine itself, by whatever address they know.
+    return AllowedHostsConfig(allowed_hosts=list(settings.allowed_hosts), exclude="^/health/")
 
 
 def _openapi() -> OpenAPIConfig:
