@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Request, Response, Router, delete, get, patch, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from control_plane.bots import queries, service
@@ -43,14 +44,15 @@ def _settings(request: Request[Any, Any, Any]) -> Settings:
 @post(
     "/bots",
     status_code=201,
-    **operation("Register a bot, or one for us to run", tag="bots", scope="bots:write", errors=(409, 422)),
+    **operation(
+        "Register a bot, or one for us to run", tag="bots", scope="bots:write", idempotent=True, errors=(404, 409, 422)
+    ),
 )
 async def create_bot_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[CreateBot]
 ) -> Response[BotView]:
     """An external bot is watched from now on; a bot that we run is started by `POST /bots/{id}/start`."""
     settings = _settings(request)
-    caller.principal.require("bots:write")
     key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
 
     async def work(session: Any) -> BotView:
@@ -74,7 +76,6 @@ async def list_bots_route(
     q: Annotated[str | None, QueryParameter(name="q", max_length=120, description="Part of a name.")] = None,
 ) -> Page[BotView]:
     """Newest first."""
-    caller.principal.require("bots:read")
     async with caller.transaction() as session:
         rows = await queries.list_bots(
             session,
@@ -93,7 +94,6 @@ async def get_bot_route(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, wait: Wait = 0
 ) -> BotView:
     """With `wait`, the answer is held until the status has become an outcome or the time is over."""
-    caller.principal.require("bots:read")
     deadline = time.monotonic() + wait
     while True:
         async with caller.transaction() as session:
@@ -108,7 +108,6 @@ async def patch_bot_route(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, data: JSONBody[PatchBot]
 ) -> BotView:
     """Fields left out are kept. A new credential, address or configuration is taken up at once."""
-    caller.principal.require("bots:write")
     key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
     async with caller.transaction() as session:
         await service.change_bot(session, caller.principal, _settings(request), key, bot_id, data)
@@ -140,7 +139,7 @@ _WISH_ERRORS = (404, 409)
 @post(
     "/bots/{bot_id:uuid}/start",
     status_code=202,
-    **operation("Start a bot", tag="bots", scope="bots:write", errors=_WISH_ERRORS),
+    **operation("Start a bot", tag="bots", scope="bots:write", idempotent=True, errors=_WISH_ERRORS),
 )
 async def start_bot_route(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId
@@ -152,7 +151,7 @@ async def start_bot_route(
 @post(
     "/bots/{bot_id:uuid}/stop",
     status_code=202,
-    **operation("Stop a bot", tag="bots", scope="bots:write", errors=_WISH_ERRORS),
+    **operation("Stop a bot", tag="bots", scope="bots:write", idempotent=True, errors=_WISH_ERRORS),
 )
 async def stop_bot_route(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[BotView]:
     """For an external bot: watch it no more; the bot itself runs on."""
@@ -162,7 +161,7 @@ async def stop_bot_route(request: Request[Any, Any, Any], caller: CallerDependen
 @post(
     "/bots/{bot_id:uuid}/restart",
     status_code=202,
-    **operation("Restart a bot", tag="bots", scope="bots:write", errors=_WISH_ERRORS),
+    **operation("Restart a bot", tag="bots", scope="bots:write", idempotent=True, errors=_WISH_ERRORS),
 )
 async def restart_bot_route(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId
@@ -174,7 +173,13 @@ async def restart_bot_route(
 @post(
     "/bots/{bot_id:uuid}/ping",
     status_code=200,
-    **operation("Look at a bot now", tag="bots", scope="bots:write", errors=_WISH_ERRORS),
+    **operation(
+        "Look at a bot now",
+        tag="bots",
+        scope="bots:write",
+        errors=_WISH_ERRORS,
+        also={202: ResponseSpec(BotView, description="Asked for, but not looked at yet.", generate_examples=False)},
+    ),
 )
 async def ping_bot_route(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[BotView]:
     """Answers when the poller has looked; 202 where it has not within ten seconds."""
@@ -202,7 +207,6 @@ async def bot_events_route(
     cursor: Cursor = None,
 ) -> Page[EventView]:
     """Every change of state with its cause, newest first."""
-    caller.principal.require("bots:read")
     async with caller.transaction() as session:
         await queries.get_bot(session, _settings(request), bot_id)
         rows = await queries.list_events(session, bot_id, before=decode_cursor(cursor), limit=limit + 1)
@@ -211,7 +215,7 @@ async def bot_events_route(
 
 @get(
     "/bots/{bot_id:uuid}/performance",
-    **operation("A bot's figures over time", tag="bots", scope="bots:read", errors=(404,)),
+    **operation("A bot's figures over time", tag="bots", scope="bots:read", errors=(404, 422)),
 )
 async def bot_performance_route(
     request: Request[Any, Any, Any],
@@ -222,7 +226,6 @@ async def bot_performance_route(
     interval: Annotated[Interval | None, QueryParameter(name="interval")] = None,
 ) -> PerformanceView:
     """The last figure of each interval, null where it is not known. Without `interval`, one for 500 points."""
-    caller.principal.require("bots:read")
     async with caller.transaction() as session:
         await queries.get_bot(session, _settings(request), bot_id)
         return await bot_performance(session, bot_id, since, until, interval)

@@ -13,7 +13,9 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +24,8 @@ from control_plane.errors import ForbiddenError, MalformedError, Unauthenticated
 from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.settings import Settings
+
+Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -40,20 +44,17 @@ class Caller(msgspec.Struct, frozen=True):
             yield session
 
 
-def bearer_token(request: Request[Any, Any, Any]) -> str | None:
-    """The token of an ``Authorization: Bearer`` header, or None where there is no such header."""
-    header = request.headers.get("authorization")
-    if header is None:
-        return None
-    kind, _, token = header.partition(" ")
+def bearer_token(connection: Connection) -> str:
+    """The token of an ``Authorization: Bearer`` header. Raises :class:`UnauthenticatedError` where there is none."""
+    kind, _, token = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError
     return token.strip()
 
 
-def wished_tenant(request: Request[Any, Any, Any]) -> UUID | None:
+def wished_tenant(connection: Connection) -> UUID | None:
     """The tenant that ``X-Tenant-ID`` names. Raises :class:`MalformedError` where it is no UUID."""
-    text = request.headers.get("x-tenant-id")
+    text = connection.headers.get("x-tenant-id")
     if text is None:
         return None
     try:
@@ -62,17 +63,33 @@ def wished_tenant(request: Request[Any, Any, Any]) -> UUID | None:
         raise MalformedError("X-Tenant-ID must be a UUID", code="invalid_tenant_header") from None
 
 
-async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
-    """The caller by bearer token. Raises 401 for none or a bad one, 403 for a tenant the person is not in."""
-    token = bearer_token(request)
-    if token is None:
-        raise UnauthenticatedError
-    database: Database = request.app.state.database
-    settings: Settings = request.app.state.settings
-    principal = await principal_of(database, settings, token, wished_tenant(request))
+async def authenticate(connection: Connection, handler: BaseRouteHandler) -> None:
+    """The guard of every operation that needs a caller: who it is, and whether they hold the operation's scope.
+
+    A guard runs before the body is read: a stranger is told nothing about it. Raises 401 for no token or a bad one,
+    403 for a tenant that the person is not in and for a scope that is missing.
+    """
+    caller = await identify(connection)
+    scope = handler.opt.get("scope")
+    if scope is not None:
+        caller.principal.require(scope)
+    connection.state.caller = caller
+
+
+async def identify(connection: Connection) -> Caller:
+    """The caller by bearer token, as things are now. Raises 401, 403."""
+    database: Database = connection.app.state.database
+    settings: Settings = connection.app.state.settings
+    principal = await principal_of(database, settings, bearer_token(connection), wished_tenant(connection))
     if principal is None:
         raise UnauthenticatedError("this token is not, or no longer, good: sign in again")
     return Caller(principal=principal, database=database)
+
+
+async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    """The caller that the guard let in."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 def require_session(caller: Caller) -> None:

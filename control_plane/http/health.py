@@ -7,10 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from asyncpg import PostgresError
+from litestar import Request, get
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from control_plane.errors import UnavailableError
 from control_plane.http.openapi import operation
 
 
@@ -28,11 +30,11 @@ async def live_route() -> Health:
 
 
 @get("/health/ready", **operation("Can requests be served", auth=False, tag="platform"))
-async def ready_route(request: Request[Any, Any, Any]) -> Response[Health]:
+async def ready_route(request: Request[Any, Any, Any]) -> Health:
     """503 while the database does not answer."""
     try:
         async with asyncio.timeout(3), request.app.state.database.anonymous() as session:
             await session.execute(text("select 1"))
-    except (SQLAlchemyError, OSError, TimeoutError):
-        return Response(Health("database_unavailable", version("tradewise")), status_code=503)
-    return Response(Health("ok", version("tradewise")), status_code=200)
+    except (SQLAlchemyError, PostgresError, OSError) as error:
+        raise UnavailableError("the database does not answer", code="database_unavailable") from error
+    return Health("ok", version("tradewise"))

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from asyncpg import PostgresError
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
@@ -130,6 +131,16 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
 def database_error(request: Request[Any, Any, Any], error: DBAPIError) -> Response[Any]:
     """Conflicts that services did not foresee, and a database that is away. Driver texts never leave."""
     state = str(getattr(error.orig, "sqlstate", "") or "")
+    # The driver refuses a value that it cannot encode by an error of the same class as a lost connection.
+    unfit = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    if unfit or state.startswith("22"):
+        return problem(
+            request,
+            status=400,
+            code="invalid_value",
+            title="The request is malformed",
+            detail="a value cannot be stored: a text with a NUL character, or a number or a time out of range",
+        )
     away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
     if away or state.startswith(_AWAY) or state in _LOCKED:
         return unavailable(request, error)
@@ -148,7 +159,8 @@ def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[A
         status=503,
         code="database_unavailable",
         title="Try again in a moment",
-        detail="the database did not answer in time; nothing was changed",
+        # A connection may be lost amid a COMMIT, so nothing is said of what was or was not done.
+        detail="the database did not answer: try again, with the same Idempotency-Key if you sent one",
         headers={"Retry-After": "2"},
     )
 
@@ -171,6 +183,8 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     HTTPException: http_error,
     DBAPIError: database_error,
     PoolTimeoutError: unavailable,
-    ConnectionError: unavailable,
+    # Connecting fails with the driver's and the system's own errors. This process opens no other connection.
+    PostgresError: unavailable,
+    OSError: unavailable,
     Exception: unexpected,
 }

@@ -72,13 +72,15 @@ async def _me(caller: Caller) -> MeView:
         user = await sign_in.user_view(session, principal.user_id)
         tenants = await sign_in.tenants_of(session, principal.user_id)
     current = next(item for item in tenants if item.id == principal.tenant_id)
-    return MeView(user=user, tenant=current, tenants=tenants, scopes=sorted(principal.scopes))
+    # A key is of one tenant: who holds it learns nothing of the others that its maker is in.
+    shown = [current] if principal.key_id is not None else tenants
+    return MeView(user=user, tenant=current, tenants=shown, scopes=sorted(principal.scopes))
 
 
 @post(
     "/api-keys",
     status_code=201,
-    **operation("Make an API key, shown once", tag="keys", scope="keys:write", errors=(422,)),
+    **operation("Make an API key, shown once", tag="keys", scope="keys:write", idempotent=True, errors=(422,)),
 )
 async def create_key_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[NewKey]
@@ -103,7 +105,11 @@ async def list_keys_route(
     return page_of(rows, limit, lambda item: item.id)
 
 
-@delete("/api-keys/{key_id:uuid}", status_code=204, **operation("Revoke an API key", tag="keys", scope="keys:write"))
+@delete(
+    "/api-keys/{key_id:uuid}",
+    status_code=204,
+    **operation("Revoke an API key", tag="keys", scope="keys:write", errors=(404,)),
+)
 async def revoke_key_route(caller: CallerDependency, key_id: FromPath[UUID]) -> None:
     """It stops working at once."""
     async with caller.transaction() as session:

@@ -27,7 +27,10 @@ class SignInFailedError(AppError):
     status, code, title = 401, "sign_in_failed", "That did not match"
 
     def __init__(self) -> None:
-        super().__init__("the e-mail address and the password do not match an active account")
+        super().__init__(
+            "the e-mail address and the password do not match an active account",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
 
 
 class SignedIn(msgspec.Struct, frozen=True):

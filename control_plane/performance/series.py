@@ -15,6 +15,7 @@ _SECONDS: dict[str, int] = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 2
 _MAXIMUM_POINTS = 2000
 _WANTED_POINTS = 500
 _DEFAULT_SPAN = timedelta(days=30)
+_YEARS = (1970, 9000)  # far enough from the ends of the calendar that zones and spans may be added and taken away
 
 _FIRST = text("select min(observed_at) from performance_snapshots where bot_id = :bot and observed_at >= :since")
 _RAW = text("""
@@ -45,11 +46,13 @@ def chosen_interval(span: timedelta) -> Interval:
 
 def checked_span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     """A span with its zone; thirty days up to now by default. Raises 422."""
+    for field, value in (("from", since), ("to", until)):
+        if value is not None and value.tzinfo is None:
+            raise unacceptable(field, "must carry its zone, such as 2026-01-31T00:00:00Z")
+        if value is not None and not _YEARS[0] <= value.year <= _YEARS[1]:
+            raise unacceptable(field, f"must lie in the years {_YEARS[0]} to {_YEARS[1]}")
     end = until or datetime.now(UTC)
     begin = since or end - _DEFAULT_SPAN
-    for field, value in (("from", begin), ("to", end)):
-        if value.tzinfo is None:
-            raise unacceptable(field, "must carry its zone, such as 2026-01-31T00:00:00Z")
     if begin >= end:
         raise unacceptable("from", "must be before `to`")
     return begin, end

@@ -31,7 +31,11 @@ SubscriptionId = FromPath[UUID]
     "/subscriptions",
     status_code=201,
     **operation(
-        "Allocate capital to a template", tag="subscriptions", scope="subscriptions:write", errors=(404, 409, 422)
+        "Allocate capital to a template",
+        tag="subscriptions",
+        scope="subscriptions:write",
+        idempotent=True,
+        errors=(404, 409, 422),
     ),
 )
 async def subscribe_route(
@@ -39,7 +43,6 @@ async def subscribe_route(
 ) -> Response[SubscriptionView]:
     """A dedicated template gets a bot of its own, started at once; a shared one follows the creator's bot."""
     settings = request.app.state.settings
-    caller.principal.require("subscriptions:write")
     key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
 
     async def work(session: Any) -> SubscriptionView:
@@ -54,7 +57,6 @@ async def list_subscriptions_route(
     request: Request[Any, Any, Any], caller: CallerDependency, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[SubscriptionView]:
     """Newest first, cancelled ones included."""
-    caller.principal.require("subscriptions:read")
     async with caller.transaction() as session:
         rows = await queries.list_subscriptions(
             session, request.app.state.settings, before=decode_cursor(cursor), limit=limit + 1
@@ -70,7 +72,6 @@ async def get_subscription_route(
     request: Request[Any, Any, Any], caller: CallerDependency, subscription_id: SubscriptionId
 ) -> SubscriptionView:
     """With its worth as last known."""
-    caller.principal.require("subscriptions:read")
     async with caller.transaction() as session:
         return await queries.get_subscription(session, request.app.state.settings, subscription_id)
 
@@ -109,7 +110,9 @@ async def cancel_subscription_route(
 
 @get(
     "/subscriptions/{subscription_id:uuid}/performance",
-    **operation("A subscription's worth over time", tag="subscriptions", scope="subscriptions:read", errors=(404,)),
+    **operation(
+        "A subscription's worth over time", tag="subscriptions", scope="subscriptions:read", errors=(404, 422)
+    ),
 )
 async def subscription_performance_route(
     caller: CallerDependency,
@@ -119,7 +122,6 @@ async def subscription_performance_route(
     interval: Annotated[Interval | None, QueryParameter(name="interval")] = None,
 ) -> WorthView:
     """Oldest first; null where it is not known."""
-    caller.principal.require("subscriptions:read")
     async with caller.transaction() as session:
         return await queries.subscription_performance(session, subscription_id, since, until, interval)
 
@@ -132,7 +134,6 @@ async def ledger_route(
     caller: CallerDependency, subscription_id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[EntryView]:
     """Every deposit, withdrawal, pause and redemption, newest first."""
-    caller.principal.require("subscriptions:read")
     async with caller.transaction() as session:
         rows = await queries.list_ledger(session, subscription_id, before=decode_cursor(cursor), limit=limit + 1)
     return page_of(rows, limit, lambda item: item.id)

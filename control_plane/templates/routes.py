@@ -39,13 +39,12 @@ TemplateId = FromPath[UUID]
 @post(
     "/templates",
     status_code=201,
-    **operation("Create a template", tag="templates", scope="templates:write", errors=(422,)),
+    **operation("Create a template", tag="templates", scope="templates:write", idempotent=True, errors=(422,)),
 )
 async def create_template_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[CreateTemplate]
 ) -> Response[TemplateView]:
     """A draft. `config` is sealed and never shown again; `parameters` are public once it is published."""
-    caller.principal.require("templates:write")
     key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
 
     async def work(session: Any) -> TemplateView:
@@ -60,7 +59,6 @@ async def list_templates_route(
     caller: CallerDependency, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[TemplateView]:
     """Newest first."""
-    caller.principal.require("templates:read")
     async with caller.transaction() as session:
         rows = await queries.list_templates(session, before=decode_cursor(cursor), limit=limit + 1)
     return page_of(rows, limit, lambda item: item.id)
@@ -72,7 +70,6 @@ async def list_templates_route(
 )
 async def get_template_route(caller: CallerDependency, template_id: TemplateId) -> TemplateView:
     """As its creator sees it: still without the private configuration."""
-    caller.principal.require("templates:read")
     async with caller.transaction() as session:
         return await queries.get_template(session, template_id)
 
@@ -104,13 +101,12 @@ async def delete_template_route(caller: CallerDependency, template_id: TemplateI
 @post(
     "/templates/{template_id:uuid}/versions",
     status_code=201,
-    **operation("Make a new version", tag="templates", scope="templates:write", errors=(404, 422)),
+    **operation("Make a new version", tag="templates", scope="templates:write", idempotent=True, errors=(404, 422)),
 )
 async def create_version_route(
     request: Request[Any, Any, Any], caller: CallerDependency, template_id: TemplateId, data: JSONBody[CreateVersion]
 ) -> Response[TemplateView]:
     """New subscribers get it; running subscriptions keep theirs."""
-    caller.principal.require("templates:write")
     key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
 
     async def work(session: Any) -> TemplateView:
@@ -155,7 +151,6 @@ async def marketplace_route(
     q: Annotated[str | None, QueryParameter(name="q", max_length=120)] = None,
 ) -> Page[ListingView]:
     """Public fields and the creator's own result; never the private configuration."""
-    caller.principal.require("templates:read")
     offset = decode_position(cursor)
     async with caller.transaction() as session:
         rows = await marketplace.browse(
@@ -177,7 +172,6 @@ async def marketplace_route(
 )
 async def listing_route(caller: CallerDependency, template_id: TemplateId) -> ListingView:
     """Public fields and the creator's own result."""
-    caller.principal.require("templates:read")
     async with caller.transaction() as session:
         return await marketplace.get_listing(session, caller.principal.tenant_id, template_id)
 
