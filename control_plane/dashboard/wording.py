@@ -139,7 +139,7 @@ def event_words(event: Any) -> Words:
     why = reason_words(read(event, "reason"), read(event, "detail"))
     if why is None:
         return Words(label, tone, str(read(event, "detail") or ""))
-    return Words(why.label if status == "error" else f"{label}: {why.label.lower()}", tone, why.text)
+    return Words(why.label, tone, why.text)
 
 
 def scope_words(scope: str) -> str:

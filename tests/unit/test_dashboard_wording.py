@@ -1,13 +1,29 @@
 """What pages say about bots."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.engines.base import Reason
+from agents.launcher import reconcile
+from agents.launcher.handover import SecretUnreadable
+from agents.launcher.runtimes.base import PortTaken, RuntimeFault
+from agents.poller.decide import ENGINE_UNKNOWN, SECRET_UNREADABLE
+from control_plane.bots import status
 from control_plane.dashboard.fleet import summarise
-from control_plane.dashboard.reasons import reason_words
-from control_plane.dashboard.wording import bot_actions, bot_words, read, registration_outcome
+from control_plane.dashboard.reasons import _REASONS, reason_words
+from control_plane.dashboard.wording import (
+    bot_actions,
+    bot_words,
+    event_words,
+    read,
+    registration_outcome,
+    scope_words,
+)
+from control_plane.identity.permissions import SCOPES
 
 
 def bot(**changes: Any) -> dict[str, Any]:
@@ -26,6 +42,13 @@ def bot(**changes: Any) -> dict[str, Any]:
         ({"bot_type": "platform", "status": "running"}, "Running", "good"),
         ({"bot_type": "platform", "status": "inactive"}, "Stopped", "idle"),
         ({"bot_type": "platform", "status": "stopping"}, "Stopping", "busy"),
+        ({"bot_type": "platform", "status": "starting"}, "Starting", "busy"),
+        ({"bot_type": "platform", "status": "starting", "reason": "restarting"}, "Starting again", "warn"),
+        (
+            {"bot_type": "platform", "status": "inactive", "reason": "platform_stopped"},
+            "Stopped with TradeWise",
+            "idle",
+        ),
         ({"status": "error", "reason": "auth"}, "Credentials refused", "bad"),
         ({"status": "error", "health_reason": "unreachable"}, "Not reachable", "bad"),
         ({"status": "error"}, "Error", "bad"),
@@ -49,6 +72,55 @@ def test_what_an_agent_wrote_down_replaces_the_general_sentence() -> None:
     words = bot_words(bot(status="error", reason="http_error", reason_detail="The bot answers with HTTP 500."))
     assert words.text == "The bot answers with HTTP 500."
     assert words.remedy
+
+
+def codes_of_agents() -> set[str]:
+    """Every reason that agents and the control plane write down, read out of their programs."""
+    found = {reason.value for reason in Reason} | {SECRET_UNREADABLE, ENGINE_UNKNOWN}
+    found |= {fault.code for fault in (PortTaken, RuntimeFault, SecretUnreadable)}
+    for program in (*Path(reconcile.__file__).parent.glob("*.py"), Path(status.__file__)):
+        text = program.read_text("utf-8")
+        found |= set(re.findall(r"LaunchFailed\(\s*\"(\w+)\"", text))
+        found |= set(re.findall(r"reason=\"(\w+)\"", text))
+        found |= set(re.findall(r"_failed\(bot, \"(\w+)\"", text))
+        found |= set(re.findall(r"return \"stale\", \"(\w+)\"", text))
+        found |= {code for pair in re.findall(r"_again_or_not\(bot, \"(\w+)\", \"(\w+)\"", text) for code in pair}
+    return found - {"deleted"}  # nobody sees the page of a bot that is gone
+
+
+def test_every_reason_that_agents_write_down_has_words() -> None:
+    codes = codes_of_agents()
+    assert len(codes) > 16
+    assert codes == set(_REASONS)
+
+
+@pytest.mark.parametrize(
+    ("event", "label", "tone", "text"),
+    [
+        ({"kind": "registered"}, "Registered", "good", ""),
+        ({"kind": "start"}, "Start asked for", "busy", ""),
+        ({"kind": "changed", "reason": "api_url, credentials"}, "Changed", "idle", "Api url, credentials"),
+        ({"kind": "moon_walk", "detail": "far"}, "Moon walk", "idle", "Far"),
+        ({"kind": "status", "to_status": "running"}, "Running", "good", ""),
+        ({"kind": "status", "to_status": "error", "reason": "auth"}, "Credentials refused", "bad", "The bot answered"),
+        (
+            {"kind": "status", "to_status": "starting", "reason": "restarting", "detail": "It ended. Restart 1 of 5."},
+            "Starting again",
+            "busy",
+            "It ended. Restart 1 of 5.",
+        ),
+    ],
+)
+def test_an_event_in_words(event: dict[str, str], label: str, tone: str, text: str) -> None:
+    words = event_words(event)
+    assert (words.label, words.tone) == (label, tone)
+    assert words.text.startswith(text)
+
+
+def test_every_scope_has_words() -> None:
+    assert all(":" not in scope_words(scope) for scope in SCOPES)
+    assert len({scope_words(scope) for scope in SCOPES}) == len(SCOPES)
+    assert scope_words("moon:walk") == "Moon walk"
 
 
 def test_a_reason_without_words_is_shown_readably() -> None:
