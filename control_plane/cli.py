@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import click
 from sqlalchemy.exc import DBAPIError
 
@@ -45,6 +46,8 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
         except DBAPIError as error:
             raise click.ClickException(f"the database refused: {error.orig}") from error
+        except asyncpg.PostgresError as error:
+            raise click.ClickException(f"the database refused: {error}") from error
         except (OSError, ValueError, RuntimeError) as error:
             raise click.ClickException(str(error) or type(error).__name__) from error
 
@@ -192,13 +195,14 @@ def check(wait: float, data_dir: Path | None) -> None:
 @click.option("--role", type=click.Choice([*LOGIN_ROLES, "admin"]), default="api", show_default=True)
 @data_dir_option
 def url(role: str, data_dir: Path | None) -> None:
-    """Print a connection string for ROLE on the embedded database, for psql and tools."""
+    """Print a connection string for ROLE, for psql and tools."""
     from control_plane.database.embedded import ADMIN  # lazy: each command loads its own parts
-    from control_plane.machine import external_role_url  # lazy: each command loads its own parts
+    from control_plane.database.logins import login_url  # lazy: each command loads its own parts
 
     settings = settings_for(data_dir)
     if settings.database_url is not None:
-        click.echo(settings.database_url if role == "admin" else external_role_url(settings, LOGIN_ROLES[role]))
+        admin = settings.database_url
+        click.echo(admin if role == "admin" else login_url(admin, settings.data_dir, LOGIN_ROLES[role]))
         return
     click.echo(EmbeddedServer(settings.data_dir).url(ADMIN if role == "admin" else LOGIN_ROLES[role]))
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from control_plane.database.check import database_faults, role_faults
 from control_plane.database.embedded import EmbeddedServer, EmbeddedServerError
-from control_plane.database.urls import sqlalchemy_url, without_password
+from control_plane.database.urls import without_password
+from control_plane.database.visit import DatabaseUnreachableError, visiting
 from control_plane.security.keyproviders import KeyProviderError, key_provider
 from control_plane.settings import Settings, SettingsError
 
@@ -35,15 +33,12 @@ async def _database(settings: Settings) -> list[tuple[bool, str, str]]:
         url = settings.database_url or EmbeddedServer(settings.data_dir).url("tradewise_api")
     except EmbeddedServerError as error:
         return [(False, "database", str(error))]
-    connections = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
     try:
-        async with connections.connect() as connection:
+        async with visiting(url) as connection:
             faults = await database_faults(connection)
             role = await role_faults(connection)
-    except (OSError, SQLAlchemyError) as error:
-        return [(False, "database", f"{without_password(url)} does not answer: {str(error).splitlines()[0]}")]
-    finally:
-        await connections.dispose()
+    except DatabaseUnreachableError as error:
+        return [(False, "database", str(error))]
     return [
         (True, "database", f"{without_password(url)} answers"),
         (not faults, "policies", "; ".join(faults) or "schema and policies are as this program carries them"),

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import fcntl
 import os
-import secrets
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from typing import TextIO
 
 import asyncpg
 import msgspec
 
 from control_plane.database.embedded import EmbeddedServer
+from control_plane.database.logins import give_logins
 from control_plane.database.migrate import migrate
-from control_plane.database.roles import LOGIN_ROLES, OWNER
-from control_plane.database.urls import url_for_role, without_password
+from control_plane.database.roles import LOGIN_ROLES
+from control_plane.database.urls import without_password
 from control_plane.logs import configure_logging
 from control_plane.security.keyproviders import create_kek_file
 from control_plane.settings import PREFIX, Settings
@@ -55,6 +55,7 @@ class Machine:
         self._hooks = hooks
         self._say = say
         self._embedded: EmbeddedServer | None = None
+        self._lock: TextIO | None = None
         self._supervisor = Supervisor(settings.data_dir / "logs", say)
         self.urls: dict[str, str] = {}
         self.engine_url: str | None = None
@@ -67,6 +68,7 @@ class Machine:
 
     async def start(self, beside: Sequence[ChildSpec] = ()) -> None:
         """Bring everything up, and programs that run beside it. Raises :class:`UpError` and the errors of the parts."""
+        self._take_folder()
         await self._refuse_taken_port()
         admin = await self._database()
         result = await migrate(admin)
@@ -84,18 +86,42 @@ class Machine:
         """End every part in order: the processes, then bots (unless they are to stay), then the database."""
         self._say("stopping")
         await self._supervisor.end()
-        if not keep_bots and self.engine_url is not None:
-            stopped = await self._hooks.stop_bots(self.agent_settings("launcher"), self._say)
-            if stopped:
-                self._say(f"{stopped} hosted bot{'s' if stopped != 1 else ''} stopped; they start again next time")
-        if self._embedded is not None:
-            await asyncio.to_thread(self._embedded.stop)
+        try:
+            if not keep_bots and (self.engine_url is not None or await self._hosts_bots()):
+                await self._stop_bots()
+        finally:
+            if self._embedded is not None:
+                await asyncio.to_thread(self._embedded.stop)
+            if self._lock is not None:
+                self._lock.close()
+
+    async def _hosts_bots(self) -> bool:
+        """Whether there may be containers of ours on an engine that did not answer when we started."""
+        if not self.urls:
+            return False
+        connection = await asyncpg.connect(self.urls["agent_launcher"])
+        try:
+            return bool(
+                await connection.fetchval("select exists (select from bot_instances where released_at is null)")
+            )
+        finally:
+            await connection.close()
+
+    async def _stop_bots(self) -> None:
+        stopped = await self._hooks.stop_bots(self.agent_settings("launcher"), self._say)
+        if stopped:
+            self._say(f"{stopped} hosted bot{'s' if stopped != 1 else ''} stopped; they start again next time")
 
     def agent_settings(self, kind: str) -> Settings:
         """Settings as an agent of ``kind`` has them."""
         return msgspec.structs.replace(
-            self.settings, agent_database_url=self.urls[f"agent_{kind}"], docker_host=self.engine_url
+            self.settings, agent_database_url=self.urls[f"agent_{kind}"], docker_host=self._launchers_engine
         )
+
+    @property
+    def _launchers_engine(self) -> str | None:
+        # An engine that was named and does not answer yet is still the one: another would hide bots from their owner.
+        return self.engine_url or self.settings.docker_host
 
     def api_settings(self) -> Settings:
         """Settings as the API process has them."""
@@ -104,6 +130,16 @@ class Machine:
     @property
     def _https(self) -> bool:
         return (self.settings.public_url or "").startswith("https://")
+
+    def _take_folder(self) -> None:
+        """Hold the data folder until the end: two machines in it would undo each other's work."""
+        self._lock = (self.settings.data_dir / "up.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UpError(
+                f"TradeWise runs in {self.settings.data_dir} already: stop it, or choose another folder with --data-dir"
+            ) from error
 
     async def _refuse_taken_port(self) -> None:
         try:
@@ -128,8 +164,7 @@ class Machine:
     async def _role_urls(self, admin: str) -> dict[str, str]:
         if self._embedded is not None:
             return {kind: self._embedded.url(role) for kind, role in LOGIN_ROLES.items()}
-        passwords = await give_passwords(admin, self.settings.data_dir / "keys" / "roles.json")
-        return {kind: url_for_role(admin, role, passwords.get(role)) for kind, role in LOGIN_ROLES.items()}
+        return await give_logins(admin, self.settings.data_dir)
 
     def _api(self) -> ChildSpec:
         environment = {
@@ -150,8 +185,8 @@ class Machine:
             for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
                 if name in os.environ:
                     environment[name] = os.environ[name]
-            if self.engine_url is not None:
-                environment[f"{PREFIX}DOCKER_HOST"] = self.engine_url
+            if self._launchers_engine is not None:
+                environment[f"{PREFIX}DOCKER_HOST"] = self._launchers_engine
         return ChildSpec(f"agent {kind}", own_command("agent", kind), environment)
 
     def _inherited_settings(self) -> dict[str, str]:
@@ -186,35 +221,6 @@ class Machine:
         except (OSError, TimeoutError):
             return False
         return b" 200 " in line
-
-
-async def give_passwords(admin: str, file: Path) -> dict[str, str]:
-    """Passwords for the login roles on a server that asks for them, made once and kept in ``file`` (0600)."""
-    passwords = _kept_passwords(file)
-    connection = await asyncpg.connect(admin)
-    try:
-        for role, password in passwords.items():
-            if role in LOGIN_ROLES.values() and role != OWNER:
-                # A utility statement takes no parameters: the server itself quotes the two into one.
-                statement = await connection.fetchval(
-                    "select format('alter role %I password %L', $1::text, $2::text)", role, password
-                )
-                await connection.execute(statement)
-    finally:
-        await connection.close()
-    return passwords
-
-
-def _kept_passwords(file: Path) -> dict[str, str]:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if file.exists():
-        kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-        return kept
-    passwords = {role: secrets.token_urlsafe(24) for role in LOGIN_ROLES.values()}
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        json.dump(passwords, opened)
-    return passwords
 
 
 def on_signal() -> asyncio.Event:
@@ -263,12 +269,3 @@ async def run_machine(
             task.cancel()
         await asyncio.gather(beginning, stopped, return_exceptions=True)
         await machine.stop(keep_bots=keep_bots)
-
-
-def external_role_url(settings: Settings, role: str) -> str:
-    """A connection string for ``role`` on the server that TRADEWISE_DATABASE_URL names, as ``up`` set it up."""
-    file = settings.data_dir / "keys" / "roles.json"
-    if settings.database_url is None or not file.exists():
-        raise UpError(f"no passwords for roles in {file}: they are made by `tradewise up`")
-    passwords: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return url_for_role(settings.database_url, role, passwords.get(role))

@@ -6,11 +6,10 @@ import asyncio
 
 import uvicorn
 from prometheus_client import start_http_server
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from control_plane.app import create_app
 from control_plane.database.check import require_ready
-from control_plane.database.urls import sqlalchemy_url
+from control_plane.database.visit import visiting
 from control_plane.settings import Settings
 
 
@@ -18,12 +17,8 @@ async def check_before_serving(settings: Settings) -> None:
     """Raise what keeps the API from serving, before a port is opened, so that it is told in plain words."""
     if settings.database_url is None:
         raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
-    engine = create_async_engine(sqlalchemy_url(settings.database_url), hide_parameters=True)
-    try:
-        async with engine.connect() as connection:
-            await require_ready(connection, serving=True)
-    finally:
-        await engine.dispose()
+    async with visiting(settings.database_url) as connection:
+        await require_ready(connection, serving=True)
 
 
 def serve(settings: Settings, *, host: str, port: int) -> None:

@@ -1,4 +1,7 @@
-"""Keeps child processes alive: starts them, restarts those that die, ends them in order."""
+"""Keeps child processes alive: starts them, restarts those that die, ends them in order.
+
+They also end when this process is killed: what nobody keeps alive any more must not stand in the way of the next start.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+
+from control_plane.leash import leashed
 
 Say = Callable[[str], None]
 
@@ -71,7 +76,7 @@ class Child:
     async def _run_once(self) -> int:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.spec.arguments,
+                *leashed(self.spec.arguments),
                 env=dict(self.spec.environment),
                 stdin=asyncio.subprocess.PIPE if self.spec.document is not None else asyncio.subprocess.DEVNULL,
                 stdout=log,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_plane.database import catalog
 from control_plane.database.migrate import head_revision, policies_digest
-from control_plane.database.urls import sqlalchemy_url
+from control_plane.database.visit import DatabaseUnreachableError, visiting
 
 
 class DatabaseNotReadyError(RuntimeError):
@@ -88,12 +87,8 @@ async def require_ready(connection: AsyncConnection, *, serving: bool) -> None:
 
 async def faults_of(url: str) -> list[str]:
     """Everything wrong with the database at ``url``; empty when it may be served."""
-    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
-    try:
-        async with engine.connect() as connection:
-            return await database_faults(connection)
-    finally:
-        await engine.dispose()
+    async with visiting(url) as connection:
+        return await database_faults(connection)
 
 
 async def wait_for_database(url: str, seconds: float) -> list[str]:
@@ -102,8 +97,8 @@ async def wait_for_database(url: str, seconds: float) -> list[str]:
     while True:
         try:
             found = await faults_of(url)
-        except (OSError, DBAPIError, asyncpg.PostgresError) as error:
-            found = [f"the database does not answer: {error}"]
+        except (DatabaseUnreachableError, DBAPIError, OSError) as error:
+            found = [str(error)]
         if not found or time.monotonic() > deadline:
             return found
         await asyncio.sleep(1)
@@ -111,12 +106,11 @@ async def wait_for_database(url: str, seconds: float) -> list[str]:
 
 async def keys_by_kek(url: str) -> list[str]:
     """One line for each key-encryption key: how many tenants' keys it wraps."""
-    connection = await asyncpg.connect(url)
-    try:
-        rows = await connection.fetch(
-            "select kek_id, count(*) as pairs from tenant_keys where destroyed_at is null"
-            " group by kek_id order by kek_id"
+    async with visiting(url) as connection:
+        rows = await connection.execute(
+            text(
+                "select kek_id, count(*) as pairs from tenant_keys where destroyed_at is null"
+                " group by kek_id order by kek_id"
+            )
         )
-    finally:
-        await connection.close()
-    return [f"{row['kek_id']}: {row['pairs']} key pair{'s' if row['pairs'] != 1 else ''}" for row in rows]
+        return [f"{row.kek_id}: {row.pairs} key pair{'s' if row.pairs != 1 else ''}" for row in rows]

@@ -5,6 +5,8 @@ It listens on a Unix socket only and trusts whoever may open that socket.
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from pathlib import Path
 
@@ -38,11 +40,19 @@ class EmbeddedServer:
             )
 
             self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self._forget_the_dead()
             try:
                 get_server(self.folder)
             except Exception as error:
                 raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {error}") from error
         return self.url(ADMIN)
+
+    def _forget_the_dead(self) -> None:
+        """Take processes that were killed off the package's list of those that joined: they would keep it running."""
+        file = self.folder / ".handle_pids.json"
+        if file.exists():
+            joined: list[int] = json.loads(file.read_text(encoding="utf-8") or "[]")
+            file.write_text(json.dumps([pid for pid in joined if _lives(pid)]), encoding="utf-8")
 
     def stop(self) -> None:
         """Leave the server; it stops when no other process has joined it."""
@@ -77,3 +87,13 @@ class EmbeddedServer:
                 await connection.execute(f'create database "{DATABASE}"')
         finally:
             await connection.close()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

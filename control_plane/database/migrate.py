@@ -11,12 +11,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_plane.database import catalog
 from control_plane.database.files import POLICY_FILES, data_folder, policy_text
 from control_plane.database.roles import OWNER
-from control_plane.database.urls import sqlalchemy_url
+from control_plane.database.visit import visiting
 
 # What policies/ made is taken away before tables change: a policy or a function would hold on to its columns. Should
 # the run end below the newest migration, nothing is put back: without a policy, no row is shown to anyone.
@@ -116,22 +116,18 @@ async def downgrade(url: str, *, revision: str) -> MigrationResult:
 
 
 async def _change(url: str, run: Callable[[Config], None]) -> MigrationResult:
-    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
-    try:
-        async with engine.begin() as connection:
-            await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            await _run_script(connection, policy_text("roles.sql"))
-            await connection.execute(text(f"set local role {OWNER}"))
-            await connection.execute(text("set local lock_timeout = '20s'"))
-            previous = await _revision(connection)
-            await _run_script(connection, _CLEAR)
-            await connection.run_sync(lambda sync: run(_config(sync)))
-            current = await _revision(connection)
-            if current == head_revision():
-                await apply_policies(connection)
-            return MigrationResult(revision=current, previous=previous)
-    finally:
-        await engine.dispose()
+    async with visiting(url) as connection, connection.begin():
+        await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        await _run_script(connection, policy_text("roles.sql"))
+        await connection.execute(text(f"set local role {OWNER}"))
+        await connection.execute(text("set local lock_timeout = '20s'"))
+        previous = await _revision(connection)
+        await _run_script(connection, _CLEAR)
+        await connection.run_sync(lambda sync: run(_config(sync)))
+        current = await _revision(connection)
+        if current == head_revision():
+            await apply_policies(connection)
+        return MigrationResult(revision=current, previous=previous)
 
 
 def migration_folder() -> Path:

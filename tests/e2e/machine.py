@@ -88,10 +88,17 @@ class Machine:
     """One data folder and the command that runs on it. ``environ`` is added to the environment; None takes away."""
 
     def __init__(
-        self, folder: Path, command: str = "up", *, environ: Mapping[str, str | None] | None = None, port: int = 0
+        self,
+        folder: Path,
+        command: str = "up",
+        *,
+        environ: Mapping[str, str | None] | None = None,
+        port: int = 0,
+        data: Path | None = None,
     ) -> None:
         self.folder = folder
         self.command = command
+        self.data = data or folder / "data"
         self.port = port or free_port()
         self.environ = {name: text for name, text in os.environ.items() if not name.startswith("TRADEWISE_")}
         for name, text in {**BRISK, **(environ or {})}.items():
@@ -100,6 +107,7 @@ class Machine:
                 self.environ[name] = text
         self._process: subprocess.Popen[bytes] | None = None
         self._installation: str | None = None
+        self._urls: dict[str, str] = {}
 
     @property
     def address(self) -> str:
@@ -123,6 +131,7 @@ class Machine:
     def begin(self, *options: str) -> None:
         """Start the command, not waiting for anything. It runs outside of the repository, as an installed one does."""
         assert self._process is None, "it runs already"
+        self._urls.clear()
         arguments = (str(TRADEWISE), self.command, "--port", str(self.port), "--data-dir", str(self.data), *options)
         with (self.folder / "said.txt").open("wb") as said, (self.folder / "printed.txt").open("wb") as printed:
             self._process = subprocess.Popen(
@@ -146,11 +155,6 @@ class Machine:
             return False
 
         until_sync(told, deadline_s=deadline_s, what=f"the words {words!r}")
-
-    @property
-    def data(self) -> Path:
-        """The data folder."""
-        return self.folder / "data"
 
     @property
     def pid(self) -> int:
@@ -226,7 +230,9 @@ class Machine:
 
     def url(self, role: str) -> str:
         """A connection string for a role, as `tradewise db url` prints it."""
-        return self.cli("db", "url", "--role", role).strip()
+        if role not in self._urls:
+            self._urls[role] = self.cli("db", "url", "--role", role).strip()
+        return self._urls[role]
 
     def client(self) -> httpx.AsyncClient:
         """A client of the HTTP API."""
