@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import uvicorn
 from prometheus_client import start_http_server
@@ -10,6 +11,7 @@ from prometheus_client import start_http_server
 from control_plane.app import create_app
 from control_plane.database.check import require_ready
 from control_plane.database.visit import visiting
+from control_plane.live.hub import Hub
 from control_plane.settings import Settings
 
 
@@ -26,8 +28,9 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     asyncio.run(check_before_serving(settings))
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.metrics_address)
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=host,
         port=port,
         loop="uvloop",
@@ -39,3 +42,17 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=10,
     )
+    _Server(config, app.state.hub).run()
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams first: each would otherwise hold up the shutdown for all of its grace."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, after the followers were told to leave."""
+        self._hub.end()
+        await super().shutdown(sockets)

@@ -19,13 +19,17 @@ _QUEUE_LENGTH = 256
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Something of a tenant changed: read it to know what. Kind ``resync`` means: read everything again."""
+    """Something of a tenant changed: read it to know what.
+
+    Kind ``resync`` means: read everything again. Kind ``end``: no more will come, this process is going away.
+    """
 
     kind: str
     id: UUID | None
 
 
 _RESYNC = Change("resync", None)
+END = Change("end", None)
 
 
 class Hub:
@@ -37,6 +41,7 @@ class Hub:
             url, ("tradewise_observed",), self._receive, self._resync, application_name="tradewise-api-listen"
         )
         self._task: asyncio.Task[None] | None = None
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._listener.run())
@@ -57,15 +62,25 @@ class Hub:
             _offer(queue, Change(said["kind"], UUID(said["id"])))
 
     def _resync(self) -> None:
+        self._tell_all(_RESYNC)
+
+    def end(self) -> None:
+        """Tell every follower to leave, so that open streams do not hold up the end of the process."""
+        self._ended = True
+        self._tell_all(END)
+
+    def _tell_all(self, change: Change) -> None:
         for queues in self._followers.values():
             for queue in queues:
-                _offer(queue, _RESYNC)
+                _offer(queue, change)
 
     @contextlib.asynccontextmanager
     async def follow(self, tenant_id: UUID) -> AsyncIterator[asyncio.Queue[Change]]:
         """A queue of this tenant's changes for as long as the block lasts."""
         queue: asyncio.Queue[Change] = asyncio.Queue(_QUEUE_LENGTH)
         self._followers[tenant_id].add(queue)
+        if self._ended:
+            _offer(queue, END)
         try:
             yield queue
         finally:
@@ -80,4 +95,4 @@ def _offer(queue: asyncio.Queue[Change], change: Change) -> None:
     except asyncio.QueueFull:
         while not queue.empty():
             queue.get_nowait()
-        queue.put_nowait(_RESYNC)
+        queue.put_nowait(END if change is END else _RESYNC)

@@ -12,14 +12,14 @@ from sqlalchemy import text
 
 from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
-from control_plane.live.hub import Change, Hub
+from control_plane.live.hub import END, Change, Hub
 
 _QUIET_S = 15.0
 _REPLAY = text("select id, bot_id from bot_events where id > :after order by id limit 500")
 
 
 def event_stream(hub: Hub, database: Database, binding: Binding, last_event_id: str | None) -> ServerSentEvent:
-    """An answer that follows ``binding``'s tenant until the client leaves. Comments keep idle connections open."""
+    """An answer that follows ``binding``'s tenant until the client or this process leaves; comments keep it open."""
     return ServerSentEvent(_messages(hub, database, binding, last_event_id))
 
 
@@ -29,15 +29,17 @@ async def _messages(
     if binding.tenant_id is None:
         return
     async with hub.follow(binding.tenant_id) as queue:
-        yield ServerSentEventMessage(comment="following", retry=2000)
+        yield ServerSentEventMessage(data=None, comment="following", retry=2000)
         for change, identity in await _missed(database, binding, last_event_id):
             yield _message(change, identity)
         while True:
             try:
                 change = await asyncio.wait_for(queue.get(), _QUIET_S)
             except TimeoutError:
-                yield ServerSentEventMessage(comment="still here")
+                yield ServerSentEventMessage(data=None, comment="still here")
                 continue
+            if change is END:
+                return
             yield _message(change, await _newest_event(database, binding))
 
 
