@@ -43,7 +43,8 @@ language sql stable security definer set search_path = public, pg_temp as $$
     where s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
 $$;
 
--- What the marketplace shows of a listing: the index of the creator's own oldest bot that runs the template.
+-- What the marketplace shows of a listing: the index of the creator's own oldest bot that runs the template, and of no
+-- other than the one that is followed where it is shared, because subscriptions are bought at it.
 create or replace function listing_performance(of_template uuid)
 returns table (observed_at timestamptz, unit_value numeric, max_drawdown numeric, simulated boolean, since timestamptz)
 language sql stable security definer set search_path = public, pg_temp as $$
@@ -53,7 +54,8 @@ language sql stable security definer set search_path = public, pg_temp as $$
         select c.id, c.tenant_id, c.created_at from bots c
         join template_versions v on v.tenant_id = c.template_tenant_id and v.id = c.template_version_id
         where c.tenant_id = l.creator_tenant_id and v.template_id = l.id and c.deleted_at is null
-        order by (c.id = l.shared_bot_id) desc nulls last, c.created_at limit 1
+            and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
+        order by c.created_at limit 1
     ) b on true
     join lateral (
         select q.observed_at, q.unit_value, q.max_drawdown, q.simulated from performance_snapshots q

@@ -26,7 +26,9 @@ begin
         end if;
     end loop;
     -- Whoever migrates acts as the owner; the owner hands the definer functions to the two that cannot log in.
-    if not pg_has_role(current_user, 'tradewise_owner', 'set') then
+    -- Before PostgreSQL 16, every member of a role may act as it.
+    if not pg_has_role(current_user, 'tradewise_owner',
+        case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) then
         execute format('grant tradewise_owner to %I', current_user);
     end if;
     execute format('grant create, connect, temporary on database %I to tradewise_owner', current_database());

@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 
 from control_plane.amounts import Figures
+from control_plane.http.patterns import NAME
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=NAME)]
 Description = Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^[^\x00]*$")]
 
 

@@ -30,6 +30,7 @@ _CODES = {
     415: "unsupported_media_type",
     429: "too_many_requests",
 }
+_BODY = "data"  # what the framework calls the body; clients know their own fields only
 _PATH_IN_MESSAGE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
@@ -93,7 +94,8 @@ def _field_errors(error: ValidationException) -> list[FieldError]:
     found: list[FieldError] = []
     for item in error.extra if isinstance(error.extra, list) else []:
         message = str(item.get("message", "")) if isinstance(item, dict) else str(item)
-        found.append(field_error(message, str(item.get("key", "")) if isinstance(item, dict) else ""))
+        key = str(item.get("key", "")) if isinstance(item, dict) else ""
+        found.append(field_error(message, "" if key == _BODY else key))
     return found
 
 

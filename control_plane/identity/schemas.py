@@ -8,14 +8,17 @@ from uuid import UUID
 
 import msgspec
 
+from control_plane.http.patterns import END, NAME
 from control_plane.security.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 
 Email = Annotated[
     str,
-    msgspec.Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f.]+$"),
+    msgspec.Meta(
+        min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f.]+" + END
+    ),
 ]
 Password = Annotated[str, msgspec.Meta(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NAME)]
 
 
 class SignUp(msgspec.Struct, forbid_unknown_fields=True):

@@ -110,9 +110,7 @@ async def cancel_subscription_route(
 
 @get(
     "/subscriptions/{subscription_id:uuid}/performance",
-    **operation(
-        "A subscription's worth over time", tag="subscriptions", scope="subscriptions:read", errors=(404, 422)
-    ),
+    **operation("A subscription's worth over time", tag="subscriptions", scope="subscriptions:read", errors=(404, 422)),
 )
 async def subscription_performance_route(
     caller: CallerDependency,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Row, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
@@ -17,9 +17,9 @@ from control_plane.bots import service as bots
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.sealing import PublicKey
-from control_plane.subscriptions.queries import subscription_row, worth_of
+from control_plane.subscriptions.queries import movements_of, subscription_row, worth_of
 from control_plane.subscriptions.schemas import CreateSubscription, PatchSubscription
-from control_plane.subscriptions.valuation import money, units_for
+from control_plane.subscriptions.valuation import units_for, worth_of_units
 from control_plane.templates.service import checked_amount
 
 _LISTING = text("""
@@ -39,6 +39,8 @@ _ENTRY = text("""
 """)
 _LOCK = text("select id from subscriptions where id = :id for update")
 _NO_MONEY = Decimal(0)
+_MOST_UNITS = Decimal("1e11")
+_REFUSED_BY_POLICY = "42501"
 
 
 async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey, data: CreateSubscription) -> UUID:
@@ -48,6 +50,16 @@ async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey,
     amount under the template's minimum.
     """
     principal.require("subscriptions:write")
+    try:
+        return await _subscribe(session, principal, key, data)
+    except ProgrammingError as error:
+        # The policies look again: unpublished, or given another version or bot, since it was read.
+        if getattr(error.orig, "sqlstate", None) == _REFUSED_BY_POLICY:
+            raise NotFoundError("published template") from error
+        raise
+
+
+async def _subscribe(session: AsyncSession, principal: Principal, key: PublicKey, data: CreateSubscription) -> UUID:
     listing = (await session.execute(_LISTING, {"id": data.template_id})).one_or_none()
     if listing is None:
         raise NotFoundError("published template")
@@ -69,11 +81,9 @@ async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey,
         )
     else:
         bot_tenant, bot_id, unit_value = listing.creator_tenant_id, listing.shared_bot_id, listing.unit_value
-        if bot_id is None or unit_value is None:
-            raise ConflictError(
-                "the bot that this template shares has no figures yet: try later", code="no_figures_yet"
-            )
-        units = units_for(amount, unit_value)
+        if bot_id is None:
+            raise _no_figures()
+        units = _units(amount, unit_value)
     try:
         await session.execute(
             _INSERT,
@@ -100,6 +110,28 @@ async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey,
         raise
     await _enter(session, principal, subscription_id, "deposit", amount, units, unit_value)
     return subscription_id
+
+
+def _no_figures() -> ConflictError:
+    return ConflictError("the bot that this rests on has no figures yet: try later", code="no_figures_yet")
+
+
+def _index(value: Decimal | None) -> Decimal:
+    """The followed bot's index. Raises 409 where it is not known, or where nothing is left that could be traded."""
+    if value is None:
+        raise _no_figures()
+    if value <= 0:
+        raise ConflictError(
+            "the followed bot has lost everything: nothing can be bought of it", code="bot_is_worthless"
+        )
+    return value
+
+
+def _units(amount: Decimal, index: Decimal | None) -> Decimal:
+    units = units_for(amount, _index(index))
+    if not units or abs(units) > _MOST_UNITS:
+        raise unacceptable("allocation_amount", "is too small or too large for the followed bot's index")
+    return units
 
 
 def _check_minimum(amount: Decimal, minimum: Decimal, currency: str) -> None:
@@ -140,8 +172,7 @@ async def _move(session: AsyncSession, principal: Principal, row: Row[Any], amou
     listing = (await session.execute(_LISTING, {"id": row.template_id})).one_or_none()
     if listing is not None and change < 0:
         _check_minimum(amount, listing.minimum_allocation, row.currency)
-    worth = await worth_of(session, row)
-    if change < 0 and (worth.equity is None or -change >= worth.equity):
+    if change < 0 and -change >= await _withdrawable(session, row):
         raise unacceptable(
             "allocation_amount", "would withdraw all that the subscription is worth, or more: cancel it instead"
         )
@@ -158,11 +189,20 @@ async def _move(session: AsyncSession, principal: Principal, row: Row[Any], amou
         await _enter(session, principal, row.id, _kind(change), change, None, None)
         await _hold(session, row, amount, row.units or _NO_MONEY, row.cash + change)
         return
-    if row.index_value is None:
-        raise ConflictError("the followed bot has no figures now: try later", code="no_figures_yet")
-    units = units_for(change, row.index_value)
+    units = _units(change, row.index_value)
     await _enter(session, principal, row.id, _kind(change), change, units, row.index_value)
     await _hold(session, row, amount, (row.units or _NO_MONEY) + units, row.cash)
+
+
+async def _withdrawable(session: AsyncSession, row: Row[Any]) -> Decimal:
+    """What could leave now: the worth, less what was withdrawn since a dedicated bot last told it. Raises 409."""
+    worth = await worth_of(session, row)
+    if worth.equity is None or worth.net_deposits is None:
+        raise _no_figures()
+    if row.hosting != "dedicated":
+        return worth.equity
+    moved = sum((item.amount for item in await movements_of(session, row.id)), _NO_MONEY)
+    return worth.equity + moved - worth.net_deposits
 
 
 def _kind(change: Decimal) -> str:
@@ -174,9 +214,11 @@ async def _pause(session: AsyncSession, principal: Principal, row: Row[Any]) -> 
         await _enter(session, principal, row.id, "pause", _NO_MONEY, None, None)
         await _steer(session, row, running=False)
     else:
-        unit_value, units = _index(row), row.units or _NO_MONEY
+        if row.index_value is None:
+            raise _no_figures()
+        unit_value, units = row.index_value, row.units or _NO_MONEY
         await _enter(session, principal, row.id, "pause", _NO_MONEY, -units, unit_value)
-        await _hold(session, row, row.allocation_amount, _NO_MONEY, row.cash + money(units * unit_value))
+        await _hold(session, row, row.allocation_amount, _NO_MONEY, row.cash + worth_of_units(units, unit_value))
     await session.execute(text("update subscriptions set status = 'paused' where id = :id"), {"id": row.id})
 
 
@@ -185,28 +227,24 @@ async def _resume(session: AsyncSession, principal: Principal, row: Row[Any]) ->
         await _enter(session, principal, row.id, "resume", _NO_MONEY, None, None)
         await _steer(session, row, running=True)
     else:
-        unit_value = _index(row)
-        units = units_for(row.cash, unit_value)
+        unit_value = _index(row.index_value)
+        units = _units(row.cash, unit_value) if row.cash else _NO_MONEY
         await _enter(session, principal, row.id, "resume", _NO_MONEY, units, unit_value)
         await _hold(session, row, row.allocation_amount, units, _NO_MONEY)
     await session.execute(text("update subscriptions set status = 'active' where id = :id"), {"id": row.id})
 
 
-def _index(row: Row[Any]) -> Decimal:
-    if row.index_value is None:
-        raise ConflictError("the followed bot has no figures now: try later", code="no_figures_yet")
-    value: Decimal = row.index_value
-    return value
-
-
 async def cancel(session: AsyncSession, principal: Principal, subscription_id: UUID) -> None:
-    """End a subscription: its bot is stopped and taken away, its worth leaves by a redemption. Raises 404, 409."""
+    """End a subscription: its bot is stopped and taken away, its worth leaves by a redemption. Raises 404, 409.
+
+    Where the worth is not known there is no redemption: what left is unknown, not nothing.
+    """
     principal.require("subscriptions:write")
     row = await _locked(session, subscription_id)
     worth = await worth_of(session, row)
-    equity = worth.equity if worth.equity is not None else _NO_MONEY
-    units = -row.units if row.units is not None else None
-    await _enter(session, principal, row.id, "redemption", -equity, units, row.index_value)
+    if worth.equity is not None:
+        units = -row.units if row.units is not None else None
+        await _enter(session, principal, row.id, "redemption", -worth.equity, units, row.index_value)
     await session.execute(
         text("update subscriptions set status = 'cancelled', cancelled_at = :at where id = :id"),
         {"at": datetime.now(UTC), "id": row.id},

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import msgspec
 
 _MONEY = Decimal("1e-8")
 _UNITS = Decimal("1e-12")
+# Python's usual 28 digits do not hold the largest amount at the smallest index.
+_WIDE = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -42,12 +44,17 @@ class Movement(msgspec.Struct, frozen=True):
 
 def money(value: Decimal) -> Decimal:
     """``value`` in eight decimals."""
-    return value.quantize(_MONEY, rounding=ROUND_HALF_EVEN)
+    return value.quantize(_MONEY, context=_WIDE)
 
 
 def units_for(amount: Decimal, unit_value: Decimal) -> Decimal:
-    """How many units ``amount`` buys (or, negative, redeems) at ``unit_value``."""
-    return (amount / unit_value).quantize(_UNITS, rounding=ROUND_HALF_EVEN)
+    """How many units ``amount`` buys (or, negative, redeems) at ``unit_value``, which must not be zero."""
+    return _WIDE.divide(amount, unit_value).quantize(_UNITS, context=_WIDE)
+
+
+def worth_of_units(units: Decimal, unit_value: Decimal) -> Decimal:
+    """What ``units`` are worth at ``unit_value``, in eight decimals."""
+    return money(_WIDE.multiply(units, unit_value))
 
 
 def dedicated_worth(
@@ -71,7 +78,7 @@ def shared_worth(
     net = sum((item.amount for item in movements if item.kind in {"deposit", "withdrawal"}), Decimal(0))
     if units and unit_value is None:
         return Worth(equity=None, net_deposits=net, profit=None, return_=None, as_of=None)
-    equity = money(units * unit_value + cash) if unit_value is not None else cash
+    equity = worth_of_units(units, unit_value) + cash if unit_value is not None else cash
     return Worth(
         equity=equity,
         net_deposits=net,
@@ -94,18 +101,25 @@ def chained_return(movements: Sequence[Movement], unit_value: Decimal | None) ->
         elif item.kind in {"pause", "redemption"} and begin:
             if item.unit_value is None:
                 return None
-            factor, begin = factor * item.unit_value / begin, None
+            factor, begin = _grown(factor, begin, item.unit_value), None
     if begin:
         if unit_value is None:
             return None
-        factor = factor * unit_value / begin
-    return (factor - 1).quantize(_UNITS, rounding=ROUND_HALF_EVEN)
+        factor = _grown(factor, begin, unit_value)
+    return (factor - 1).quantize(_UNITS, context=_WIDE)
+
+
+def _grown(factor: Decimal, begin: Decimal, end: Decimal) -> Decimal:
+    return _WIDE.divide(_WIDE.multiply(factor, end), begin)
 
 
 def worth_over_time(
     movements: Sequence[Movement], index: Sequence[tuple[datetime, Decimal | None]]
 ) -> list[tuple[datetime, Decimal | None]]:
-    """The worth of a shared subscription at each point of ``index`` (oldest first), by what was held at that time."""
+    """The worth of a shared subscription at each point of ``index`` (oldest first), by what was held at that time.
+
+    The series ends with a redemption: what was paid out is not a worth of nothing afterwards.
+    """
     points: list[tuple[datetime, Decimal | None]] = []
     units, cash, position = Decimal(0), Decimal(0), 0
     for at, unit_value in index:
@@ -114,10 +128,12 @@ def worth_over_time(
             position += 1
         if position == 0:
             continue
+        if movements[position - 1].kind == "redemption":
+            break
         if not units:
             points.append((at, cash))
         else:
-            points.append((at, None if unit_value is None else money(units * unit_value + cash)))
+            points.append((at, None if unit_value is None else worth_of_units(units, unit_value) + cash))
     return points
 
 
@@ -125,7 +141,7 @@ def held_after(units: Decimal, cash: Decimal, movement: Movement) -> tuple[Decim
     """Units and cash after a movement. While paused, everything is cash."""
     moved = movement.units or Decimal(0)
     if movement.kind in {"pause", "resume"} and movement.unit_value is not None:
-        return units + moved, money(cash - moved * movement.unit_value)
+        return units + moved, cash - worth_of_units(moved, movement.unit_value)
     if movement.kind == "redemption":
         return Decimal(0), Decimal(0)
     if movement.units is None:

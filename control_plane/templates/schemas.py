@@ -10,11 +10,12 @@ from uuid import UUID
 import msgspec
 
 from control_plane.amounts import Figures
+from control_plane.http.patterns import END, NAME
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=NAME)]
 Description = Annotated[str, msgspec.Meta(max_length=4000, pattern=r"^[^\x00]*$")]
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{2,12}$")]
-Image = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[a-z0-9]+([._/:@-]+[A-Za-z0-9]+)*$")]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{2,12}" + END)]
+Image = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[a-z0-9]+([._/:@-]+[A-Za-z0-9]+)*" + END)]
 RiskLevel = Literal["low", "medium", "high"]
 StrategyType = Literal["dca", "grid", "momentum", "arbitrage"]
 Hosting = Literal["dedicated", "shared"]

@@ -182,6 +182,7 @@ async def change_template(session: AsyncSession, principal: Principal, template_
         field: row_value if (new := getattr(data, field)) is msgspec.UNSET else new
         for field, row_value in zip(("name", "description", "risk_level", "minimum_allocation"), row[:4], strict=True)
     }
+    values["name"] = values["name"].strip()
     values["minimum_allocation"] = checked_amount("minimum_allocation", values["minimum_allocation"])
     await session.execute(
         text(
