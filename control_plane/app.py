@@ -21,6 +21,7 @@ from control_plane.dashboard.templating import create_environment
 from control_plane.database.check import require_ready
 from control_plane.database.sessions import Database
 from control_plane.http.caller import provide_caller
+from control_plane.http.documentation import openapi_document
 from control_plane.http.health import live_route, ready_route
 from control_plane.http.hygiene import HygieneMiddleware
 from control_plane.identity.routes import identity_router
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[
             live_route,
             ready_route,
+            openapi_document,
             Router(
                 path=API_PREFIX,
                 route_handlers=[identity_router, bots_router, templates_router, subscriptions_router, live_router],
@@ -102,7 +104,8 @@ def _openapi() -> OpenAPIConfig:
         title="TradeWise",
         version="1",
         summary="Hosts, watches and shares trading bots.",
-        path="/api",
+        # The framework answers everything below its path by pages of its own: it gets a corner where nobody looks.
+        path="/api/schema",
         render_plugins=[],
         components=Components(
             security_schemes={
