@@ -15,13 +15,12 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from sqlalchemy.ext.asyncio import create_async_engine
 from uuid_utils.compat import uuid7
 
 from agents.monitoring import Monitor
 from control_plane.database.check import require_ready
 from control_plane.database.listener import Listener
-from control_plane.database.urls import sqlalchemy_url
+from control_plane.database.visit import visiting
 from control_plane.security.keyproviders import key_provider
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -130,13 +129,9 @@ async def make_pool(url: str, kind: str, *, size: int = 8) -> asyncpg.Pool:
 
 
 async def wait_until_ready(url: str) -> None:
-    """Raise DatabaseNotReadyError unless schema and policies are what this program carries."""
-    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
-    try:
-        async with engine.connect() as connection:
-            await require_ready(connection, serving=False)
-    finally:
-        await engine.dispose()
+    """Raise DatabaseUnreachableError, or DatabaseNotReadyError unless schema and policies are what we carry."""
+    async with visiting(url) as connection:
+        await require_ready(connection, serving=False)
 
 
 async def run_agent(make: Callable[[Settings, asyncpg.Pool, Vault], Agent], kind: str, settings: Settings) -> None:

@@ -153,6 +153,15 @@ def _admin_url(settings: Settings) -> str:
     return given or EmbeddedServer(settings.data_dir).url("postgres")
 
 
+def _role_url(settings: Settings, kind: str) -> str:
+    """A role's own way in, on the server of TRADEWISE_DATABASE_URL or the embedded one, as `up` set it up."""
+    from control_plane.database.logins import login_url  # lazy: each command loads its own parts
+
+    if settings.database_url is not None:
+        return login_url(settings.database_url, settings.data_dir, LOGIN_ROLES[kind])
+    return EmbeddedServer(settings.data_dir).url(LOGIN_ROLES[kind])
+
+
 @db.command()
 @data_dir_option
 def migrate(data_dir: Path | None) -> None:
@@ -196,15 +205,8 @@ def check(wait: float, data_dir: Path | None) -> None:
 @data_dir_option
 def url(role: str, data_dir: Path | None) -> None:
     """Print a connection string for ROLE, for psql and tools."""
-    from control_plane.database.embedded import ADMIN  # lazy: each command loads its own parts
-    from control_plane.database.logins import login_url  # lazy: each command loads its own parts
-
     settings = settings_for(data_dir)
-    if settings.database_url is not None:
-        admin = settings.database_url
-        click.echo(admin if role == "admin" else login_url(admin, settings.data_dir, LOGIN_ROLES[role]))
-        return
-    click.echo(EmbeddedServer(settings.data_dir).url(ADMIN if role == "admin" else LOGIN_ROLES[role]))
+    click.echo(_admin_url(settings) if role == "admin" else _role_url(settings, role))
 
 
 @main.group()
@@ -231,9 +233,7 @@ def keys_status(data_dir: Path | None) -> None:
     from control_plane.database.check import keys_by_kek  # lazy: each command loads its own parts
 
     settings = settings_for(data_dir)
-    for line in run(
-        keys_by_kek(settings.agent_database_url or EmbeddedServer(settings.data_dir).url("tradewise_agent_scheduler"))
-    ):
+    for line in run(keys_by_kek(settings.agent_database_url or _role_url(settings, "agent_scheduler"))):
         click.echo(line)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from control_plane.database.check import database_faults, role_faults
 from control_plane.database.embedded import EmbeddedServer, EmbeddedServerError
+from control_plane.database.logins import has_logins, login_url
+from control_plane.database.roles import API
 from control_plane.database.urls import without_password
 from control_plane.database.visit import DatabaseUnreachableError, visiting
 from control_plane.security.keyproviders import KeyProviderError, key_provider
@@ -30,7 +32,7 @@ async def examine(read: Callable[[], Settings], engine: EngineReport, tell: Call
 
 async def _database(settings: Settings) -> list[tuple[bool, str, str]]:
     try:
-        url = settings.database_url or EmbeddedServer(settings.data_dir).url("tradewise_api")
+        url = _api_url(settings)
     except EmbeddedServerError as error:
         return [(False, "database", str(error))]
     try:
@@ -44,6 +46,15 @@ async def _database(settings: Settings) -> list[tuple[bool, str, str]]:
         (not faults, "policies", "; ".join(faults) or "schema and policies are as this program carries them"),
         (not role, "database role", "; ".join(role) or "bound by row-level security"),
     ]
+
+
+def _api_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        return EmbeddedServer(settings.data_dir).url(API)
+    # `up` is given an administrator's connection and makes the API's own from it; alone, the API is given its own.
+    if has_logins(settings.data_dir):
+        return login_url(settings.database_url, settings.data_dir, API)
+    return settings.database_url
 
 
 def _keys(settings: Settings) -> tuple[bool, str, str]:

@@ -34,12 +34,16 @@ async def give_logins(admin: str, data_dir: Path) -> dict[str, str]:
     return {kind: url_for_role(admin, role, passwords[role]) for kind, role in LOGIN_ROLES.items()}
 
 
+def has_logins(data_dir: Path) -> bool:
+    """Whether `tradewise up` has made passwords in this data folder."""
+    return _file(data_dir).exists()
+
+
 def login_url(admin: str, data_dir: Path, role: str) -> str:
     """The connection string of ``role`` as :func:`give_logins` made it. Raises :class:`NoLoginsError`."""
-    file = _file(data_dir)
-    if not file.exists():
-        raise NoLoginsError(f"no passwords for roles in {file}: `tradewise up --data-dir {data_dir}` makes them")
-    return url_for_role(admin, role, _kept(file)[role])
+    if not has_logins(data_dir):
+        raise NoLoginsError(f"no passwords for roles in {data_dir}: `tradewise up --data-dir {data_dir}` makes them")
+    return url_for_role(admin, role, _kept(_file(data_dir))[role])
 
 
 def _file(data_dir: Path) -> Path:
