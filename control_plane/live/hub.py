@@ -28,7 +28,7 @@ class Change(msgspec.Struct, frozen=True):
     id: UUID | None
 
 
-_RESYNC = Change("resync", None)
+RESYNC = Change("resync", None)
 END = Change("end", None)
 
 
@@ -62,7 +62,7 @@ class Hub:
             _offer(queue, Change(said["kind"], UUID(said["id"])))
 
     def _resync(self) -> None:
-        self._tell_all(_RESYNC)
+        self._tell_all(RESYNC)
 
     def end(self) -> None:
         """Tell every follower to leave, so that open streams do not hold up the end of the process."""
@@ -95,4 +95,4 @@ def _offer(queue: asyncio.Queue[Change], change: Change) -> None:
     except asyncio.QueueFull:
         while not queue.empty():
             queue.get_nowait()
-        queue.put_nowait(END if change is END else _RESYNC)
+        queue.put_nowait(END if change is END else RESYNC)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from litestar.response import ServerSentEvent
@@ -12,47 +14,86 @@ from sqlalchemy import text
 
 from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
-from control_plane.live.hub import END, Change, Hub
+from control_plane.live.hub import RESYNC, Change, Hub
 
 _QUIET_S = 15.0
-_REPLAY = text("select id, bot_id from bot_events where id > :after order by id limit 500")
+_REPLAYED = 500
+# Ids are made before their rows are committed, by several processes: one that was made earlier may be seen later.
+_OVERLAP = timedelta(seconds=10)
+_MISSED = text("""
+    select 'bot' as kind, bot_id as id, max(id::text)::uuid as seen from bot_events where id > :after group by bot_id
+    union all
+    select 'subscription', id, null from subscriptions where updated_at > :since
+    order by seen nulls last limit :limit
+""")
+
+StillGood = Callable[[], Awaitable[bool]]
 
 
-def event_stream(hub: Hub, database: Database, binding: Binding, last_event_id: str | None) -> ServerSentEvent:
-    """An answer that follows ``binding``'s tenant until the client or this process leaves; comments keep it open."""
-    return ServerSentEvent(_messages(hub, database, binding, last_event_id))
+def event_stream(
+    hub: Hub, database: Database, binding: Binding, last_event_id: str | None, *, still_good: StillGood | None = None
+) -> ServerSentEvent:
+    """An answer that follows ``binding``'s tenant until the client leaves. Comments keep idle connections open.
+
+    With ``still_good`` the credential is looked at again every quarter of a minute, and the stream ends when it is not.
+    """
+    return ServerSentEvent(_messages(hub, database, binding, last_event_id, still_good))
 
 
 async def _messages(
-    hub: Hub, database: Database, binding: Binding, last_event_id: str | None
+    hub: Hub, database: Database, binding: Binding, last_event_id: str | None, still_good: StillGood | None
 ) -> AsyncIterator[ServerSentEventMessage]:
     if binding.tenant_id is None:
         return
     async with hub.follow(binding.tenant_id) as queue:
         yield ServerSentEventMessage(data=None, comment="following", retry=2000)
-        for change, identity in await _missed(database, binding, last_event_id):
-            yield _message(change, identity)
+        for missed, identity in await _missed(database, binding, last_event_id):
+            yield _message(missed, identity)
+        checked = time.monotonic()
         while True:
-            try:
-                change = await asyncio.wait_for(queue.get(), _QUIET_S)
-            except TimeoutError:
+            change = await _next(queue)
+            if still_good is not None and time.monotonic() - checked >= _QUIET_S:
+                if not await still_good():
+                    return
+                checked = time.monotonic()
+            if change is None:
+                # A comment alone: with empty data beside it, browsers would take it for an event.
                 yield ServerSentEventMessage(data=None, comment="still here")
-                continue
-            if change is END:
-                return
-            yield _message(change, await _newest_event(database, binding))
+            else:
+                yield _message(change, await _newest_event(database, binding))
+
+
+async def _next(queue: asyncio.Queue[Change]) -> Change | None:
+    try:
+        return await asyncio.wait_for(queue.get(), _QUIET_S)
+    except TimeoutError:
+        return None
 
 
 async def _missed(database: Database, binding: Binding, last_event_id: str | None) -> list[tuple[Change, UUID | None]]:
+    """What changed since an event, each thing once; a resync where that is not known or too much."""
     if last_event_id is None:
         return []
     try:
-        after = UUID(last_event_id)
-    except ValueError:
-        return [(Change("resync", None), None)]
+        since = _made_at(UUID(last_event_id)) - _OVERLAP
+    except (ValueError, OverflowError):
+        return [(RESYNC, None)]
     async with database.transaction(binding) as session:
-        rows = (await session.execute(_REPLAY, {"after": after})).all()
-    return [(Change("bot", row.bot_id), row.id) for row in rows]
+        values = {"after": _first_id_at(since), "since": since, "limit": _REPLAYED + 1}
+        rows = (await session.execute(_MISSED, values)).all()
+    if len(rows) > _REPLAYED:
+        return [(RESYNC, None)]
+    return [(Change(row.kind, row.id), row.seen) for row in rows]
+
+
+def _made_at(identity: UUID) -> datetime:
+    """When a UUIDv7 was made: its first 48 bits are milliseconds since 1970."""
+    return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+
+
+def _first_id_at(moment: datetime) -> UUID:
+    """An id below every UUIDv7 that was made since ``moment``."""
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)
 
 
 async def _newest_event(database: Database, binding: Binding) -> UUID | None:

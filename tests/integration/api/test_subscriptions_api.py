@@ -168,7 +168,8 @@ async def test_a_follower_holds_units_of_the_index(follower: Case) -> None:
     less = await follower.change(allocation_amount="1100")
     assert worth(less) == (1420, 320, Decimal("0.21"))
     assert less["net_deposits"] == "1100.00000000"
-    assert await follower.ledger() == [("deposit", 1000), ("deposit", 1100), ("withdrawal", -1000)]
+    moved = [("deposit", Decimal(1000)), ("deposit", Decimal(1100)), ("withdrawal", Decimal(-1000))]
+    assert await follower.ledger() == moved
 
 
 async def test_a_paused_follower_is_out_of_the_market(follower: Case) -> None:

@@ -32,11 +32,10 @@ async def test_a_draft_is_its_creators_alone(api: Api) -> None:
         (bob, "GET", f"/marketplace/{made['id']}"),
         (ada, "GET", f"/marketplace/{made['id']}"),
     ):
-        body = {"json": {}} if method == "PATCH" else {}
-        problem = await person.call(method, where, status=404, **body)
+        problem = await person.call(method, where, status=404, json={})
         assert problem["code"] == "not_found"
-    body = {"template_id": made["id"], "allocation_amount": "1000"}
-    await bob.call("POST", "/subscriptions", json=body, status=404)
+    wanted = {"template_id": made["id"], "allocation_amount": "1000"}
+    await bob.call("POST", "/subscriptions", json=wanted, status=404)
     assert await listed(bob) == []
 
 
