@@ -297,7 +297,8 @@ async def change_bot(
     await _update(session, bot_id, names)
     if anew:
         await session.execute(_WISH, {"id": bot_id, "desired": row.desired})
-    await note(session, principal, bot_id, "changed", reason=", ".join(_changed_fields(data)) or None)
+    if given := _changed_fields(data):
+        await note(session, principal, bot_id, "changed", reason=", ".join(given))
 
 
 async def _update(session: AsyncSession, bot_id: UUID, columns: Mapping[str, Any]) -> None:
