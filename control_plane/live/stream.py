@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
-from control_plane.live.hub import RESYNC, Change, Hub
+from control_plane.live.hub import END, RESYNC, Change, Hub
 
 _QUIET_S = 15.0
 _REPLAYED = 500
@@ -52,6 +52,8 @@ async def _messages(
         checked = time.monotonic()
         while True:
             change = await _next(queue)
+            if change is END:
+                return
             if still_good is not None and time.monotonic() - checked >= _QUIET_S:
                 if not await still_good():
                     return
