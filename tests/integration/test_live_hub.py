@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-from control_plane.live.hub import END, Hub
+from control_plane.live.hub import END, Change, Hub
 from tests.factories import Urls
 
 
@@ -15,7 +15,7 @@ async def test_followers_are_told_when_the_process_goes_away(urls: Urls) -> None
         hub.end()
         async with hub.follow(tenant) as late:
             for queue in (early, late):
-                seen = []
+                seen: list[Change] = []
                 while not seen or seen[-1] is not END:
                     seen.append(await asyncio.wait_for(queue.get(), 5))
 
