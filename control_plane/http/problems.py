@@ -153,6 +153,12 @@ def database_error(request: Request[Any, Any, Any], error: DBAPIError) -> Respon
     return unexpected(request, error)
 
 
+def unreadable(request: Request[Any, Any, Any], error: UnicodeDecodeError | RecursionError) -> Response[Any]:
+    """A body that the JSON decoder gives up on with errors of its own: not UTF-8, or brackets without end."""
+    words = "is nested too deeply" if isinstance(error, RecursionError) else "is not UTF-8"
+    return problem(request, status=400, code="malformed", title="The request is malformed", detail=f"the body {words}")
+
+
 def unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The database is away, busy or going away."""
     _log.warning("database_away", path=request.url.path, error=type(error).__name__)
@@ -183,6 +189,8 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     AppError: app_error,
     ValidationException: validation_error,
     HTTPException: http_error,
+    UnicodeDecodeError: unreadable,
+    RecursionError: unreadable,
     DBAPIError: database_error,
     PoolTimeoutError: unavailable,
     # Connecting fails with the driver's and the system's own errors. This process opens no other connection.
