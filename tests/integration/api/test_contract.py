@@ -1,0 +1,181 @@
+"""The OpenAPI document is the truth: complete in itself, and the same as what the routes do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+from uuid_utils.compat import uuid7
+
+from control_plane.app import create_app
+from control_plane.identity.permissions import SCOPES
+from control_plane.settings import load_settings
+from tests.api import Api
+from tests.world import Tenant, external_body, full_tenant, template_body, two_tenants
+
+DOCUMENT: dict[str, Any] = create_app(
+    load_settings({}, database_url="postgresql://nobody@localhost/none")
+).openapi_schema.to_schema()
+OPERATIONS = [
+    pytest.param(verb.upper(), path, operation, id=f"{verb.upper()} {path}")
+    for path, verbs in DOCUMENT["paths"].items()
+    for verb, operation in verbs.items()
+]
+PUBLIC = {"/health/live", "/health/ready", "/api/v1/auth/sign-up", "/api/v1/auth/sign-in"}
+#: Needed for what a person is, not for what a tenant has.
+WITHOUT_SCOPE = {"/api/v1/me", "/api/v1/auth/sign-out"}
+MAKES_OR_STARTS = {
+    "/api/v1/api-keys",
+    "/api/v1/bots",
+    "/api/v1/bots/{bot_id}/start",
+    "/api/v1/bots/{bot_id}/stop",
+    "/api/v1/bots/{bot_id}/restart",
+    "/api/v1/templates",
+    "/api/v1/templates/{template_id}/versions",
+    "/api/v1/subscriptions",
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /api/v1/bots/{bot_id}": {"name": "taken over"},
+    "PATCH /api/v1/templates/{template_id}": {"name": "taken over"},
+    "POST /api/v1/templates/{template_id}/versions": {"parameters": {}, "config": {}},
+    "PATCH /api/v1/subscriptions/{subscription_id}": {"status": "paused", "allocation_amount": "5000"},
+    "POST /api/v1/bots": external_body(api_url="http://127.0.0.1:9999"),
+    "POST /api/v1/templates": template_body(),
+    "POST /api/v1/api-keys": {"name": "x", "scopes": ["bots:read"]},
+    "POST /api/v1/subscriptions": {"template_id": str(uuid7()), "allocation_amount": "100"},
+    "PATCH /api/v1/me": {"full_name": "X"},
+}
+
+
+@pytest.mark.parametrize(("verb", "path", "operation"), OPERATIONS)
+def test_every_operation_says_what_it_is(verb: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["tags"]
+    assert operation["operationId"]
+    for status, response in operation["responses"].items():
+        assert response["description"], status
+        if int(status) >= 400:
+            assert set(response["content"]) == {"application/problem+json"}, status
+    errors = {status for status in operation["responses"] if int(status) >= 400}
+    assert {"400", "503"} <= errors
+    secured = path not in PUBLIC
+    assert ("security" in operation) == secured == bool({"401", "403"} <= errors)
+    assert ("413" in errors) == ("requestBody" in operation)
+    if "{" in path:
+        assert "404" in errors
+    headers = {item["name"] for item in operation.get("parameters", ()) if item["in"] == "header"}
+    assert ("X-Tenant-ID" in headers) == secured
+    assert ("Idempotency-Key" in headers) == (verb == "POST" and path in MAKES_OR_STARTS)
+
+
+async def test_the_scope_that_is_documented_is_the_one_that_is_asked_for(api: Api) -> None:
+    """A key with every other scope is refused, before anything else is looked at."""
+    ada = await api.person()
+    for verb, path, operation in (parameter.values for parameter in OPERATIONS):
+        [needed] = operation["security"][0]["bearer"] or [None] if "security" in operation else [None]
+        assert (needed is None) == (path in PUBLIC | WITHOUT_SCOPE)
+        if needed is None:
+            continue
+        assert f"`{needed}`" in operation["description"]
+        assert needed.endswith(":read" if verb == "GET" else ":write")
+        scopes = [scope for scope in SCOPES if scope != needed]
+        key = await ada.call("POST", "/api-keys", json={"name": "all but one", "scopes": scopes}, status=201)
+        at = path
+        for name in ("bot_id", "template_id", "subscription_id", "key_id"):
+            at = at.replace(f"{{{name}}}", str(uuid7()))
+        answer = await api.client.request(verb, at, headers={"Authorization": f"Bearer {key['key']}"}, content=b"{")
+        assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope"), (verb, path)
+        assert needed in answer.json()["detail"]
+
+
+def ids_of(tenant: Tenant) -> dict[str, list[Any]]:
+    return {
+        "bot_id": [tenant.external, tenant.hosted, tenant.shared_bot],
+        "template_id": [tenant.template, tenant.draft, tenant.shared_template],
+        "subscription_id": [tenant.subscription, tenant.follow],
+        "key_id": [tenant.key_id],
+    }
+
+
+async def everything(admin: asyncpg.Connection, tenant: Tenant) -> dict[str, Any]:
+    """Every row of a tenant, whole."""
+    tables = await admin.fetch(
+        "select c.relname::text as name from pg_class c join pg_attribute a on a.attrelid = c.oid"
+        " where a.attname = 'tenant_id' and c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition"
+    )
+    rows = "select coalesce(jsonb_agg(to_jsonb(t) order by to_jsonb(t)), '[]')::text from {} t where tenant_id = $1"
+    return {row["name"]: await admin.fetchval(rows.format(row["name"]), tenant.id) for row in tables}
+
+
+async def test_every_operation_on_another_tenants_things_finds_nothing_and_changes_nothing(
+    api: Api, admin: asyncpg.Connection
+) -> None:
+    victim, thief = await two_tenants(api, admin)
+    before = await everything(admin, victim)
+    tried = 0
+    for path, verbs in DOCUMENT["paths"].items():
+        name = path.partition("{")[2].partition("}")[0]
+        if not name or path.startswith("/api/v1/marketplace"):
+            continue
+        for verb in verbs:
+            body = BODIES.get(f"{verb.upper()} {path}")
+            for token in (thief.person.token, thief.key):
+                head = {"Authorization": f"Bearer {token}"}
+                unknown = path.replace(f"{{{name}}}", str(uuid7()))
+                nothing = await api.client.request(verb, unknown, headers=head, json=body)
+                for identity in ids_of(victim)[name]:
+                    at = path.replace(f"{{{name}}}", str(identity))
+                    answer = await api.client.request(verb, at, headers=head, json=body)
+                    assert answer.status_code == 404, (verb, at, answer.text)
+                    # Word for word what an id gets that nobody has.
+                    assert answer.text.replace(at, unknown) == nothing.text
+                    assert answer.headers.keys() == nothing.headers.keys()
+                    tried += 1
+    assert tried > 80
+    assert await everything(admin, victim) == before
+
+
+async def test_another_tenants_things_in_a_body_are_not_there_either(api: Api, admin: asyncpg.Connection) -> None:
+    victim, thief = await two_tenants(api, admin)
+    before = await everything(admin, victim)
+    for body in (
+        {"bot_type": "shared", "engine": "tradewise", "name": "x", "template_id": str(victim.shared_template)},
+        {"bot_type": "platform", "engine": "tradewise", "name": "x", "template_id": str(victim.template)},
+        {"bot_type": "platform", "engine": "tradewise", "name": "x", "template_id": str(victim.draft)},
+    ):
+        stranger = {**body, "template_id": str(uuid7())}
+        problem = await thief.person.call("POST", "/bots", json=body, status=404)
+        assert problem == await thief.person.call("POST", "/bots", json=stranger, status=404)
+    amount = {"allocation_amount": "1000"}
+    for template in (victim.draft, uuid7()):
+        body = {"template_id": str(template), **amount}
+        assert (await thief.person.call("POST", "/subscriptions", json=body, status=404))["code"] == "not_found"
+    for path in ("/bots", "/templates", "/subscriptions", "/api-keys"):
+        shown = str(await thief.person.call("GET", path, status=200))
+        own = {str(item) for items in ids_of(thief).values() for item in items}
+        for identity in (str(item) for items in ids_of(victim).values() for item in items):
+            # A subscriber knows the template that it chose and the bot that it follows, and nothing else.
+            assert identity not in shown or (
+                path == "/subscriptions"
+                and identity in {str(victim.template), str(victim.shared_template), str(victim.shared_bot)}
+            )
+        assert any(identity in shown for identity in own)
+    assert await everything(admin, victim) == before
+
+
+async def test_a_viewer_reads_and_changes_nothing(api: Api, admin: asyncpg.Connection) -> None:
+    tenant = await full_tenant(api, admin, "ada")
+    await admin.execute("update memberships set role = 'viewer'")
+    before = await everything(admin, tenant)
+    for path, verbs in DOCUMENT["paths"].items():
+        if path in PUBLIC | WITHOUT_SCOPE | {"/api/v1/events", "/api/v1/api-keys"}:
+            continue
+        name = path.partition("{")[2].partition("}")[0]
+        at = path.replace(f"{{{name}}}", str((ids_of(tenant).get(name) or [""])[0] or uuid7()))
+        for verb in verbs:
+            head = {"Authorization": f"Bearer {tenant.person.token}"}
+            answer = await api.client.request(verb, at, headers=head, json=BODIES.get(f"{verb.upper()} {path}"))
+            assert (answer.status_code == 403) == (verb != "get"), (verb, path, answer.text)
+    assert await everything(admin, tenant) == before
