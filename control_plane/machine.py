@@ -157,7 +157,7 @@ class Machine:
             return self.settings.database_url
         self._say("database: embedded PostgreSQL 18 on a Unix socket, for trying and testing only")
         self._embedded = EmbeddedServer(self.settings.data_dir)
-        await asyncio.to_thread(self._embedded.start)
+        await _to_the_end(self._embedded.start)
         await self._embedded.ensure_database()
         return self._embedded.url("postgres")
 
@@ -221,6 +221,16 @@ class Machine:
         except (OSError, TimeoutError):
             return False
         return b" 200 " in line
+
+
+async def _to_the_end(work: Callable[[], object]) -> None:
+    """Run ``work`` in a thread. Cancelled, wait for it all the same: a thread cannot be ended, only overtaken."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise
 
 
 def on_signal() -> asyncio.Event:

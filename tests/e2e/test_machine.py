@@ -315,3 +315,19 @@ async def test_without_an_engine_external_bots_work_and_no_other_engine_is_taken
             await until_equal(health, ("starting", "stale", "engine_unreachable"))
         assert lonely.containers(engine) == []
         assert await asyncio.to_thread(lonely.stop) == 0
+
+
+def test_a_start_that_is_interrupted_ends_at_once_and_leaves_nothing(engine: docker.DockerClient) -> None:
+    with installed(engine) as hasty:
+        for words, number in (
+            ("database: embedded", signal.SIGTERM),
+            ("container engine", signal.SIGINT),
+            ("image of the hosted bot", signal.SIGTERM),
+        ):
+            hasty.begin()
+            hasty.until_said(words)
+            processes = hasty.processes()
+            assert hasty.stop(number) == 0, hasty.said
+            assert "Traceback" not in hasty.said
+            assert not any(map(alive, processes))
+            assert not (hasty.data / "postgres" / "postmaster.pid").exists()
