@@ -10,7 +10,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from control_plane.settings import Settings
 
-MINIMUM_LENGTH = 10
+MINIMUM_LENGTH = 8
 MAXIMUM_LENGTH = 256
 
 
