@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.world import external_body, template_body
 
 pytestmark = pytest.mark.engine
 
+AN_OPEN_STREAM_WOULD_HOLD_IT_UP_S = 10.0
 CONFIG = {
     "capital": "1000",
     "strategy": {"type": "dca", "symbol": "BTC/USDT"},
@@ -280,9 +283,23 @@ async def test_a_machine_that_is_killed_leaves_nobody_in_the_way_of_the_next(
     await running(ada, bot)
     assert {item["Id"] for item in machine.containers(engine)} == kept
     processes = machine.processes()
-    assert await asyncio.to_thread(machine.stop) == 0
+    async with following(ada) as lines:
+        began = time.monotonic()
+        assert await asyncio.to_thread(machine.stop) == 0
+        assert time.monotonic() - began < AN_OPEN_STREAM_WOULD_HOLD_IT_UP_S
+        assert all([line async for line in lines])  # it ends as an answer does: one cut off would raise
     assert not any(map(alive, processes | {postmaster}))
     assert machine.containers(engine) == []
+
+
+@asynccontextmanager
+async def following(person: Person) -> AsyncIterator[AsyncIterator[str]]:
+    """An open page's stream of events, after its first line."""
+    headers = {"Authorization": f"Bearer {person.token}"}
+    async with person.client.stream("GET", "/api/v1/events", headers=headers) as stream:
+        lines = (line async for line in stream.aiter_lines() if line)
+        assert await anext(lines)
+        yield lines
 
 
 def command(pid: int) -> bytes:
