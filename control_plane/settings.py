@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 PREFIX = "TRADEWISE_"
 
@@ -156,7 +158,12 @@ def _port_range(raw: str) -> PortRange:
 
 
 def _postgres_url(raw: str) -> str:
-    if not raw.startswith(("postgresql://", "postgres://")):
+    # The parser's own message is dropped, and so is its cause: both may repeat a password.
+    try:
+        port = make_url(raw).port if raw.startswith(("postgresql://", "postgres://")) else -1
+    except (ArgumentError, ValueError):
+        port = -1
+    if port is not None and not 0 < port < 65536:
         raise ValueError("expected a URL such as postgresql://user:password@host:5432/tradewise")
     return raw
 
@@ -200,13 +207,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read settings from ``environ`` (default: the process environment); ``overrides`` win.
 
-    An empty variable counts as unset. Raises :class:`SettingsError` for a value that does not parse, and for a
+    An empty or blank variable counts as unset. Raises :class:`SettingsError` for a value that does not parse, and for a
     variable with our prefix that no setting has: a typo must not silently leave a default in force.
     """
     source = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     for variable, raw in source.items():
-        if not variable.startswith(PREFIX) or not raw:
+        if not variable.startswith(PREFIX) or not raw.strip():
             continue
         name = variable.removeprefix(PREFIX).lower()
         parse = _PARSERS.get(name)

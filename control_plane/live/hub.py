@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from control_plane.database.listener import Listener
 
 _QUEUE_LENGTH = 256
+_log = structlog.get_logger(__name__)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -26,6 +27,12 @@ class Change(msgspec.Struct, frozen=True):
 
     kind: str
     id: UUID | None
+
+
+class _Notice(msgspec.Struct, frozen=True):
+    tenant: UUID
+    kind: Literal["bot", "subscription"]
+    id: UUID
 
 
 RESYNC = Change("resync", None)
@@ -56,10 +63,14 @@ class Hub:
                 await self._task
 
     def _receive(self, _channel: str, payload: str) -> None:
-        said = json.loads(payload)
-        tenant = UUID(said["tenant"])
-        for queue in self._followers.get(tenant, ()):
-            _offer(queue, Change(said["kind"], UUID(said["id"])))
+        try:
+            said = msgspec.json.decode(payload, type=_Notice)
+        except msgspec.MsgspecError:
+            # Any role that may connect may notify; only the triggers of policies/ speak this language.
+            _log.warning("strange_notification")
+            return
+        for queue in self._followers.get(said.tenant, ()):
+            _offer(queue, Change(said.kind, said.id))
 
     def _resync(self) -> None:
         self._tell_all(RESYNC)
