@@ -49,7 +49,8 @@ set search_path = public, pg_temp as $$
 begin
     update marketplace_listings l
     set subscribers_count = (
-        select count(*) from subscriptions s where s.template_id = l.id and s.status <> 'cancelled'
+        select count(*) from subscriptions s
+        where s.creator_tenant_id = l.creator_tenant_id and s.template_id = l.id and s.status <> 'cancelled'
     )
     where l.id = new.template_id;
     return null;
@@ -65,7 +66,8 @@ create or replace function count_earlier_subscribers() returns trigger language 
 set search_path = public, pg_temp as $$
 begin
     new.subscribers_count := (
-        select count(*) from subscriptions s where s.template_id = new.id and s.status <> 'cancelled'
+        select count(*) from subscriptions s
+        where s.creator_tenant_id = new.creator_tenant_id and s.template_id = new.id and s.status <> 'cancelled'
     );
     return new;
 end
