@@ -154,69 +154,71 @@ async def test_one_address_once_a_tenant(api: Api) -> None:
     assert sorted(answer.get("code", "made") for answer in answers) == ["api_url_taken"] * 4 + ["made"]
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "field", "code"),
-    [
-        ({"surplus": 1}, 400, "surplus", "invalid_fields"),
-        ({"name": None}, 400, "name", "invalid_fields"),
-        ({"name": 5}, 400, "name", "invalid_fields"),
-        ({"name": ""}, 400, "name", "invalid_fields"),
-        ({"name": "x" * 121}, 400, "name", "invalid_fields"),
-        ({"name": "a\nb"}, 400, "name", "invalid_fields"),
-        ({"name": "end\n"}, 400, "name", "invalid_fields"),
-        ({"description": "a\u0000b"}, 400, "description", "invalid_fields"),
-        ({"bot_type": "internal"}, 400, "bot_type", "invalid_fields"),
-        ({"template_id": "x"}, 400, "template_id", "invalid_fields"),
-        ({"engine": "metatrader"}, 422, "engine", "engine_unknown"),
-        ({"api_url": None}, 422, "api_url", "unacceptable"),
-        ({"api_url": "ftp://example.com"}, 422, "api_url", "url_scheme"),
-        ({"api_url": "javascript:alert(1)"}, 422, "api_url", "url_invalid"),
-        ({"api_url": "http://10.0.0.1:8080"}, 422, "api_url", "address_refused"),
-        ({"api_url": "http://169.254.169.254/"}, 422, "api_url", "address_refused"),
-        ({"api_url": "http://[::ffff:10.0.0.1]:8080"}, 422, "api_url", "address_refused"),
-        ({"api_url": "http://metadata.google.internal"}, 422, "api_url", "address_refused"),
-        ({"api_url": "http://2130706433/"}, 422, "api_url", "url_host"),
-        ({"api_url": "http://example.com:22"}, 422, "api_url", "url_port"),
-        ({"api_url": "http://example.com/?x=1"}, 422, "api_url", "url_query"),
-        ({"api_url": f"http://u:{PLANTED}@example.com"}, 422, "api_url", "url_userinfo"),
-        ({"credentials": None}, 422, "credentials", "unacceptable"),
-        ({"credentials": {}}, 422, "credentials.username", "credentials_invalid"),
-        ({"credentials": {"username": "u", "password": ""}}, 422, "credentials.password", "credentials_invalid"),
-        ({"credentials": {"username": "a:b", "password": PLANTED}}, 422, "credentials.username", "credentials_invalid"),
-        ({"credentials": {"username": "u", "password": 7}}, 422, "credentials.password", "credentials_invalid"),
-        ({"credentials": {"token": PLANTED}}, 422, "credentials.token", "credentials_invalid"),
-        ({"credentials": {PLANTED: PLANTED}}, 422, "credentials", "credentials_invalid"),
-        ({"credentials": PLANTED}, 400, "credentials", "invalid_fields"),
-        ({"config": {}}, 422, "config", "unacceptable"),
-        ({"template_id": str(uuid4())}, 422, "template_id", "unacceptable"),
-    ],
-)
+BAD_EXTERNAL: list[tuple[dict[str, Any], int, str, str]] = [
+    ({"surplus": 1}, 400, "surplus", "invalid_fields"),
+    ({"name": None}, 400, "name", "invalid_fields"),
+    ({"name": 5}, 400, "name", "invalid_fields"),
+    ({"name": ""}, 400, "name", "invalid_fields"),
+    ({"name": "x" * 121}, 400, "name", "invalid_fields"),
+    ({"name": "a\nb"}, 400, "name", "invalid_fields"),
+    ({"name": "end\n"}, 400, "name", "invalid_fields"),
+    ({"description": "a\u0000b"}, 400, "description", "invalid_fields"),
+    ({"bot_type": "internal"}, 400, "bot_type", "invalid_fields"),
+    ({"template_id": "x"}, 400, "template_id", "invalid_fields"),
+    ({"engine": "metatrader"}, 422, "engine", "engine_unknown"),
+    ({"api_url": None}, 422, "api_url", "unacceptable"),
+    ({"api_url": "ftp://example.com"}, 422, "api_url", "url_scheme"),
+    ({"api_url": "javascript:alert(1)"}, 422, "api_url", "url_invalid"),
+    ({"api_url": "http://10.0.0.1:8080"}, 422, "api_url", "address_refused"),
+    ({"api_url": "http://169.254.169.254/"}, 422, "api_url", "address_refused"),
+    ({"api_url": "http://[::ffff:10.0.0.1]:8080"}, 422, "api_url", "address_refused"),
+    ({"api_url": "http://metadata.google.internal"}, 422, "api_url", "address_refused"),
+    ({"api_url": "http://2130706433/"}, 422, "api_url", "url_host"),
+    ({"api_url": "http://example.com:22"}, 422, "api_url", "url_port"),
+    ({"api_url": "http://example.com/?x=1"}, 422, "api_url", "url_query"),
+    ({"api_url": f"http://u:{PLANTED}@example.com"}, 422, "api_url", "url_userinfo"),
+    ({"credentials": None}, 422, "credentials", "unacceptable"),
+    ({"credentials": {}}, 422, "credentials.username", "credentials_invalid"),
+    ({"credentials": {"username": "u", "password": ""}}, 422, "credentials.password", "credentials_invalid"),
+    ({"credentials": {"username": "a:b", "password": PLANTED}}, 422, "credentials.username", "credentials_invalid"),
+    ({"credentials": {"username": "u", "password": 7}}, 422, "credentials.password", "credentials_invalid"),
+    ({"credentials": {"token": PLANTED}}, 422, "credentials.token", "credentials_invalid"),
+    ({"credentials": {PLANTED: PLANTED}}, 422, "credentials", "credentials_invalid"),
+    ({"credentials": PLANTED}, 400, "credentials", "invalid_fields"),
+    ({"config": {}}, 422, "config", "unacceptable"),
+    ({"template_id": str(uuid4())}, 422, "template_id", "unacceptable"),
+]
+
+
 async def test_bad_registrations_are_told_what_is_wrong(
-    api: Api, admin: asyncpg.Connection, change: dict[str, Any], status: int, field: str, code: str
+    api: Api, admin: asyncpg.Connection, subtests: pytest.Subtests
 ) -> None:
     ada = await api.person()
-    problem = await ada.call("POST", "/bots", json={**FREQTRADE, **change}, status=status)
-    assert (problem["code"], [item["field"] for item in problem["errors"]]) == (code, [field])
-    assert problem["errors"][0]["message"] in problem["detail"]
-    assert PLANTED not in json.dumps(problem)
-    assert await admin.fetchval("select count(*) from bots") == 0
+    for change, status, field, code in BAD_EXTERNAL:
+        with subtests.test(str(change)):
+            problem = await ada.call("POST", "/bots", json={**FREQTRADE, **change}, status=status)
+            assert (problem["code"], [item["field"] for item in problem["errors"]]) == (code, [field])
+            assert problem["errors"][0]["message"] in problem["detail"]
+            assert PLANTED not in json.dumps(problem)
+            assert await admin.fetchval("select count(*) from bots") == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "field"),
-    [
-        ({"engine": "freqtrade"}, 422, "engine"),
-        ({"api_url": "http://example.com"}, 422, "api_url"),
-        ({"bot_type": "shared"}, 422, "template_id"),
-        ({"config": []}, 400, "config"),
-        ({"config": {"a": "x" * 70_000}}, 422, "config"),
-        ({"credentials": {"username": "u", "password": "p"}}, 422, "credentials.username"),
-    ],
-)
-async def test_bad_hosted_bots(api: Api, change: dict[str, Any], status: int, field: str) -> None:
+BAD_HOSTED: list[tuple[dict[str, Any], int, str]] = [
+    ({"engine": "freqtrade"}, 422, "engine"),
+    ({"api_url": "http://example.com"}, 422, "api_url"),
+    ({"bot_type": "shared"}, 422, "template_id"),
+    ({"config": []}, 400, "config"),
+    ({"config": {"a": "x" * 70_000}}, 422, "config"),
+    ({"credentials": {"username": "u", "password": "p"}}, 422, "credentials.username"),
+]
+
+
+async def test_bad_hosted_bots(api: Api, subtests: pytest.Subtests) -> None:
     ada = await api.person()
-    problem = await ada.call("POST", "/bots", json={**HOSTED, **change}, status=status)
-    assert [item["field"] for item in problem["errors"]] == [field]
+    for change, status, field in BAD_HOSTED:
+        with subtests.test(str(change)):
+            problem = await ada.call("POST", "/bots", json={**HOSTED, **change}, status=status)
+            assert [item["field"] for item in problem["errors"]] == [field]
 
 
 async def test_missing_fields_are_named(api: Api) -> None:

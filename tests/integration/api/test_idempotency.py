@@ -102,12 +102,16 @@ async def test_a_key_is_forgotten_after_a_day(api: Api, admin: asyncpg.Connectio
     assert (await send(ada, "/templates", "k", json=template_body(name="new"))).json()["id"] != first
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 201, "\xff", "a\tb"])
-async def test_bad_keys(api: Api, key: str) -> None:
+BAD_KEYS: list[str] = ["", " ", "a b", "x" * 201, "\xff", "a\tb"]
+
+
+async def test_bad_keys(api: Api, subtests: pytest.Subtests) -> None:
     ada = await api.person()
-    headers = {b"Authorization": f"Bearer {ada.token}".encode(), b"Idempotency-Key": key.encode("latin-1")}
-    answer = await ada.client.post("/api/v1/bots", headers=headers, json=external_body())
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
+    for key in BAD_KEYS:
+        with subtests.test(str(key)):
+            headers = {b"Authorization": f"Bearer {ada.token}".encode(), b"Idempotency-Key": key.encode("latin-1")}
+            answer = await ada.client.post("/api/v1/bots", headers=headers, json=external_body())
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
 
 
 async def test_a_replay_needs_the_scope_still(api: Api, admin: asyncpg.Connection) -> None:

@@ -78,30 +78,32 @@ async def test_failures_to_sign_in_are_all_alike(api: Api, admin: asyncpg.Connec
     assert (await with_token(api, away.token)).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"email": ADDRESS, "password": "short"},
-        {"email": ADDRESS, "password": "x" * 257},
-        {"email": "nobody", "password": PASSWORD},
-        {"email": "a b@example.com", "password": PASSWORD},
-        {"email": "a@example.com\n", "password": PASSWORD},
-        {"email": "a@" + "b" * 260 + ".com", "password": PASSWORD},
-        {"email": ADDRESS, "password": PASSWORD, "full_name": " \t "},
-        {"email": ADDRESS, "password": PASSWORD, "admin": True},
-        {"email": ADDRESS, "password": PASSWORD, "tenant_id": str(uuid4())},
-        {"email": ADDRESS},
-        {"password": PASSWORD},
-        [],
-        "text",
-        None,
-    ],
-)
-async def test_bad_sign_ups(api: Api, admin: asyncpg.Connection, body: Any) -> None:
-    answer = await api.client.post("/api/v1/auth/sign-up", json=body)
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
-    assert PASSWORD not in answer.text
-    assert await admin.fetchval("select count(*) from users") == 0
+BAD_SIGN_UPS: list[Any] = [
+    {"email": ADDRESS, "password": "short"},
+    {"email": ADDRESS, "password": "x" * 257},
+    {"email": "nobody", "password": PASSWORD},
+    {"email": "a b@example.com", "password": PASSWORD},
+    {"email": "a@example.com\n", "password": PASSWORD},
+    {"email": "a@" + "b" * 260 + ".com", "password": PASSWORD},
+    {"email": ADDRESS, "password": PASSWORD, "full_name": " \t "},
+    {"email": ADDRESS, "password": PASSWORD, "admin": True},
+    {"email": ADDRESS, "password": PASSWORD, "tenant_id": str(uuid4())},
+    {"email": ADDRESS},
+    {"password": PASSWORD},
+    [],
+    "text",
+    None,
+]
+
+
+async def test_bad_sign_ups(api: Api, admin: asyncpg.Connection, subtests: pytest.Subtests) -> None:
+
+    for body in BAD_SIGN_UPS:
+        with subtests.test(str(body)):
+            answer = await api.client.post("/api/v1/auth/sign-up", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fields")
+            assert PASSWORD not in answer.text
+            assert await admin.fetchval("select count(*) from users") == 0
 
 
 async def test_signing_out_ends_this_session_alone(api: Api) -> None:
@@ -132,26 +134,28 @@ async def test_a_session_in_use_does_not_idle_out_however_short(api: Api, admin:
     assert await admin.fetchval("select last_seen_at > now() - interval '5 seconds' from sessions")
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        "",
-        "Bearer",
-        "Bearer ",
-        "Basic dTpw",
-        "Bearer nobody",
-        "Bearer tw_live_",
-        "Bearer tw_live_abc_def",
-        "Bearer \xff",
-    ],
-)
-async def test_without_a_good_credential(api: Api, header: str | None) -> None:
-    headers: dict[bytes, bytes] = {} if header is None else {b"Authorization": header.encode("latin-1")}
-    for method, path in (("GET", "/bots"), ("POST", "/bots"), ("POST", "/auth/sign-out")):
-        answer = await api.client.request(method, f"/api/v1{path}", headers=headers, content=b"{broken")
-        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
-        assert answer.headers["www-authenticate"] == "Bearer"
+BAD_CREDENTIALS: list[str | None] = [
+    None,
+    "",
+    "Bearer",
+    "Bearer ",
+    "Basic dTpw",
+    "Bearer nobody",
+    "Bearer tw_live_",
+    "Bearer tw_live_abc_def",
+    "Bearer \xff",
+]
+
+
+async def test_without_a_good_credential(api: Api, subtests: pytest.Subtests) -> None:
+
+    for header in BAD_CREDENTIALS:
+        with subtests.test(str(header)):
+            headers: dict[bytes, bytes] = {} if header is None else {b"Authorization": header.encode("latin-1")}
+            for method, path in (("GET", "/bots"), ("POST", "/bots"), ("POST", "/auth/sign-out")):
+                answer = await api.client.request(method, f"/api/v1{path}", headers=headers, content=b"{broken")
+                assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+                assert answer.headers["www-authenticate"] == "Bearer"
 
 
 async def test_a_key_is_shown_once_and_works_until_revoked(api: Api, admin: asyncpg.Connection) -> None:

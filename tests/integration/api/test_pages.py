@@ -92,15 +92,19 @@ def position(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-@pytest.mark.parametrize("path", ["/bots", "/templates", "/api-keys", "/subscriptions", "/marketplace"])
-@pytest.mark.parametrize(
-    "cursor",
-    ["", "x", "%%%", "🙂", "A" * 5000, position(b"1"), position(b"@-1"), position(b"@99999999"), position(b"@x")],
+BAD_CURSORS = (
+    *("", "x", "%%%", "🙂", "A" * 5000),
+    *(position(raw) for raw in (b"1", b"@-1", b"@99999999", b"@x")),
 )
-async def test_bad_cursors(api: Api, path: str, cursor: str) -> None:
+
+
+async def test_bad_cursors(api: Api, subtests: pytest.Subtests) -> None:
     ada = await api.person()
-    problem = await ada.call("GET", path, params={"cursor": cursor}, status=400)
-    assert (problem["code"], problem["errors"][0]["field"]) == ("invalid_cursor", "cursor")
+    for path in ("/bots", "/templates", "/api-keys", "/subscriptions", "/marketplace"):
+        for cursor in BAD_CURSORS:
+            with subtests.test(path, cursor=cursor[:20]):
+                problem = await ada.call("GET", path, params={"cursor": cursor}, status=400)
+                assert (problem["code"], problem["errors"][0]["field"]) == ("invalid_cursor", "cursor")
 
 
 async def test_a_cursor_is_opaque_and_opens_nothing(api: Api, admin: asyncpg.Connection) -> None:

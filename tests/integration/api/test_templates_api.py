@@ -150,39 +150,38 @@ async def test_the_marketplace_filters_sorts_and_searches(api: Api, admin: async
         await bob.call("GET", "/marketplace", params=query, status=400)
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "field"),
-    [
-        ({"minimum_allocation": "0"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "-1"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "NaN"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "sNaN"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "Infinity"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "1e16"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "0.123456789"}, 422, "minimum_allocation"),
-        ({"minimum_allocation": "a lot"}, 400, "minimum_allocation"),
-        ({"engine": "freqtrade"}, 422, "engine"),
-        ({"currency": "usdt"}, 400, "currency"),
-        ({"strategy_type": "hope"}, 400, "strategy_type"),
-        ({"hosting": "elsewhere"}, 400, "hosting"),
-        ({"image": "Not An Image"}, 400, "image"),
-        ({"name": "  "}, 400, "name"),
-        ({"name": "a\u0000b"}, 400, "name"),
-        ({"surplus": 1}, 400, "surplus"),
-        ({"config": []}, 400, "config"),
-        ({"config": {"strategy": {"type": "grid"}}}, 422, "config.strategy.type"),
-        ({"parameters": {"strategy": {"type": "grid"}}}, 422, "parameters.strategy.type"),
-        ({"config": {"long": "x" * 66_000}}, 422, "config"),
-        ({"parameters": {"a": "\u0000"}}, 400, None),
-        ({"config": {"\u0000": 1}}, 400, None),
-    ],
-)
-async def test_bad_templates_are_told_what_is_wrong(
-    api: Api, change: dict[str, Any], status: int, field: str | None
-) -> None:
+BAD_TEMPLATES: list[tuple[dict[str, Any], int, str | None]] = [
+    ({"minimum_allocation": "0"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "-1"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "NaN"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "sNaN"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "Infinity"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "1e16"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "0.123456789"}, 422, "minimum_allocation"),
+    ({"minimum_allocation": "a lot"}, 400, "minimum_allocation"),
+    ({"engine": "freqtrade"}, 422, "engine"),
+    ({"currency": "usdt"}, 400, "currency"),
+    ({"strategy_type": "hope"}, 400, "strategy_type"),
+    ({"hosting": "elsewhere"}, 400, "hosting"),
+    ({"image": "Not An Image"}, 400, "image"),
+    ({"name": "  "}, 400, "name"),
+    ({"name": "a\u0000b"}, 400, "name"),
+    ({"surplus": 1}, 400, "surplus"),
+    ({"config": []}, 400, "config"),
+    ({"config": {"strategy": {"type": "grid"}}}, 422, "config.strategy.type"),
+    ({"parameters": {"strategy": {"type": "grid"}}}, 422, "parameters.strategy.type"),
+    ({"config": {"long": "x" * 66_000}}, 422, "config"),
+    ({"parameters": {"a": "\u0000"}}, 400, None),
+    ({"config": {"\u0000": 1}}, 400, None),
+]
+
+
+async def test_bad_templates_are_told_what_is_wrong(api: Api, subtests: pytest.Subtests) -> None:
     ada = await api.person()
-    problem = await ada.call("POST", "/templates", json=template_body(**change), status=status)
-    if field is not None:
-        assert [item["field"] for item in problem["errors"]] == [field]
-    assert (await ada.call("GET", "/templates"))["items"] == []
-    await ada.call("GET", f"/templates/{uuid4()}", status=404)
+    for change, status, field in BAD_TEMPLATES:
+        with subtests.test(str(change)):
+            problem = await ada.call("POST", "/templates", json=template_body(**change), status=status)
+            if field is not None:
+                assert [item["field"] for item in problem["errors"]] == [field]
+            assert (await ada.call("GET", "/templates"))["items"] == []
+            await ada.call("GET", f"/templates/{uuid4()}", status=404)
