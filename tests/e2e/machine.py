@@ -27,6 +27,7 @@ from agents.secrets import open_bot_secret
 from control_plane.security.keyproviders import key_provider
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
+from tests.e2e.processes import alive, descendants
 from tests.waiting import until_sync
 
 TRADEWISE = Path(sys.executable).with_name("tradewise")
@@ -56,32 +57,6 @@ def client_program(name: str) -> Path:
     assert package is not None
     assert package.origin is not None
     return max(Path(package.origin).parent.glob(f"pginstall*/bin/{name}"))
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _parents() -> dict[int, int]:
-    found: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                found[int(entry.name)] = int((entry / "stat").read_text("utf-8").rpartition(")")[2].split()[1])
-    return found
-
-
-def descendants(pid: int) -> set[int]:
-    """The processes that descend from ``pid``, itself left out."""
-    parents, found, newest = _parents(), set[int](), {pid}
-    while newest:
-        newest = {child for child, parent in parents.items() if parent in newest} - found
-        found |= newest
-    return found
 
 
 class Machine:

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.api import Person
-from tests.e2e.machine import BRISK, Machine, alive, installed
+from tests.e2e.machine import BRISK, Machine, installed
+from tests.e2e.processes import alive
 from tests.waiting import until, until_sync
 
 pytestmark = pytest.mark.engine

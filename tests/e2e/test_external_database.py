@@ -12,8 +12,9 @@ import pytest
 
 from control_plane.database.roles import LOGIN_ROLES
 from tests.api import Api
-from tests.e2e.machine import Machine, alive, installed
+from tests.e2e.machine import Machine, installed
 from tests.e2e.postgres import Server, running_server
+from tests.e2e.processes import alive
 from tests.waiting import until
 from tests.world import published, subscribe
 

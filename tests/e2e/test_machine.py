@@ -16,7 +16,8 @@ import pytest
 
 from tests.api import PASSWORD, Api, Person
 from tests.e2e.engine_wire import EngineWire
-from tests.e2e.machine import Machine, alive, installed
+from tests.e2e.machine import Machine, installed
+from tests.e2e.processes import alive
 from tests.servers.bot_server import BotServer
 from tests.waiting import until, until_sync
 from tests.world import external_body, template_body
