@@ -103,7 +103,9 @@ grant select on installation to tradewise_agent_launcher, tradewise_agent_poller
 grant select, insert, update, delete on agent_beats to tradewise_agent_launcher, tradewise_agent_poller,
     tradewise_agent_scheduler, tradewise_agent_notifier;
 
--- Agents' beats are the platform's, not a tenant's; a signed-in person may know whether the platform lives.
+-- Agents' beats are the platform's, not a tenant's; whoever acts in a tenant that exists may know whether it lives.
 grant select on agent_beats to tradewise_api;
 create policy api_select on agent_beats for select to tradewise_api
-    using ((select nullif(current_setting('app.user_id', true), '')) is not null);
+    using ((select exists (
+        select from tenants t where t.id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    )));

@@ -14,7 +14,9 @@ grant select (id, tenant_id, template_id, version, parameters, image, config_key
 
 -- Public to every tenant that is signed in; writable by the creator's alone.
 create policy api_select on marketplace_listings for select to tradewise_api
-    using ((select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null);
+    using ((select exists (
+        select from tenants t where t.id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    )));
 -- Its version is of this template and its bot the creator's own: other policies trust what a listing names.
 do $$
 declare

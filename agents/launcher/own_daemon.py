@@ -23,7 +23,10 @@ from agents.launcher import own_bridge
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 60.0
 _LOG_TAIL_LINES = 8
-_LOSS = "warning: published ports work, but containers of this engine cannot reach other networks"
+_LOSS = (
+    "warning: published ports work, but containers of this engine cannot reach other networks,"
+    " and nothing keeps them from reaching each other"
+)
 # Where a containerd of the machine runs, dockerd shares it: namespaces keep our containers ours. The configuration file
 # has no working name for the second of them.
 _NAMESPACES = ("--containerd-namespace=tradewise", "--containerd-plugins-namespace=tradewise-plugins")
