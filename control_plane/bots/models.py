@@ -24,6 +24,8 @@ from control_plane.database.base import (
 BOT_TYPES: Final = ("external", "shared", "platform")
 #: Bots that we run as containers.
 HOSTED_TYPES: Final = ("shared", "platform")
+#: Engines whose bots we can run as containers.
+HOSTED_ENGINES: Final = ("tradewise",)
 DESIRED: Final = ("running", "stopped")
 STATUSES: Final = ("inactive", "starting", "running", "stopping", "error", "connected")
 TRANSIENT_STATUSES: Final = ("starting", "stopping")

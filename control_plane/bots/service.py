@@ -13,26 +13,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url
 from control_plane.bots.models import HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
-from control_plane.security.addresses import UrlRefused, check_literal_host, parse_bot_url
-from control_plane.security.credentials import (
-    ENGINES,
-    Credential,
-    CredentialError,
-    TradewiseCredential,
-    decode_credentials,
-    encode_credentials,
-)
+from control_plane.security.credentials import Credential, TradewiseCredential, encode_credentials
 from control_plane.security.sealing import Place, PublicKey, seal
 from control_plane.settings import Settings
 from control_plane.templates.queries import latest_own_version
 
-#: Engines whose bots we can run as containers.
-HOSTED_ENGINES = ("tradewise",)
-CONFIG_LIMIT = 64 * 1024
 _URL_CONSTRAINT = "uq_bots_tenant_api_url"
 
 _INSERT = text(
@@ -57,66 +47,6 @@ _EVENT = text(
 )
 
 
-def checked_url(settings: Settings, raw: str) -> str:
-    """``raw`` in its normal form. Raises 422 for what is not http(s) or points where the poller may not go."""
-    try:
-        url = parse_bot_url(raw)
-        check_literal_host(url, settings.egress_allow)
-    except UrlRefused as error:
-        raise unacceptable("api_url", error.message, code=error.code) from error
-    return str(url)
-
-
-def checked_credentials(engine: str, raw: Mapping[str, Any] | None) -> Credential | None:
-    """Typed credentials. Raises 422 naming the field, never a value."""
-    if raw is None:
-        return None
-    try:
-        return decode_credentials(engine, raw)
-    except CredentialError as error:
-        field = error.field if error.field in {"engine", "credentials"} else f"credentials.{error.field}"
-        raise unacceptable(field, error.message, code=error.code) from error
-
-
-def checked_config(config: Mapping[str, Any] | None) -> bytes | None:
-    """A private configuration as it is sealed. Raises 422 where it is too large."""
-    if config is None:
-        return None
-    encoded = msgspec.json.encode(config)
-    if len(encoded) > CONFIG_LIMIT:
-        raise unacceptable("config", f"is larger than {CONFIG_LIMIT // 1024} KiB", code="config_too_large")
-    return encoded
-
-
-def check_shape(data: CreateBot) -> None:
-    """Which fields go together. Raises 422 naming the one that does not fit."""
-    if data.engine not in ENGINES:
-        raise unacceptable("engine", f"is not one of {', '.join(sorted(ENGINES))}", code="engine_unknown")
-    if data.bot_type == "external":
-        if data.api_url is None:
-            raise unacceptable("api_url", "is required for an external bot: where its API answers")
-        if data.credentials is None:
-            raise unacceptable("credentials", f"are required for an external bot: {_credential_fields(data.engine)}")
-        for field in ("template_id", "config"):
-            if getattr(data, field) is not None:
-                raise unacceptable(field, "is for bots that we run; leave it out for an external one")
-        return
-    if data.engine not in HOSTED_ENGINES:
-        raise unacceptable(
-            "engine",
-            f"we run bots of {', '.join(HOSTED_ENGINES)}; register others as external",
-            code="engine_not_hosted",
-        )
-    if data.api_url is not None:
-        raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
-    if data.bot_type == "shared" and data.template_id is None:
-        raise unacceptable("template_id", "is required for a shared bot: which template its followers subscribe to")
-
-
-def _credential_fields(engine: str) -> str:
-    return ", ".join(ENGINES[engine].__struct_fields__)
-
-
 async def create_bot(
     session: AsyncSession, principal: Principal, settings: Settings, key: PublicKey, data: CreateBot
 ) -> UUID:
@@ -127,7 +57,7 @@ async def create_bot(
     principal.require("bots:write")
     check_shape(data)
     url = checked_url(settings, data.api_url) if data.api_url is not None else None
-    credential = checked_credentials(data.engine, data.credentials)
+    credential = checked_credentials(data.engine, data.credentials, hosted=data.bot_type in HOSTED_TYPES)
     version = await latest_own_version(session, data.template_id) if data.template_id is not None else None
     return await add_bot(
         session,
@@ -280,7 +210,7 @@ async def change_bot(
         names["api_url"] = checked_url(settings, data.api_url)
         anew = names["api_url"] != row.api_url
     if data.credentials is not msgspec.UNSET:
-        credential = checked_credentials(row.engine, data.credentials)
+        credential = checked_credentials(row.engine, data.credentials, hosted=row.bot_type in HOSTED_TYPES)
         if credential is not None:
             await _store(
                 session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4

@@ -90,6 +90,13 @@ async def receive(request: Request[Any, Any, Any]) -> None:
         await _check_form(request, visitor)
 
 
+async def still_signed_in(request: Request[Any, Any, Any], caller: Caller) -> bool:
+    """Whether the cookie of a request that goes on and on still stands for ``caller``."""
+    token = request.cookies.get(cookie_name(request.app.state.settings, SESSION))
+    principal = await _person(request, token) if token else None
+    return principal is not None and principal.tenant_id == caller.principal.tenant_id
+
+
 async def _visitor_of(request: Request[Any, Any, Any]) -> Visitor:
     settings: Settings = request.app.state.settings
     token = request.cookies.get(cookie_name(settings, SESSION))

@@ -12,12 +12,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.bots.models import HOSTED_ENGINES
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.sealing import Place, PublicKey, seal
 from control_plane.templates.schemas import CreateTemplate, CreateVersion, PatchTemplate
 
-HOSTED_ENGINES = ("tradewise",)
 _DOCUMENT_LIMIT = 64 * 1024
 _MONEY_LIMIT = Decimal("1e15")
 _MONEY_STEP = Decimal("1e-8")

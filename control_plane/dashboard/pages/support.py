@@ -11,6 +11,7 @@ from litestar.response import File, ServerSentEvent
 
 from control_plane.dashboard.assets import URL_PREFIX, AssetManifest
 from control_plane.dashboard.rendering import page
+from control_plane.dashboard.session import still_signed_in
 from control_plane.errors import NotFoundError
 from control_plane.http.caller import CallerDependency
 from control_plane.live.stream import event_stream
@@ -36,7 +37,11 @@ async def live_events(request: Request[Any, Any, Any], caller: CallerDependency)
     """The same stream as the API's, for the person whose browser asks."""
     caller.principal.require("bots:read")
     return event_stream(
-        request.app.state.hub, caller.database, caller.principal.binding, request.headers.get("last-event-id")
+        request.app.state.hub,
+        caller.database,
+        caller.principal.binding,
+        request.headers.get("last-event-id"),
+        still_good=lambda: still_signed_in(request, caller),
     )
 
 

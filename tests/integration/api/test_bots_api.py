@@ -210,6 +210,7 @@ BAD_HOSTED: list[tuple[dict[str, Any], int, str]] = [
     ({"config": []}, 400, "config"),
     ({"config": {"a": "x" * 70_000}}, 422, "config"),
     ({"credentials": {"username": "u", "password": "p"}}, 422, "credentials.username"),
+    ({"credentials": {"token": "short"}}, 422, "credentials.token"),
 ]
 
 

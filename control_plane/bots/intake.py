@@ -1,0 +1,93 @@
+"""What may come in for a bot: addresses, credentials, configurations, and which fields go together. No database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from control_plane.bots.models import HOSTED_ENGINES
+from control_plane.bots.schemas import CreateBot
+from control_plane.errors import unacceptable
+from control_plane.security.addresses import UrlRefused, check_literal_host, parse_bot_url
+from control_plane.security.credentials import (
+    ENGINES,
+    Credential,
+    CredentialError,
+    TradewiseCredential,
+    decode_credentials,
+)
+from control_plane.settings import Settings
+
+CONFIG_LIMIT: Final = 64 * 1024
+#: What our hosted bot insists on, too.
+SHORTEST_HOSTED_TOKEN: Final = 8
+
+
+def checked_url(settings: Settings, raw: str) -> str:
+    """``raw`` in its normal form. Raises 422 for what is not http(s) or points where the poller may not go."""
+    try:
+        url = parse_bot_url(raw)
+        check_literal_host(url, settings.egress_allow)
+    except UrlRefused as error:
+        raise unacceptable("api_url", error.message, code=error.code) from error
+    return str(url)
+
+
+def checked_credentials(engine: str, raw: Mapping[str, Any] | None, *, hosted: bool) -> Credential | None:
+    """Typed credentials. Raises 422 naming the field, never a value.
+
+    The token of a bot that we run guards a port that we publish: it may not be a few letters.
+    """
+    if raw is None:
+        return None
+    try:
+        credential = decode_credentials(engine, raw)
+    except CredentialError as error:
+        field = error.field if error.field in {"engine", "credentials"} else f"credentials.{error.field}"
+        raise unacceptable(field, error.message, code=error.code) from error
+    if hosted and isinstance(credential, TradewiseCredential) and len(credential.token) < SHORTEST_HOSTED_TOKEN:
+        raise unacceptable(
+            "credentials.token", f"must have at least {SHORTEST_HOSTED_TOKEN} characters", code="credentials_invalid"
+        )
+    return credential
+
+
+def checked_config(config: Mapping[str, Any] | None) -> bytes | None:
+    """A private configuration as it is sealed. Raises 422 where it is too large."""
+    if config is None:
+        return None
+    encoded = msgspec.json.encode(config)
+    if len(encoded) > CONFIG_LIMIT:
+        raise unacceptable("config", f"is larger than {CONFIG_LIMIT // 1024} KiB", code="config_too_large")
+    return encoded
+
+
+def check_shape(data: CreateBot) -> None:
+    """Which fields go together. Raises 422 naming the one that does not fit."""
+    if data.engine not in ENGINES:
+        raise unacceptable("engine", f"is not one of {', '.join(sorted(ENGINES))}", code="engine_unknown")
+    if data.bot_type == "external":
+        if data.api_url is None:
+            raise unacceptable("api_url", "is required for an external bot: where its API answers")
+        if data.credentials is None:
+            raise unacceptable("credentials", f"are required for an external bot: {_credential_fields(data.engine)}")
+        for field in ("template_id", "config"):
+            if getattr(data, field) is not None:
+                raise unacceptable(field, "is for bots that we run; leave it out for an external one")
+        return
+    if data.engine not in HOSTED_ENGINES:
+        raise unacceptable(
+            "engine",
+            f"we run bots of {', '.join(HOSTED_ENGINES)}; register others as external",
+            code="engine_not_hosted",
+        )
+    if data.api_url is not None:
+        raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
+    if data.bot_type == "shared" and data.template_id is None:
+        raise unacceptable("template_id", "is required for a shared bot: which template its followers subscribe to")
+
+
+def _credential_fields(engine: str) -> str:
+    return ", ".join(ENGINES[engine].__struct_fields__)
