@@ -25,6 +25,7 @@ from control_plane.identity.principal import Principal
 from control_plane.identity.schemas import SignUp
 from control_plane.identity.sign_in import SignInFailedError, principal_of, sign_in, sign_up
 from control_plane.machine import Hooks, Machine, run_machine
+from control_plane.private_files import create_private_file
 from control_plane.security.keyring import wait_for_public_key
 from control_plane.security.passwords import Passwords
 from control_plane.security.sealing import PublicKey
@@ -89,8 +90,7 @@ def _story(file: Path) -> Story:
         outside_token=secrets.token_urlsafe(24),
         outside_port=_free_port(),
     )
-    file.touch(mode=0o600)
-    file.write_bytes(msgspec.json.encode(story))
+    create_private_file(file, msgspec.json.encode(story))
     return story
 
 

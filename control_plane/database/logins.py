@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy import text
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.database.urls import url_for_role
 from control_plane.database.visit import visiting
+from control_plane.private_files import create_private_file
 
 
 class NoLoginsError(RuntimeError):
@@ -51,12 +51,9 @@ def _file(data_dir: Path) -> Path:
 
 
 def _kept(file: Path) -> dict[str, str]:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if file.exists():
         kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return kept
     passwords = {role: secrets.token_urlsafe(24) for role in LOGIN_ROLES.values()}
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        json.dump(passwords, opened)
+    create_private_file(file, json.dumps(passwords).encode())
     return passwords

@@ -13,6 +13,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from control_plane.private_files import create_private_file
 from control_plane.settings import Settings
 
 
@@ -82,15 +83,9 @@ class _KekFile(msgspec.Struct, forbid_unknown_fields=True):
 
 def create_kek_file(path: Path) -> None:
     """Make ``path`` with one fresh key, readable by its owner alone. Leaves an existing file as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     kek_id = f"kek-{secrets.token_hex(4)}"
     content = _KekFile(current=kek_id, keys={kek_id: base64.b64encode(os.urandom(32)).decode()})
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(handle, "wb") as file:
-        file.write(msgspec.json.encode(content))
+    create_private_file(path, msgspec.json.encode(content))
 
 
 def _decode(kek_id: str, text: str, source: str) -> bytes:

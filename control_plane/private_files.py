@@ -1,0 +1,18 @@
+"""Files that hold secrets of this machine: made once, whole, and readable by their owner alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def create_private_file(path: Path, content: bytes) -> bool:
+    """Make ``path`` (0600, its folder 0700) with ``content``; False where it was there already and stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    return True
