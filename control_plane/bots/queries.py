@@ -79,8 +79,7 @@ def _presented(row: Row[Any], settings: Settings) -> Presented:
     return present(facts, datetime.now(UTC), stale_after(settings))
 
 
-def _view(row: Row[Any], settings: Settings) -> BotView:
-    shown = _presented(row, settings)
+def _view(row: Row[Any], shown: Presented) -> BotView:
     own = shown.reason == row.reason and shown.status == row.status
     return BotView(
         id=row.id,
@@ -139,10 +138,8 @@ def _latest(row: Row[Any]) -> LatestView | None:
 
 async def get_bot(session: AsyncSession, settings: Settings, bot_id: UUID) -> BotView:
     """One bot of the bound tenant. Raises 404."""
-    row = (await session.execute(_ONE, {"id": bot_id})).one_or_none()
-    if row is None:
-        raise NotFoundError("bot")
-    return _view(row, settings)
+    view, _ = await get_bot_and_whether_settled(session, settings, bot_id)
+    return view
 
 
 async def get_bot_and_whether_settled(session: AsyncSession, settings: Settings, bot_id: UUID) -> tuple[BotView, bool]:
@@ -150,7 +147,8 @@ async def get_bot_and_whether_settled(session: AsyncSession, settings: Settings,
     row = (await session.execute(_ONE, {"id": bot_id})).one_or_none()
     if row is None:
         raise NotFoundError("bot")
-    return _view(row, settings), _presented(row, settings).settled
+    shown = _presented(row, settings)
+    return _view(row, shown), shown.settled
 
 
 async def list_bots(
@@ -172,7 +170,7 @@ async def list_bots(
         rows = (
             await session.execute(_MANY, {"before": before, "bot_type": bot_type, "q": q or None, "limit": limit})
         ).all()
-        views = [_view(row, settings) for row in rows]
+        views = [_view(row, _presented(row, settings)) for row in rows]
         found += [view for view in views if status is None or view.status == status]
         if len(rows) < limit:
             break

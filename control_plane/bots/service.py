@@ -40,7 +40,7 @@ _LOCKED = text(
     "select id, bot_type, engine, desired, status, generation, api_url from bots"
     " where id = :id and deleted_at is null for update"
 )
-_WISH = text("update bots set desired = :desired, generation = generation + 1 where id = :id")
+_STEER = text("update bots set desired = :desired, generation = generation + 1 where id = :id and deleted_at is null")
 _EVENT = text(
     "insert into bot_events (id, bot_id, kind, reason, detail, cause, actor)"
     " values (:id, :bot, :kind, :reason, :detail, :cause, :actor)"
@@ -226,7 +226,7 @@ async def change_bot(
             anew = True
     await _update(session, bot_id, names)
     if anew:
-        await session.execute(_WISH, {"id": bot_id, "desired": row.desired})
+        await steer(session, bot_id, running=row.desired == "running")
     if given := _changed_fields(data):
         await note(session, principal, bot_id, "changed", reason=", ".join(given))
 
@@ -250,6 +250,11 @@ def _changed_fields(data: PatchBot) -> list[str]:
     return [field for field in data.__struct_fields__ if getattr(data, field) is not msgspec.UNSET]
 
 
+async def steer(session: AsyncSession, bot_id: UUID, *, running: bool) -> None:
+    """A new generation of what is wished of a bot: agents take it up at once. A bot taken away stays away."""
+    await session.execute(_STEER, {"id": bot_id, "desired": "running" if running else "stopped"})
+
+
 async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str) -> None:
     """``start``, ``stop`` or ``restart``: what should be so from now on. Raises 404, 409.
 
@@ -264,7 +269,7 @@ async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: 
         raise ConflictError("this bot is stopped: start it instead", code="not_running")
     if verb != "restart" and row.desired == desired and row.status != "error":
         return
-    await session.execute(_WISH, {"id": bot_id, "desired": desired})
+    await steer(session, bot_id, running=desired == "running")
     await note(session, principal, bot_id, verb)
 
 

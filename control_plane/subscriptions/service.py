@@ -183,7 +183,7 @@ async def _move(session: AsyncSession, principal: Principal, row: Row[Any], amou
             {"amount": amount, "id": row.id},
         )
         # The bot takes new deposits and withdrawals up when it is launched: a new generation launches it.
-        await _steer(session, row, running=row.status == "active")
+        await bots.steer(session, row.bot_id, running=row.status == "active")
         return
     if row.status == "paused":
         await _enter(session, principal, row.id, _kind(change), change, None, None)
@@ -212,7 +212,7 @@ def _kind(change: Decimal) -> str:
 async def _pause(session: AsyncSession, principal: Principal, row: Row[Any]) -> None:
     if row.hosting == "dedicated":
         await _enter(session, principal, row.id, "pause", _NO_MONEY, None, None)
-        await _steer(session, row, running=False)
+        await bots.steer(session, row.bot_id, running=False)
     else:
         if row.index_value is None:
             raise _no_figures()
@@ -225,7 +225,7 @@ async def _pause(session: AsyncSession, principal: Principal, row: Row[Any]) -> 
 async def _resume(session: AsyncSession, principal: Principal, row: Row[Any]) -> None:
     if row.hosting == "dedicated":
         await _enter(session, principal, row.id, "resume", _NO_MONEY, None, None)
-        await _steer(session, row, running=True)
+        await bots.steer(session, row.bot_id, running=True)
     else:
         unit_value = _index(row.index_value)
         units = _units(row.cash, unit_value) if row.cash else _NO_MONEY
@@ -258,13 +258,6 @@ async def _hold(session: AsyncSession, row: Row[Any], amount: Decimal, units: De
     await session.execute(
         text("update subscriptions set allocation_amount = :amount, units = :units, cash = :cash where id = :id"),
         {"amount": amount, "units": units, "cash": cash, "id": row.id},
-    )
-
-
-async def _steer(session: AsyncSession, row: Row[Any], *, running: bool) -> None:
-    await session.execute(
-        text("update bots set desired = :desired, generation = generation + 1 where id = :bot and deleted_at is null"),
-        {"desired": "running" if running else "stopped", "bot": row.bot_id},
     )
 
 
