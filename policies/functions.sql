@@ -59,6 +59,19 @@ begin
 end
 $$;
 
+-- Functions that the web tier calls to see past its own tenant run as a role that cannot log in, and only it calls them.
+create function pg_temp.hand_to(role_name text, signatures text[]) returns void language plpgsql as $$
+declare
+    signature text;
+begin
+    foreach signature in array signatures loop
+        execute format('alter function %s owner to %I', signature, role_name);
+        execute format('revoke all on function %s from public', signature);
+        execute format('grant execute on function %s to tradewise_api', signature);
+    end loop;
+end
+$$;
+
 create or replace function touch_updated_at() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     new.updated_at := now();

@@ -135,18 +135,7 @@ begin
 end
 $$;
 
-do $$
-declare
-    signature text;
-begin
-    foreach signature in array array['auth_sign_up(uuid, text, text, text, uuid, text, uuid)', 'auth_account(text)',
-        'auth_session(bytea, interval)', 'auth_api_key(text, bytea)']
-    loop
-        execute format('alter function %s owner to tradewise_auth', signature);
-        execute format('revoke all on function %s from public', signature);
-        execute format('grant execute on function %s to tradewise_api', signature);
-    end loop;
-end
-$$;
+select pg_temp.hand_to('tradewise_auth', array['auth_sign_up(uuid, text, text, text, uuid, text, uuid)',
+    'auth_account(text)', 'auth_session(bytea, interval)', 'auth_api_key(text, bytea)']);
 
 revoke create on schema public from tradewise_auth;

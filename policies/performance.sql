@@ -65,19 +65,8 @@ language sql stable security definer set search_path = public, pg_temp as $$
     where l.id = of_template and (select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null
 $$;
 
-do $$
-declare
-    signature text;
-begin
-    foreach signature in array array['subscription_index(uuid, timestamptz, timestamptz, interval)', 'followed_unit_values()',
-        'listing_performance(uuid)']
-    loop
-        execute format('alter function %s owner to tradewise_market', signature);
-        execute format('revoke all on function %s from public', signature);
-        execute format('grant execute on function %s to tradewise_api', signature);
-    end loop;
-end
-$$;
+select pg_temp.hand_to('tradewise_market', array['subscription_index(uuid, timestamptz, timestamptz, interval)',
+    'followed_unit_values()', 'listing_performance(uuid)']);
 
 revoke create on schema public from tradewise_market;
 

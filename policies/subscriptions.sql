@@ -84,9 +84,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
     where s.template_id = of_template and s.status <> 'cancelled'
         and s.creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
 $$;
-alter function own_subscribers(uuid) owner to tradewise_market;
-revoke all on function own_subscribers(uuid) from public;
-grant execute on function own_subscribers(uuid) to tradewise_api;
+select pg_temp.hand_to('tradewise_market', array['own_subscribers(uuid)']);
 
 revoke create on schema public from tradewise_market;
 
