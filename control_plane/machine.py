@@ -9,14 +9,15 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TextIO
 
-import asyncpg
 import msgspec
+from sqlalchemy import text
 
 from control_plane.database.embedded import EmbeddedServer
 from control_plane.database.logins import give_logins
 from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.database.urls import without_password
+from control_plane.database.visit import visiting
 from control_plane.logs import configure_logging
 from control_plane.security.keyproviders import create_kek_file
 from control_plane.settings import PREFIX, Settings
@@ -63,8 +64,11 @@ class Machine:
     @property
     def address(self) -> str:
         """Where the API and the dashboard answer."""
-        shown = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - told, not bound
-        return f"http://{shown}:{self.port}"
+        return f"http://{self._reached_at}:{self.port}"
+
+    @property
+    def _reached_at(self) -> str:
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - told, not bound
 
     async def start(self, beside: Sequence[ChildSpec] = ()) -> None:
         """Bring everything up, and programs that run beside it. Raises :class:`UpError` and the errors of the parts."""
@@ -99,13 +103,10 @@ class Machine:
         """Whether there may be containers of ours on an engine that did not answer when we started."""
         if not self.urls:
             return False
-        connection = await asyncpg.connect(self.urls["agent_launcher"])
-        try:
+        async with visiting(self.urls["agent_launcher"]) as connection:
             return bool(
-                await connection.fetchval("select exists (select from bot_instances where released_at is null)")
+                await connection.scalar(text("select exists (select from bot_instances where released_at is null)"))
             )
-        finally:
-            await connection.close()
 
     async def _stop_bots(self) -> None:
         stopped = await self._hooks.stop_bots(self.agent_settings("launcher"), self._say)
@@ -122,10 +123,6 @@ class Machine:
     def _launchers_engine(self) -> str | None:
         # An engine that was named and does not answer yet is still the one: another would hide bots from their owner.
         return self.engine_url or self.settings.docker_host
-
-    def api_settings(self) -> Settings:
-        """Settings as the API process has them."""
-        return msgspec.structs.replace(self.settings, database_url=self.urls["api"], secure_cookies=self._https)
 
     @property
     def _https(self) -> bool:
@@ -211,10 +208,9 @@ class Machine:
         raise UpError(f"the API did not become ready within {_READY_WITHIN_S:g} s: its log is {log}")
 
     async def _answers(self) -> bool:
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - as above
         try:
             async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection(host, self.port)
+                reader, writer = await asyncio.open_connection(self._reached_at, self.port)
                 writer.write(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 line = await reader.readline()
                 writer.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 from alembic import command
@@ -128,8 +127,3 @@ async def _change(url: str, run: Callable[[Config], None]) -> MigrationResult:
         if current == head_revision():
             await apply_policies(connection)
         return MigrationResult(revision=current, previous=previous)
-
-
-def migration_folder() -> Path:
-    """Where new migrations are written in a checkout."""
-    return data_folder("migrations") / "versions"

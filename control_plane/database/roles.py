@@ -6,8 +6,6 @@ from typing import Final
 
 OWNER: Final = "tradewise_owner"
 API: Final = "tradewise_api"
-AUTH: Final = "tradewise_auth"
-MARKET: Final = "tradewise_market"
 AGENT_KINDS: Final = ("launcher", "poller", "scheduler", "notifier")
 
 #: What ``tradewise db url --role`` accepts, and the login role behind each.
@@ -16,8 +14,3 @@ LOGIN_ROLES: Final[dict[str, str]] = {
     "api": API,
     **{f"agent_{kind}": f"tradewise_agent_{kind}" for kind in AGENT_KINDS},
 }
-
-
-def agent_role(kind: str) -> str:
-    """The login role of an agent, for example ``tradewise_agent_poller``."""
-    return LOGIN_ROLES[f"agent_{kind}"]
