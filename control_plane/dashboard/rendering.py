@@ -63,7 +63,7 @@ def _viewer(visitor: Visitor | None) -> dict[str, Any] | None:
     return {
         "email": person.email,
         "full_name": person.full_name,
-        "tenant_name": visitor.tenant_name,
+        "tenant_name": person.tenant_name,
         "role": person.role,
     }
 

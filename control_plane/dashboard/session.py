@@ -21,7 +21,7 @@ from litestar.datastructures import Cookie
 from control_plane.errors import ForbiddenError, UnauthenticatedError
 from control_plane.http.caller import Caller
 from control_plane.identity.principal import Principal
-from control_plane.identity.sign_in import principal_of, tenants_of
+from control_plane.identity.sign_in import principal_of
 from control_plane.settings import Settings
 
 SESSION, GUEST = "tw_session", "tw_guest"
@@ -44,7 +44,6 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
 
     secret: str
     caller: Caller | None = None
-    tenant_name: str | None = None
     is_new: bool = False
     """The guest has no cookie yet: the answer must set it."""
 
@@ -103,7 +102,7 @@ async def _visitor_of(request: Request[Any, Any, Any]) -> Visitor:
     principal = await _person(request, token) if token else None
     if token and principal is not None:
         caller = Caller(principal=principal, database=request.app.state.database)
-        return Visitor(secret=token, caller=caller, tenant_name=await _tenant_name(caller))
+        return Visitor(secret=token, caller=caller)
     known = request.cookies.get(cookie_name(settings, GUEST), "")
     if _GUEST_FORM.fullmatch(known):
         return Visitor(secret=known)
@@ -114,12 +113,6 @@ async def _person(request: Request[Any, Any, Any], token: str) -> Principal | No
     principal = await principal_of(request.app.state.database, request.app.state.settings, token)
     # An API key in the cookie is no session: nobody signed in, and nobody could sign it out.
     return principal if principal is not None and principal.session_id is not None else None
-
-
-async def _tenant_name(caller: Caller) -> str:
-    async with caller.database.user(caller.principal.user_id) as session:
-        tenants = await tenants_of(session, caller.principal.user_id)
-    return next((item.name for item in tenants if item.id == caller.principal.tenant_id), "")
 
 
 async def _check_form(request: Request[Any, Any, Any], visitor: Visitor) -> None:

@@ -19,6 +19,8 @@ class Principal(msgspec.Struct, frozen=True):
     tenant_id: UUID
     role: str
     scopes: frozenset[str]
+    #: The name of that tenant, known for a session; nobody shows it to a key.
+    tenant_name: str | None = None
     session_id: UUID | None = None
     key_id: UUID | None = None
 

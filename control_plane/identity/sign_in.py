@@ -144,6 +144,7 @@ async def principal_of(
         email=row.email,
         full_name=row.full_name,
         tenant_id=chosen.id,
+        tenant_name=chosen.name,
         role=chosen.role,
         scopes=granted(chosen.role, None),
         session_id=row.session_id,
