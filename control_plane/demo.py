@@ -148,7 +148,7 @@ async def _player(
     while True:
         try:
             signed = await sign_in(
-                database, passwords, settings, email=email, password=story.password, ip=None, user_agent="demo"
+                database, passwords, settings, email=email, password=story.password, address=None, user_agent="demo"
             )
             break
         except SignInFailedError:

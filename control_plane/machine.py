@@ -27,9 +27,16 @@ AGENTS = ("scheduler", "launcher", "poller")
 _READY_WITHIN_S = 60.0
 #: Settings that only agents may have: the web tier gets neither keys nor the engine nor another role's connection.
 _AGENTS_ONLY = frozenset(
-    {f"{PREFIX}{name}" for name in ("KEK", "KEK_FILE", "KEY_PROVIDER", "DOCKER_HOST", "AGENT_DATABASE_URL")}
-)
-_NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY})
+    f"{PREFIX}{name}"
+    for name in (
+        "KEK", "KEK_FILE", "KEK_PREVIOUS", "KEY_PROVIDER", "VAULT_ADDRESS", "VAULT_TOKEN", "VAULT_TOKEN_FILE",
+        "VAULT_NAMESPACE", "VAULT_CA_FILE", "VAULT_TRANSIT_MOUNT", "VAULT_TRANSIT_KEY", "DOCKER_HOST",
+        "AGENT_DATABASE_URL", "SMTP_URL", "TELEGRAM_BOT_TOKEN", "OIDC_CLIENT_SECRET",
+    )
+)  # fmt: skip
+#: And what only the web tier may have.
+_API_ONLY = frozenset(f"{PREFIX}{name}" for name in ("DATA_KEY", "DATA_KEY_FILE", "DATA_KEY_PREVIOUS"))
+_NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY, *_API_ONLY})
 
 
 class UpError(RuntimeError):

@@ -45,9 +45,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     migration_database_url: str | None = None
     database_pool_size: int = 10
     data_dir: Path = Path(".tradewise")
-    key_provider: Literal["file", "env"] = "file"
+    key_provider: Literal["file", "env", "vault"] = "file"
     kek_file: Path | None = None
     kek: str | None = None
+    kek_previous: tuple[str, ...] = ()
+    vault_address: str | None = None
+    vault_token: str | None = None
+    vault_token_file: Path | None = None
+    vault_namespace: str | None = None
+    vault_ca_file: Path | None = None
+    vault_transit_mount: str = "transit"
+    vault_transit_key: str = "tradewise"
+    data_key_file: Path | None = None
+    data_key: str | None = None
+    data_key_previous: tuple[str, ...] = ()
     runtime: Literal["docker"] = "docker"
     docker_host: str | None = None
     base_image: str | None = None
@@ -64,7 +75,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     secure_cookies: bool = True
+    trusted_proxies: tuple[Network, ...] = ()
     require_verified_email: bool = False
+    smtp_url: str | None = None
+    mail_from: str = "TradeWise <tradewise@localhost>"
+    mail_dir: Path | None = None
+    telegram_bot_token: str | None = None
+    telegram_bot_name: str | None = None
+    telegram_login_key: str | None = None
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = None
+    oidc_name: str = "single sign-on"
+    audit_retention_months: int = 24
+    audit_checkpoint_interval: float = 300.0
     session_idle: float = 7 * 86400.0
     session_lifetime: float = 30 * 86400.0
     password_memory_kib: int = 65536
@@ -81,6 +105,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def effective_kek_file(self) -> Path:
         """Where the ``file`` key provider keeps key-encryption keys."""
         return self.kek_file or self.data_dir / "keys" / "kek.json"
+
+    @property
+    def effective_data_key_file(self) -> Path:
+        """Where the API keeps the data key for its own secrets (seeds of second factors)."""
+        return self.data_key_file or self.data_dir / "keys" / "data.json"
 
 
 def _text(raw: str) -> str:
@@ -174,9 +203,20 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "migration_database_url": _postgres_url,
     "database_pool_size": _whole(1, 500),
     "data_dir": Path,
-    "key_provider": _one_of("file", "env"),
+    "key_provider": _one_of("file", "env", "vault"),
     "kek_file": Path,
     "kek": _text,
+    "kek_previous": _words,
+    "vault_address": _text,
+    "vault_token": _text,
+    "vault_token_file": Path,
+    "vault_namespace": _text,
+    "vault_ca_file": Path,
+    "vault_transit_mount": _text,
+    "vault_transit_key": _text,
+    "data_key_file": Path,
+    "data_key": _text,
+    "data_key_previous": _words,
     "runtime": _one_of("docker"),
     "docker_host": _text,
     "base_image": _text,
@@ -193,7 +233,20 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "public_url": _text,
     "allowed_hosts": _words,
     "secure_cookies": _flag,
+    "trusted_proxies": _networks,
     "require_verified_email": _flag,
+    "smtp_url": _text,
+    "mail_from": _text,
+    "mail_dir": Path,
+    "telegram_bot_token": _text,
+    "telegram_bot_name": _text,
+    "telegram_login_key": _text,
+    "oidc_issuer": _text,
+    "oidc_client_id": _text,
+    "oidc_client_secret": _text,
+    "oidc_name": _text,
+    "audit_retention_months": _whole(1, 1200),
+    "audit_checkpoint_interval": _seconds(1, 86400),
     "session_idle": _seconds(60, 365 * 86400),
     "session_lifetime": _seconds(60, 365 * 86400),
     "password_memory_kib": _whole(19456, 4194304),

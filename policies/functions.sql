@@ -9,13 +9,13 @@ declare
     item record;
 begin
     for item in
-        select c.oid::regclass as relation
-        from pg_class c
-        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
+        select c.oid::regclass as relation, r.rolname as role_name
+        from pg_class c cross join pg_roles r
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
+            and (not c.relispartition or r.rolname = 'tradewise_backup')
+            and r.rolname like 'tradewise\_%' and r.rolname <> 'tradewise_owner'
     loop
-        execute format('revoke all on %s from public, tradewise_api, tradewise_auth, tradewise_market,
-            tradewise_agent_launcher, tradewise_agent_poller, tradewise_agent_scheduler, tradewise_agent_notifier',
-            item.relation);
+        execute format('revoke all on %s from public, %I', item.relation, item.role_name);
     end loop;
 end
 $$;
@@ -59,15 +59,19 @@ begin
 end
 $$;
 
--- Functions that the web tier calls to see past its own tenant run as a role that cannot log in, and only it calls them.
-create function pg_temp.hand_to(role_name text, signatures text[]) returns void language plpgsql as $$
+-- Functions that see past the caller's own tenant run as a role that cannot log in, and only those named may call them.
+create function pg_temp.hand_to(role_name text, signatures text[], callers text[] default array['tradewise_api'])
+returns void language plpgsql as $$
 declare
     signature text;
+    caller text;
 begin
     foreach signature in array signatures loop
         execute format('alter function %s owner to %I', signature, role_name);
         execute format('revoke all on function %s from public', signature);
-        execute format('grant execute on function %s to tradewise_api', signature);
+        foreach caller in array callers loop
+            execute format('grant execute on function %s to %I', signature, caller);
+        end loop;
     end loop;
 end
 $$;
@@ -102,7 +106,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
 $$;
 revoke all on function schema_state() from public;
 grant execute on function schema_state() to tradewise_api, tradewise_agent_launcher, tradewise_agent_poller,
-    tradewise_agent_scheduler, tradewise_agent_notifier;
+    tradewise_agent_scheduler, tradewise_agent_notifier, tradewise_reporting, tradewise_backup;
 
 select pg_temp.protect('installation'), pg_temp.protect('agent_beats');
 select pg_temp.open_to('installation', role_name, array['select'])

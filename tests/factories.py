@@ -51,7 +51,7 @@ class Factory:
         await self.admin.execute(
             "insert into memberships (id, tenant_id, user_id, role) values ($1, $2, $3, 'owner')", uuid7(), tenant, user
         )
-        pair = self.vault.generate(tenant, 1)
+        pair = await self.vault.generate(tenant, 1)
         await self.admin.execute(
             "insert into tenant_keys (id, tenant_id, version, suite, public_key, wrapped_private_key, kek_id)"
             " values ($1, $2, $3, $4, $5, $6, $7)",

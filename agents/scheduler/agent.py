@@ -14,6 +14,11 @@ _TENANTS_WITHOUT_KEY = """
     where t.status <> 'deleted' and not exists (select from tenant_keys k where k.tenant_id = t.id)
     order by t.id limit 500
 """
+_PLATFORM_WITHOUT_KEY = "select i.id from installation i where not exists (select from platform_keys)"
+_ADD_PLATFORM_KEY = """
+    insert into platform_keys (id, version, suite, public_key, wrapped_private_key, kek_id)
+    values ($1, $2, $3, $4, $5, $6) on conflict do nothing
+"""
 _ADD_KEY = """
     insert into tenant_keys (id, tenant_id, version, suite, public_key, wrapped_private_key, kek_id)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
@@ -39,10 +44,21 @@ class Scheduler(Agent):
         return _KEYS_EVERY_S
 
     async def provision_keys(self) -> int:
-        """Give each tenant without a key pair its first one; returns how many were made."""
+        """Give the platform and each tenant without a key pair its first one; returns how many tenants' were made."""
         made = 0
+        for row in await self.pool.fetch(_PLATFORM_WITHOUT_KEY):
+            pair = await self.vault.generate(row["id"], 1)
+            await self.pool.execute(
+                _ADD_PLATFORM_KEY,
+                uuid7(),
+                pair.version,
+                pair.suite,
+                pair.public_key,
+                pair.wrapped_private_key,
+                pair.kek_id,
+            )
         for row in await self.pool.fetch(_TENANTS_WITHOUT_KEY):
-            pair = self.vault.generate(row["id"], 1)
+            pair = await self.vault.generate(row["id"], 1)
             await self.pool.execute(
                 _ADD_KEY,
                 uuid7(),
@@ -65,4 +81,5 @@ class Scheduler(Agent):
         records = await self.pool.execute(
             "delete from idempotency_records where created_at < now() - interval '24 hours'"
         )
+        await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)

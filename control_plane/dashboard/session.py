@@ -19,7 +19,7 @@ from litestar import Request
 from litestar.datastructures import Cookie
 
 from control_plane.errors import ForbiddenError, UnauthenticatedError
-from control_plane.http.caller import Caller
+from control_plane.http.caller import Caller, located
 from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.settings import Settings
@@ -101,7 +101,7 @@ async def _visitor_of(request: Request[Any, Any, Any]) -> Visitor:
     token = request.cookies.get(cookie_name(settings, SESSION))
     principal = await _person(request, token) if token else None
     if token and principal is not None:
-        caller = Caller(principal=principal, database=request.app.state.database)
+        caller = Caller(principal=located(principal, request), database=request.app.state.database)
         return Visitor(secret=token, caller=caller)
     known = request.cookies.get(cookie_name(settings, GUEST), "")
     if _GUEST_FORM.fullmatch(known):

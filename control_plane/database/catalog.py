@@ -77,6 +77,7 @@ select format('partition %s is open to %s directly', c.relname,
     coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'public'))
 from pg_class c cross join lateral aclexplode(c.relacl) a
 where c.relnamespace = 'public'::regnamespace and c.relispartition and a.grantee <> c.relowner
+    and pg_get_userbyid(nullif(a.grantee, 0)) is distinct from 'tradewise_backup'
 union all
 select format('view %s reads with its owner''s rights', c.relname) from pg_class c
 where c.relnamespace = 'public'::regnamespace and c.relkind = 'v'

@@ -6,6 +6,7 @@ The binding is transaction-local, so a connection handed back to the pool carrie
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +15,16 @@ import msgspec
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """Whose rows a transaction may touch. All three empty: nobody's."""
+    """Whose rows a transaction may touch, and who does it from where. All empty: nobody's."""
 
     tenant_id: UUID | None = None
     user_id: UUID | None = None
-    actor: str | None = None  # "user:<uuid>" or "key:<uuid>"; only letters, digits, colon and dash
+    actor: str | None = None  # "user:<uuid>" or "key:<uuid>"
+    #: The client's address and the request's id, for the audit log.
+    address: str | None = None
+    request_id: UUID | None = None
+    #: The only bots that may be touched, for an API key that is restricted to some; None for all of the tenant.
+    bots: tuple[UUID, ...] | None = None
 
     def statements(self) -> str:
         """SQL that sets the transaction-local settings. Only values of checked form are ever put into the text."""
@@ -32,6 +38,13 @@ class Binding(msgspec.Struct, frozen=True):
             if kind not in {"user", "key"}:
                 raise ValueError("actor must be user:<uuid> or key:<uuid>")
             parts.append(f"set_config('app.actor', '{kind}:{UUID(identity)}', true)")
+        if self.address is not None:
+            parts.append(f"set_config('app.address', '{ip_address(self.address)}', true)")
+        if self.request_id is not None:
+            parts.append(f"set_config('app.request_id', '{UUID(str(self.request_id))}', true)")
+        if self.bots is not None:
+            listed = ",".join(str(UUID(str(bot))) for bot in self.bots)
+            parts.append(f"set_config('app.bots', '{{{listed}}}', true)")
         return f"select {', '.join(parts)}" if parts else ""
 
 

@@ -9,12 +9,17 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 #: Order matters: functions.sql clears the slate and makes the helpers that the others call.
 POLICY_FILES = (
     "functions.sql",
-    "identity.sql",
+    "audit.sql",
     "security.sql",
+    "identity.sql",
+    "accounts.sql",
+    "tenants.sql",
+    "mail.sql",
     "templates.sql",
     "bots.sql",
     "subscriptions.sql",
     "performance.sql",
+    "reporting.sql",
 )
 
 

@@ -6,6 +6,8 @@ from typing import Final
 
 OWNER: Final = "tradewise_owner"
 API: Final = "tradewise_api"
+REPORTING: Final = "tradewise_reporting"
+BACKUP: Final = "tradewise_backup"
 AGENT_KINDS: Final = ("launcher", "poller", "scheduler", "notifier")
 
 #: What ``tradewise db url --role`` accepts, and the login role behind each.
@@ -13,4 +15,6 @@ LOGIN_ROLES: Final[dict[str, str]] = {
     "owner": OWNER,
     "api": API,
     **{f"agent_{kind}": f"tradewise_agent_{kind}" for kind in AGENT_KINDS},
+    "reporting": REPORTING,
+    "backup": BACKUP,
 }

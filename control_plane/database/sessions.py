@@ -79,13 +79,13 @@ class Database:
         """A transaction that sees and writes one tenant's rows."""
         return self.transaction(Binding(tenant_id=tenant_id, user_id=user_id, actor=actor))
 
-    def user(self, user_id: UUID) -> Any:
+    def user(self, user_id: UUID, *, address: str | None = None) -> Any:
         """A transaction that sees what belongs to a person: the person, their sessions and memberships."""
-        return self.transaction(Binding(user_id=user_id))
+        return self.transaction(Binding(user_id=user_id, actor=f"user:{user_id}", address=address))
 
-    def anonymous(self) -> Any:
+    def anonymous(self, *, address: str | None = None) -> Any:
         """A transaction that sees no row; only the narrow sign-in functions work in it."""
-        return self.transaction(Binding())
+        return self.transaction(Binding(address=address))
 
     async def close(self) -> None:
         """Close every pooled connection."""

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.database.sessions import Database
 from control_plane.errors import ForbiddenError, MalformedError, UnauthenticatedError
+from control_plane.http.address import client_address, request_id
 from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.settings import Settings
@@ -83,7 +84,12 @@ async def identify(connection: Connection) -> Caller:
     principal = await principal_of(database, settings, bearer_token(connection), wished_tenant(connection))
     if principal is None:
         raise UnauthenticatedError("this token is not, or no longer, good: sign in again")
-    return Caller(principal=principal, database=database)
+    return Caller(principal=located(principal, connection), database=database)
+
+
+def located(principal: Principal, connection: Connection) -> Principal:
+    """``principal`` with where this request comes from, for the audit log."""
+    return msgspec.structs.replace(principal, address=client_address(connection), request_id=request_id(connection))
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Caller:

@@ -23,8 +23,11 @@ class User(Base, Updated):
     __tablename__ = "users"
     __table_args__ = (one_of("status", USER_STATUSES), Index("uq_users_email", text("lower(email)"), unique=True))
 
-    email: Mapped[str] = mapped_column(Text)
-    password_hash: Mapped[str] = mapped_column(Text)
+    #: None for somebody who signs in by another provider that tells no address.
+    email: Mapped[str | None] = mapped_column(Text)
+    email_verified_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: None for somebody who signs in by another provider alone.
+    password_hash: Mapped[str | None] = mapped_column(Text)
     full_name: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text, server_default="active")
     last_sign_in_at: Mapped[datetime | None] = mapped_column(Timestamp)

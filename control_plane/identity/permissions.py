@@ -18,15 +18,21 @@ SCOPES: Final = (
     "subscriptions:write",
     "keys:read",
     "keys:write",
+    "tenant:read",
+    "tenant:write",
+    "tenant:delete",
+    "members:read",
+    "members:write",
+    "audit:read",
 )
 
 _READ: Final = frozenset(scope for scope in SCOPES if scope.endswith(":read"))
 
 ROLE_SCOPES: Final[dict[str, frozenset[str]]] = {
     "owner": frozenset(SCOPES),
-    "admin": frozenset(SCOPES),
-    "trader": _READ | {"bots:write", "subscriptions:write", "templates:write"},
-    "viewer": _READ - {"keys:read"},
+    "admin": frozenset(SCOPES) - {"tenant:delete"},
+    "trader": _READ - {"audit:read"} | {"bots:write", "subscriptions:write", "templates:write"},
+    "viewer": _READ - {"keys:read", "audit:read"},
 }
 
 

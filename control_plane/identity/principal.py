@@ -14,7 +14,8 @@ class Principal(msgspec.Struct, frozen=True):
     """A caller whose credential held."""
 
     user_id: UUID
-    email: str
+    #: None for somebody who signs in by another provider that tells no address.
+    email: str | None
     full_name: str | None
     tenant_id: UUID
     role: str
@@ -23,6 +24,11 @@ class Principal(msgspec.Struct, frozen=True):
     tenant_name: str | None = None
     session_id: UUID | None = None
     key_id: UUID | None = None
+    #: The only bots that a restricted API key reaches; None for all of the tenant.
+    bots: frozenset[UUID] | None = None
+    #: Where the request came from, and which one it was.
+    address: str | None = None
+    request_id: UUID | None = None
 
     @property
     def cause(self) -> str:
@@ -37,7 +43,18 @@ class Principal(msgspec.Struct, frozen=True):
     @property
     def binding(self) -> Binding:
         """Whose rows this caller's transactions may touch."""
-        return Binding(tenant_id=self.tenant_id, user_id=self.user_id, actor=self.actor)
+        return Binding(
+            tenant_id=self.tenant_id,
+            user_id=self.user_id,
+            actor=self.actor,
+            address=self.address,
+            request_id=self.request_id,
+            bots=tuple(sorted(self.bots)) if self.bots is not None else None,
+        )
+
+    def reaches(self, bot_id: UUID) -> bool:
+        """Whether this caller may know of a bot of the tenant."""
+        return self.bots is None or bot_id in self.bots
 
     def require(self, scope: str) -> None:
         """Raise :class:`ForbiddenError` unless this caller holds ``scope``."""

@@ -9,6 +9,7 @@ from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 from sqlalchemy import text
 
+from control_plane.http.address import client_address
 from control_plane.http.caller import Caller, CallerDependency, require_session
 from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
@@ -36,7 +37,7 @@ async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn])
         request.app.state.settings,
         email=data.email,
         password=data.password,
-        ip=request.client.host if request.client else None,
+        address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )
 

@@ -46,7 +46,7 @@ class UserView(msgspec.Struct, frozen=True):
     """A person."""
 
     id: UUID
-    email: str
+    email: str | None
     full_name: str | None
     status: str
     last_sign_in_at: datetime | None

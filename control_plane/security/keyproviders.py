@@ -31,11 +31,11 @@ class KeyProvider(Protocol):
         """The id of the key that wraps from now on."""
         ...
 
-    def wrap(self, key: bytes, context: bytes) -> bytes:
+    async def wrap(self, key: bytes, context: bytes) -> bytes:
         """Encrypt ``key`` under the current KEK, bound to ``context``."""
         ...
 
-    def unwrap(self, wrapped: bytes, kek_id: str, context: bytes) -> bytes:
+    async def unwrap(self, wrapped: bytes, kek_id: str, context: bytes) -> bytes:
         """Decrypt what :meth:`wrap` gave. Raises :class:`KeyProviderError`."""
         ...
 
@@ -60,12 +60,12 @@ class LocalKeyProvider:
         """See :class:`KeyProvider`."""
         return self._current_id
 
-    def wrap(self, key: bytes, context: bytes) -> bytes:
+    async def wrap(self, key: bytes, context: bytes) -> bytes:
         """See :class:`KeyProvider`."""
         nonce = os.urandom(12)
         return nonce + self._keys[self._current_id].encrypt(nonce, key, context)
 
-    def unwrap(self, wrapped: bytes, kek_id: str, context: bytes) -> bytes:
+    async def unwrap(self, wrapped: bytes, kek_id: str, context: bytes) -> bytes:
         """See :class:`KeyProvider`."""
         aead = self._keys.get(kek_id)
         if aead is None:

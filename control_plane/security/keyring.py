@@ -19,6 +19,21 @@ _NEWEST = text(
     "select public_key, version, suite from tenant_keys"
     " where tenant_id = :tenant and destroyed_at is null order by version desc limit 1"
 )
+_PLATFORM = text("select installation, public_key, version, suite from platform_key()")
+
+
+async def platform_key(session: AsyncSession) -> tuple[UUID, PublicKey]:
+    """The installation's id, which stands where a tenant's would, and its newest public key. Works in any session.
+
+    Raises :class:`UnavailableError` while no agent has made one, which takes a moment after the first migration.
+    """
+    row = (await session.execute(_PLATFORM)).one_or_none()
+    if row is None:
+        raise UnavailableError(
+            "this installation has no key to seal mails with yet; is the scheduler agent running?",
+            code="platform_key_pending",
+        )
+    return row.installation, PublicKey(raw=bytes(row.public_key), version=row.version, suite=row.suite)
 
 
 async def public_key(session: AsyncSession, tenant_id: UUID) -> PublicKey | None:

@@ -22,7 +22,7 @@ class OpenError(RuntimeError):
 
 
 class KeyPair(msgspec.Struct, frozen=True):
-    """A row of ``tenant_keys``."""
+    """A row of ``tenant_keys``, or of ``platform_keys`` with the installation in the place of a tenant."""
 
     tenant_id: UUID
     version: int
@@ -38,8 +38,8 @@ class Vault:
     def __init__(self, provider: KeyProvider) -> None:
         self._provider = provider
 
-    def generate(self, tenant_id: UUID, version: int) -> KeyPair:
-        """A fresh key pair for a tenant, its private half wrapped."""
+    async def generate(self, tenant_id: UUID, version: int) -> KeyPair:
+        """A fresh key pair for a tenant (or the installation), its private half wrapped."""
         private = X25519PrivateKey.generate()
         raw = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         return KeyPair(
@@ -47,18 +47,18 @@ class Vault:
             version=version,
             suite=SUITE_X25519_SHA256_AES256GCM,
             public_key=private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw),
-            wrapped_private_key=self._provider.wrap(raw, _wrap_context(tenant_id, version)),
+            wrapped_private_key=await self._provider.wrap(raw, _wrap_context(tenant_id, version)),
             kek_id=self._provider.current_id,
         )
 
-    def open(self, sealed: Sealed, pair: KeyPair, place: Place) -> Secret:
+    async def open(self, sealed: Sealed, pair: KeyPair, place: Place) -> Secret:
         """Open ``sealed`` at ``place``. Raises :class:`OpenError`, whose message tells nothing of the value."""
         if pair.wrapped_private_key is None:
             raise OpenError("the key of this tenant was destroyed; what it sealed cannot be opened again")
         if (pair.tenant_id, pair.version) != (place.tenant_id, sealed.key_version):
             raise OpenError("this key is not the one that the value was sealed for")
         try:
-            raw = self._provider.unwrap(
+            raw = await self._provider.unwrap(
                 pair.wrapped_private_key, pair.kek_id, _wrap_context(pair.tenant_id, pair.version)
             )
             private = X25519PrivateKey.from_private_bytes(raw)

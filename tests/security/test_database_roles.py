@@ -22,6 +22,9 @@ UNREADABLE = [
     ("users", "password_hash"),
     ("sessions", "token_hash"),
     ("api_keys", "key_hash"),
+    ("platform_keys", "wrapped_private_key"),
+    ("mails", "sealed"),
+    ("attempt_limits", "subject"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")
@@ -52,7 +55,7 @@ async def test_every_bytea_of_a_tenant_is_either_listed_or_public(admin: asyncpg
         "select c.relname::text, a.attname::text from pg_attribute a join pg_class c on c.oid = a.attrelid"
         " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.atttypid = 'bytea'::regtype"
     )
-    public = {("tenant_keys", "public_key"), ("idempotency_records", "request_hash")}
+    public = {("tenant_keys", "public_key"), ("platform_keys", "public_key"), ("idempotency_records", "request_hash")}
     assert {tuple(row) for row in rows} == public | (set(UNREADABLE) - {("users", "password_hash")})
 
 
@@ -72,7 +75,7 @@ async def test_definer_functions_belong_to_powerless_owners_and_fix_their_path(a
     )
     assert len(rows) >= 8
     for row in rows:
-        assert row["owner"] in {"tradewise_owner", "tradewise_auth", "tradewise_market"}, row["name"]
+        assert row["owner"] in {"tradewise_owner", "tradewise_auth", "tradewise_market", "tradewise_audit"}, row["name"]
         assert not row["mighty"], row["name"]
         paths = [item for item in row["config"] if item.startswith("search_path=")]
         # pg_temp last: else a temporary table of the caller's would be found before ours.
@@ -93,7 +96,12 @@ async def test_roles_are_bound_and_belong_to_nobody(admin: asyncpg.Connection) -
         "select rolname::text, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_roles"
         " where rolname like 'tradewise\\_%'"
     )
-    assert {row["rolname"] for row in rows} == {*LOGIN_ROLES.values(), "tradewise_auth", "tradewise_market"}
+    assert {row["rolname"] for row in rows} == {
+        *LOGIN_ROLES.values(),
+        "tradewise_auth",
+        "tradewise_market",
+        "tradewise_audit",
+    }
     for row in rows:
         assert not any(row[name] for name in row.keys() if name != "rolname"), row["rolname"]  # noqa: SIM118
     members = await admin.fetch(
@@ -103,6 +111,7 @@ async def test_roles_are_bound_and_belong_to_nobody(admin: asyncpg.Connection) -
     assert {(row["member"], row["of"]) for row in members} == {
         ("tradewise_owner", "tradewise_auth"),
         ("tradewise_owner", "tradewise_market"),
+        ("tradewise_owner", "tradewise_audit"),
     }
 
 

@@ -17,8 +17,13 @@ from tests.world import Tenant, external_body, template_body, two_tenants
 
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.ForeignKeyViolationError)
 #: Unique without the tenant in front: only values that nobody can guess, or that no tenant can write.
-UNGUESSABLE = {"users": {"uq_users_email"}, "sessions": {"token_hash"}, "api_keys": {"prefix"}}
-WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port"}
+UNGUESSABLE = {
+    "users": {"uq_users_email"},
+    "sessions": {"token_hash"},
+    "api_keys": {"prefix"},
+    "attempt_limits": {"subject"},
+}
+WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port", "uq_platform_keys_version"}
 
 
 @pytest.fixture

@@ -19,7 +19,15 @@ from tests.factories import Urls
 from tests.world import Tenant, two_tenants
 
 #: Tables that no tenant owns; what a tenant sees of them is told in `OTHERS`.
-PLATFORM = {"alembic_version", "schema_snapshot", "installation", "agent_beats"}
+PLATFORM = {
+    "alembic_version",
+    "schema_snapshot",
+    "installation",
+    "agent_beats",
+    "platform_keys",
+    "mails",
+    "attempt_limits",
+}
 #: Whose a row is, where no column tenant_id says so: SQL that finds the rows of tenant $1 and person $2.
 OTHERS = {
     "users": "id = $2 and $1::uuid is not null",

@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
 from control_plane.dashboard.rendering import go, page
 from control_plane.dashboard.session import GUEST, SESSION, Visitor, local_path, make_cookie
+from control_plane.http.address import client_address
 from control_plane.http.caller import CallerDependency
 from control_plane.identity import sign_in
 from control_plane.identity.schemas import SignIn, SignUp
@@ -85,7 +86,7 @@ async def _sign_in(request: Request[Any, Any, Any], email: str, password: str) -
         request.app.state.settings,
         email=email,
         password=password,
-        ip=request.client.host if request.client else None,
+        address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )
 

@@ -1,0 +1,2 @@
+-- Codes, sign-in by other providers, second factors.
+select 1;

@@ -1,0 +1,2 @@
+-- Reports across tenants, and the dump of everything.
+select 1;

@@ -1,0 +1,2 @@
+-- Members, invitations, and what happens to a tenant as a whole.
+select 1;
