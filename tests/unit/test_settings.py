@@ -16,7 +16,7 @@ WRONG = {
     "AGENT_DATABASE_URL": ["x", "postgresql://h:99999999/d"],
     "MIGRATION_DATABASE_URL": ["x"],
     "DATABASE_POOL_SIZE": ["0", "501", "-1", "ten", "1.5", "²", "1_0"],
-    "KEY_PROVIDER": ["vault", "FILE", "aws"],
+    "KEY_PROVIDER": ["cloud", "FILE", "aws"],
     "RUNTIME": ["podman", "kubernetes"],
     "IMAGE_PULL": ["always"],
     "PUBLISH_ADDRESS": ["localhost", "300.1.1.1", "127.0.0.1:80"],
