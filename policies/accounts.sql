@@ -1,2 +1,2 @@
--- Codes, sign-in by other providers, second factors.
+-- Codes by mail, sessions, what is known of failed sign-ins.
 select 1;

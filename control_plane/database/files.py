@@ -13,6 +13,7 @@ POLICY_FILES = (
     "security.sql",
     "identity.sql",
     "accounts.sql",
+    "factors.sql",
     "tenants.sql",
     "mail.sql",
     "templates.sql",

@@ -1,4 +1,4 @@
-"""Codes, sign-in by other providers, second factors"""
+"""Codes by mail, what is known of failed sign-ins"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invitations, suspended and deleted tenants, narrower API keys"""
+"""Invitations, suspended and deleted tenants"""
 
 from __future__ import annotations
 

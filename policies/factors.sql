@@ -1,0 +1,2 @@
+-- Second factors, and sign-in by other providers.
+select 1;
