@@ -55,4 +55,4 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
     mapped = getattr(found, "ipv4_mapped", None)
     # A zone (fe80::1%eth0) says something of our machine, not of the client, and does not go into the database.
-    return mapped or (ipaddress.ip_address(int(found)) if getattr(found, "scope_id", None) else found)
+    return mapped or (ipaddress.IPv6Address(int(found)) if getattr(found, "scope_id", None) else found)
