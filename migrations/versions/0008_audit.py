@@ -57,9 +57,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "actor_kind in ('user', 'key', 'agent', 'role')", name=op.f("ck_audit_events_actor_kind_known")
         ),
-        sa.CheckConstraint(
-            "outcome in ('success', 'failure', 'denied')", name=op.f("ck_audit_events_outcome_known")
-        ),
+        sa.CheckConstraint("outcome in ('success', 'failure', 'denied')", name=op.f("ck_audit_events_outcome_known")),
         sa.PrimaryKeyConstraint("tenant_id", "seq", "at", name="pk_audit_events"),
         postgresql_partition_by="RANGE (at)",
     )
@@ -109,9 +107,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "seq", "at", name="pk_audit_checkpoints"),
         postgresql_partition_by="RANGE (at)",
     )
-    op.create_table(
-        "audit_anchors", *_signed(), sa.PrimaryKeyConstraint("tenant_id", "seq", name="pk_audit_anchors")
-    )
+    op.create_table("audit_anchors", *_signed(), sa.PrimaryKeyConstraint("tenant_id", "seq", name="pk_audit_anchors"))
 
 
 def downgrade() -> None:
