@@ -1,8 +1,8 @@
-"""What agents do for the audit log: sign the heads of its chains, drop its old months, verify it, tell it what they met."""
+"""What agents do for the audit log: sign heads, drop old months, verify it, tell it what they met."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -11,10 +11,11 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from agents.secrets import NotOpenedError
-from control_plane.audit.checkpoints import Kind, Signed, first_forged, message
+from control_plane.audit.checkpoints import FAULTS, Kind, Signed, first_forged, message
 from control_plane.audit.models import SIGNATURE_ED25519
-from control_plane.security.keyproviders import KeyProvider
+from control_plane.security.keyproviders import KeyProvider, key_provider
 from control_plane.security.signing import Signer, SigningKey, SigningKeyError, generate_signing_key, open_signer
+from control_plane.settings import Settings
 
 _BATCH: Final = 500
 _KEYS: Final = """
@@ -25,13 +26,13 @@ _ADD_KEY: Final = """
     insert into audit_keys (id, version, suite, public_key, wrapped_private_key, kek_id)
     values ($1, $2, $3, $4, $5, $6) on conflict do nothing
 """
+_VALUES: Final = """ (tenant_id, seq, hash, at, key_version, signature)
+    select * from unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::timestamptz[], $5::integer[], $6::bytea[])
+    on conflict do nothing
+"""
 _ADD: Final[dict[Kind, str]] = {
-    kind: f"""
-        insert into {table} (tenant_id, seq, hash, at, key_version, signature)
-        select * from unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::timestamptz[], $5::integer[], $6::bytea[])
-        on conflict do nothing
-    """
-    for kind, table in (("checkpoint", "audit_checkpoints"), ("anchor", "audit_anchors"))
+    "checkpoint": "insert into audit_checkpoints" + _VALUES,
+    "anchor": "insert into audit_anchors" + _VALUES,
 }
 _SIGNED: Final = """
     select 'checkpoint' as kind, k.* from audit_checkpoints k where k.tenant_id = $1
@@ -157,6 +158,28 @@ async def verify(
     platform = await connection.fetchval("select id from installation")
     chains = [tenant_id] if tenant_id else [row[0] for row in await connection.fetch("select audit_chain_ids()")]
     return faults, [await _verdict(connection, chain, public, platform=chain == platform) for chain in chains]
+
+
+async def report(url: str, settings: Settings, tenant_id: UUID | None, tell: Callable[[str], None]) -> bool:
+    """Verify and tell, one line a chain. Whether all is as it was told. Raises KeyProviderError."""
+    provider = key_provider(settings)
+    connection = await asyncpg.connect(url)
+    try:
+        faults, verdicts = await verify(connection, provider, tenant_id)
+    finally:
+        await connection.close()
+    for fault in faults:
+        tell(f"FAULT  {fault}")
+    for item in verdicts:
+        name = f"{item.scope} {item.tenant_id}"
+        if item.fault is not None:
+            tell(f"FAULT  {name}  seq {item.fault_seq}: {item.fault}, {FAULTS[item.fault]}")
+        else:
+            span = (
+                f"seq {item.first_seq} to {item.last_seq}" if item.first_seq else f"nothing kept after {item.last_seq}"
+            )
+            tell(f"ok     {name}  {item.events} events, {span}, {item.signatures} signatures")
+    return not faults and all(item.fault is None for item in verdicts)
 
 
 async def _verdict(connection: asyncpg.Connection, chain: UUID, public: dict[int, bytes], *, platform: bool) -> Verdict:

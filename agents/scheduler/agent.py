@@ -116,7 +116,8 @@ class Scheduler(Agent):
     def _tell(self, made: list[Signed]) -> None:
         for item in made:
             self.log.info(
-                f"audit_{item.kind}",
+                "audit_signed",
+                kind=item.kind,
                 tenant=str(item.tenant_id),
                 seq=item.seq,
                 hash=item.hash.hex(),

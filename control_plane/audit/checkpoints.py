@@ -14,6 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 _FORMAT: Final = b"tradewise-audit-checkpoint-v1"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+#: What a chain may be found to be, and in words.
+FAULTS: Final[Mapping[str, str]] = {
+    "missing": "the event is not there",
+    "out_of_order": "the event does not follow from the one before it",
+    "altered": "the event is not what its hash was made of",
+    "truncated": "the chain ends before the event that was its last one",
+    "head_differs": "the chain's end is not what its head says",
+    "checkpoint_differs": "the event is not the one that was signed here",
+    "signature_invalid": "the signature on this event was not made by a key of this installation",
+}
+
 Kind = Literal["checkpoint", "anchor"]
 
 
