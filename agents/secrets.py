@@ -30,12 +30,23 @@ _OF_TEMPLATE: Final = """
 """
 
 
+class NotOpenedError(OpenError):
+    """An :class:`OpenError` that knows which stored value it is about, for the audit log."""
+
+    def __init__(self, words: str, place: Place) -> None:
+        super().__init__(words)
+        self.place = place
+
+
 async def open_row(vault: Vault, row: asyncpg.Record, place: Place) -> Secret:
-    """Open a row that holds a sealed value beside its key. Raises :class:`OpenError`."""
+    """Open a row that holds a sealed value beside its key. Raises :class:`NotOpenedError`."""
     if row["version"] is None:
-        raise OpenError("the key that this value was sealed for is not in the database")
+        raise NotOpenedError("the key that this value was sealed for is not in the database", place)
     sealed = Sealed(value=row["value"], key_version=row["key_version"], suite=row["sealed_suite"])
-    return await vault.open(sealed, KeyPair(**{name: row[name] for name in KeyPair.__struct_fields__}), place)
+    try:
+        return await vault.open(sealed, KeyPair(**{name: row[name] for name in KeyPair.__struct_fields__}), place)
+    except OpenError as error:
+        raise NotOpenedError(str(error), place) from None
 
 
 async def open_bot_secret(pool: asyncpg.Pool, vault: Vault, tenant_id: UUID, bot_id: UUID, kind: str) -> Secret | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import click
@@ -235,6 +236,25 @@ def keys_status(data_dir: Path | None) -> None:
     settings = settings_for(data_dir)
     for line in run(keys_by_kek(settings.agent_database_url or _role_url(settings, "agent_scheduler"))):
         click.echo(line)
+
+
+@main.group()
+def audit() -> None:
+    """The audit log, which nobody may change."""
+
+
+@audit.command("verify")
+@click.option("--tenant", type=click.UUID, default=None, help="One tenant's chain alone.")
+@data_dir_option
+def verify_audit(tenant: UUID | None, data_dir: Path | None) -> None:
+    """Walk the chains of all tenants and the platform's; exit 1 at the first altered or missing event of any."""
+    from agents.audit import report  # lazy: each command loads its own parts
+
+    settings = settings_for(data_dir)
+    sound = run(
+        report(settings.agent_database_url or _role_url(settings, "agent_scheduler"), settings, tenant, click.echo)
+    )
+    sys.exit(0 if sound else 1)
 
 
 @main.command()

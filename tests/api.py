@@ -43,8 +43,9 @@ class Person(msgspec.Struct):
 class Api:
     """The application under test."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, scheduler: Scheduler) -> None:
         self.client = client
+        self.scheduler = scheduler
 
     async def person(self, name: str = "ada") -> Person:
         """Sign a new person up and in."""
@@ -101,7 +102,7 @@ async def running_api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIter
             await tasks[1]  # raises what kept it from starting
         transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver.local") as client:
-            yield Api(client)
+            yield Api(client, scheduler)
     finally:
         stop.set()
         ready.cancel()

@@ -153,4 +153,14 @@ async def two_tenants(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tena
         one.subscription = UUID(dedicated["id"])
         await snapshot(admin, one.id, UUID(dedicated["bot_id"]))
         one.follow = UUID((await subscribe(one.person, other.shared_template))["id"])
+    await signed_chains(api, admin)
     return first, second
+
+
+async def signed_chains(api: Api, admin: asyncpg.Connection) -> None:
+    """The audit log's heads signed by the scheduler, and an anchor at each as if their month were about to go."""
+    await api.scheduler.sign_heads()
+    await admin.execute(
+        "insert into audit_anchors (tenant_id, seq, hash, at, key_version, signature)"
+        " select tenant_id, seq, hash, at, key_version, signature from audit_checkpoints"
+    )

@@ -12,10 +12,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from agents.audit import note_not_opened
 from agents.launcher import queries
 from agents.launcher.queries import Work
 from agents.launcher.runtimes.base import BOT_PORT, DATA_DIR
-from agents.secrets import open_bot_secret, open_template_config
+from agents.secrets import NotOpenedError, open_bot_secret, open_template_config
 from control_plane.security.credentials import CredentialError, TradewiseCredential, decode_credentials
 from control_plane.security.vault import OpenError, Vault
 
@@ -63,6 +64,8 @@ async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
         config = await open_bot_secret(pool, vault, bot.tenant_id, bot.id, "config")
         own = _mapping(config.reveal()) if config is not None else {}
     except OpenError as error:
+        if isinstance(error, NotOpenedError):
+            await note_not_opened(pool, error, bot_id=bot.id, generation=bot.generation)
         raise SecretUnreadable(f"A stored secret of this bot cannot be opened: {error}. Enter it again.") from None
     except (CredentialError, msgspec.MsgspecError, UnicodeDecodeError):
         raise SecretUnreadable(

@@ -11,11 +11,12 @@ from typing import Any
 import asyncpg
 from prometheus_client import Counter
 
+from agents.audit import note_not_opened
 from agents.egress import GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
 from agents.poller.decide import ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome
-from agents.secrets import open_bot_secret
+from agents.secrets import NotOpenedError, open_bot_secret
 from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
 from control_plane.security.credentials import Credential, CredentialError, decode_credentials
 from control_plane.security.vault import OpenError, Vault
@@ -93,7 +94,9 @@ class Checker:
             if secret is None:
                 raise _Local(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
             return decode_credentials(bot.engine, secret.reveal())
-        except OpenError:
+        except OpenError as error:
+            if isinstance(error, NotOpenedError):
+                await note_not_opened(self._pool, error, bot_id=bot.id, generation=bot.generation)
             raise _Local(SECRET_UNREADABLE, "The stored credentials cannot be opened: enter them again.") from None
         except CredentialError:
             detail = f"The stored credentials are not those of a {bot.engine} bot: enter them again."

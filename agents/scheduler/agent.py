@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
+import asyncpg
 from uuid_utils.compat import uuid7
 
+from agents import audit
 from agents.agent import Agent
+from control_plane.audit.checkpoints import Signed
 
 _TENANTS_WITHOUT_KEY = """
     select t.id from tenants t
@@ -26,6 +29,7 @@ _ADD_KEY = """
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
 _MONTHS_AHEAD = 3
+_AUDIT_MONTHS_AHEAD = 6  # without a place for its event no change is made at all
 
 
 class Scheduler(Agent):
@@ -34,6 +38,7 @@ class Scheduler(Agent):
     kind: ClassVar[str] = "scheduler"
     channels: ClassVar[tuple[str, ...]] = ("tradewise_keys",)
     _kept_at: float | None = None
+    _signed_at: float | None = None
 
     async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - what is due is found by looking
         """Keys first: somebody may be waiting to seal a credential."""
@@ -41,7 +46,11 @@ class Scheduler(Agent):
         if self._kept_at is None or time.monotonic() - self._kept_at >= _HOUSEKEEPING_EVERY_S:
             await self.keep_house()
             self._kept_at = time.monotonic()
-        return _KEYS_EVERY_S
+        interval = self.settings.audit_checkpoint_interval
+        if self._signed_at is None or time.monotonic() - self._signed_at >= interval:
+            await self.sign_heads()
+            self._signed_at = time.monotonic()
+        return min(_KEYS_EVERY_S, interval)
 
     async def provision_keys(self) -> int:
         """Give the platform and each tenant without a key pair its first one; returns how many tenants' were made."""
@@ -83,3 +92,36 @@ class Scheduler(Agent):
         )
         await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
+        await self.retire_audit()
+
+    async def sign_heads(self) -> int:
+        """Sign the audit chains that have moved on; how many. The log line leaves the machine with the other logs."""
+        made = await audit.sign_heads(self.pool, self.vault.provider)
+        self._tell(made)
+        return len(made)
+
+    async def retire_audit(self) -> int:
+        """Make the audit log's coming months and drop those that are no longer kept; how many partitions went."""
+        await self.pool.execute("select ensure_audit_partitions($1)", _AUDIT_MONTHS_AHEAD)
+        try:
+            made, dropped = await audit.retire(self.pool, self.vault.provider, self.settings.audit_retention_months)
+        except asyncpg.LockNotAvailableError:
+            self.log.info("audit_retirement_put_off", cause="a writer held the table")
+            return 0
+        self._tell(made)
+        if dropped:
+            self.log.info("audit_retired", partitions=dropped)
+        return dropped
+
+    def _tell(self, made: list[Signed]) -> None:
+        for item in made:
+            self.log.info(
+                "audit_signed",
+                kind=item.kind,
+                tenant=str(item.tenant_id),
+                seq=item.seq,
+                hash=item.hash.hex(),
+                signed_at=item.at.isoformat(),
+                key_version=item.key_version,
+                signature=item.signature.hex(),
+            )

@@ -10,6 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 POLICY_FILES = (
     "functions.sql",
     "audit.sql",
+    "audit_upkeep.sql",
     "security.sql",
     "identity.sql",
     "accounts.sql",

@@ -38,6 +38,11 @@ class Vault:
     def __init__(self, provider: KeyProvider) -> None:
         self._provider = provider
 
+    @property
+    def provider(self) -> KeyProvider:
+        """Where its key-encryption key comes from."""
+        return self._provider
+
     async def generate(self, tenant_id: UUID, version: int) -> KeyPair:
         """A fresh key pair for a tenant (or the installation), its private half wrapped."""
         private = X25519PrivateKey.generate()

@@ -25,6 +25,7 @@ UNREADABLE = [
     ("platform_keys", "wrapped_private_key"),
     ("mails", "sealed"),
     ("attempt_limits", "subject"),
+    ("audit_keys", "wrapped_private_key"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")
@@ -54,8 +55,12 @@ async def test_every_bytea_of_a_tenant_is_either_listed_or_public(admin: asyncpg
     rows = await admin.fetch(
         "select c.relname::text, a.attname::text from pg_attribute a join pg_class c on c.oid = a.attrelid"
         " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.atttypid = 'bytea'::regtype"
+        " and not c.relispartition"
     )
     public = {("tenant_keys", "public_key"), ("platform_keys", "public_key"), ("idempotency_records", "request_hash")}
+    public |= {("audit_events", "prev_hash"), ("audit_keys", "public_key")}
+    public |= {(table, "hash") for table in ("audit_events", "audit_chains", "audit_checkpoints", "audit_anchors")}
+    public |= {(table, "signature") for table in ("audit_checkpoints", "audit_anchors")}
     assert {tuple(row) for row in rows} == public | (set(UNREADABLE) - {("users", "password_hash")})
 
 

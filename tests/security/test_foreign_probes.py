@@ -23,7 +23,9 @@ UNGUESSABLE = {
     "api_keys": {"prefix"},
     "attempt_limits": {"subject"},
 }
-WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port", "uq_platform_keys_version"}
+WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port", "uq_platform_keys_version", "uq_audit_keys_version"}
+#: Numbers of the server's own, gone again before anybody could meet one.
+UNSEEN = {"pk_audit_pending"}
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ async def test_unique_indexes_begin_with_the_tenant(admin: asyncpg.Connection) -
             row["columns"] in (["id"], ["version_num"])  # random ids; the migration's own table
             or row["columns"][0] == "tenant_id"
             or named & UNGUESSABLE.get(row["table"], set())
-            or named & WRITTEN_BY_AGENTS
+            or named & (WRITTEN_BY_AGENTS | UNSEEN)
         )
         assert fine, dict(row)
 
