@@ -12,6 +12,7 @@ POLICY_FILES = (
     "audit.sql",
     "security.sql",
     "identity.sql",
+    "api_keys.sql",
     "accounts.sql",
     "factors.sql",
     "tenants.sql",

@@ -11,10 +11,10 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.api_keys.schemas import KeyView, NewKey
 from control_plane.errors import NotFoundError, unacceptable
 from control_plane.identity.permissions import SCOPES
 from control_plane.identity.principal import Principal
-from control_plane.identity.schemas import KeyView, NewKey
 from control_plane.security.tokens import new_api_key
 
 
