@@ -6,8 +6,8 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-#: Order matters: functions.sql clears the slate and makes the helpers that the others call, restricted_keys.sql goes over
-#: all that stands.
+#: Order matters: functions.sql clears the slate and makes the helpers that the others call, restricted_keys.sql goes
+#: over all that stands.
 POLICY_FILES = (
     "functions.sql",
     "audit.sql",

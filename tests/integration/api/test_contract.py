@@ -25,6 +25,7 @@ PUBLIC = {"/health/live", "/health/ready", "/api/v1/auth/sign-up", "/api/v1/auth
 WITHOUT_SCOPE = {"/api/v1/me", "/api/v1/auth/sign-out"}
 MAKES_OR_STARTS = {
     "/api/v1/api-keys",
+    "/api/v1/api-keys/{key_id}/rotate",
     "/api/v1/bots",
     "/api/v1/bots/{bot_id}/start",
     "/api/v1/bots/{bot_id}/stop",
@@ -43,6 +44,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/api-keys": {"name": "x", "scopes": ["bots:read"]},
     "POST /api/v1/subscriptions": {"template_id": str(uuid7()), "allocation_amount": "100"},
     "PATCH /api/v1/me": {"full_name": "X"},
+    "POST /api/v1/api-keys/{key_id}/rotate": {"overlap_seconds": 0},
 }
 
 
