@@ -12,6 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from control_plane.amounts import PlainDecimal, encode_plain
+from control_plane.api_keys.routes import api_keys_router
 from control_plane.audit.routes import audit_router
 from control_plane.bots.routes import bots_router
 from control_plane.dashboard.assets import AssetManifest
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> Litestar:
                 path=API_PREFIX,
                 route_handlers=[
                     identity_router,
+                    api_keys_router,
                     bots_router,
                     templates_router,
                     subscriptions_router,

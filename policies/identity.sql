@@ -1,6 +1,6 @@
--- People, tenants, memberships, sessions, API keys.
+-- People, tenants, memberships, sessions.
 
-select pg_temp.protect(relation) from unnest(array['users', 'tenants', 'memberships', 'sessions', 'api_keys',
+select pg_temp.protect(relation) from unnest(array['users', 'tenants', 'memberships', 'sessions',
     'idempotency_records']::regclass[]) as relation;
 
 -- A person sees themself and the members of the tenant they act in.
@@ -42,15 +42,6 @@ create policy api_update on sessions for update to tradewise_api
 grant select (id, user_id, expires_at, last_seen_at, revoked_at, ip, user_agent, created_at), insert,
     update (revoked_at) on sessions to tradewise_api;
 
-select pg_temp.tenant_policies('api_keys', array['select', 'update']);
--- A key acts as its maker, so it is made by that person alone.
-create policy api_insert on api_keys for insert to tradewise_api with check (
-    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
-    and created_by = (select nullif(current_setting('app.user_id', true), '')::uuid)
-);
-grant select (id, tenant_id, created_by, name, prefix, scopes, expires_at, last_used_at, revoked_at, created_at),
-    insert, update (revoked_at) on api_keys to tradewise_api;
-
 select pg_temp.tenant_policies('idempotency_records', array['select', 'insert', 'update', 'delete']);
 grant select, insert, update (status_code, answer), delete on idempotency_records to tradewise_api;
 
@@ -63,16 +54,14 @@ grant select (id, expires_at, revoked_at), delete on sessions to tradewise_agent
 grant select (id, created_at), delete on idempotency_records to tradewise_agent_scheduler;
 
 -- What must be found before the tenant is known. Each function answers one question about one value that only its
--- owner can know (an address with a password to check, a token's hash, a key's prefix).
+-- owner can know (an address with a password to check, a token's hash).
 select pg_temp.open_to('users', 'tradewise_auth', array['select', 'insert', 'update']);
 select pg_temp.open_to('tenants', 'tradewise_auth', array['select', 'insert']);
 select pg_temp.open_to('memberships', 'tradewise_auth', array['select', 'insert']);
 select pg_temp.open_to('sessions', 'tradewise_auth', array['select', 'update']);
-select pg_temp.open_to('api_keys', 'tradewise_auth', array['select', 'update']);
 grant select, insert, update (password_hash) on users to tradewise_auth;
 grant select, insert on tenants, memberships to tradewise_auth;
 grant select, update (last_seen_at) on sessions to tradewise_auth;
-grant select, update (last_used_at) on api_keys to tradewise_auth;
 
 grant create on schema public to tradewise_auth;
 
@@ -114,28 +103,7 @@ begin
 end
 $$;
 
--- A live key and its creator, while the creator is still a member of the key's tenant. The digest is asked for, not
--- told, and a prefix alone, which is no secret, does not even mark the key as used.
-create or replace function auth_api_key(of_prefix text, of_key_hash bytea)
-returns table (key_id uuid, scopes text[], tenant_id uuid, user_id uuid, email text, full_name text, role text)
-language plpgsql security definer set search_path = public, pg_temp as $$
-begin
-    update api_keys k set last_used_at = now()
-    where k.prefix = of_prefix and k.key_hash = of_key_hash and k.revoked_at is null
-        and (k.expires_at is null or k.expires_at > now())
-        and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
-    return query
-        select k.id, k.scopes, k.tenant_id, u.id, u.email, u.full_name, m.role
-        from api_keys k
-        join users u on u.id = k.created_by and u.status = 'active' and u.deleted_at is null
-        join memberships m on m.tenant_id = k.tenant_id and m.user_id = u.id
-        join tenants t on t.id = k.tenant_id and t.status = 'active'
-        where k.prefix = of_prefix and k.key_hash = of_key_hash and k.revoked_at is null
-            and (k.expires_at is null or k.expires_at > now());
-end
-$$;
-
 select pg_temp.hand_to('tradewise_auth', array['auth_sign_up(uuid, text, text, text, uuid, text, uuid)',
-    'auth_account(text)', 'auth_session(bytea, interval)', 'auth_api_key(text, bytea)']);
+    'auth_account(text)', 'auth_session(bytea, interval)']);
 
 revoke create on schema public from tradewise_auth;

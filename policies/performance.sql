@@ -88,6 +88,10 @@ begin
             execute format('alter table %I force row level security', partition);
             execute format('create policy api_select on %I for select to tradewise_api
                 using (tenant_id = (select nullif(current_setting(''app.tenant_id'', true), '''')::uuid))', partition);
+            -- As restricted_keys.sql says of the parent.
+            execute format('create policy restricted_select on %I as restrictive for select to tradewise_api
+                using ((select nullif(current_setting(''app.bots'', true), '''') is null)
+                    or bot_id = any ((select nullif(current_setting(''app.bots'', true), '''')::uuid[])::uuid[]))', partition);
             made := made + 1;
         end if;
         month := month + interval '1 month';

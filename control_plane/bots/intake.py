@@ -35,6 +35,12 @@ def checked_url(settings: Settings, raw: str) -> str:
     return str(url)
 
 
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a bot's address: who gets what is sent there. For addresses that were checked once."""
+    parsed = parse_bot_url(url)
+    return parsed.scheme, parsed.host, parsed.port
+
+
 def checked_credentials(engine: str, raw: Mapping[str, Any] | None, *, hosted: bool) -> Credential | None:
     """Typed credentials. Raises 422 naming the field, never a value.
 

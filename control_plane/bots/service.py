@@ -13,10 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url
+from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url, origin_of
 from control_plane.bots.models import HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
-from control_plane.errors import ConflictError, NotFoundError, unacceptable
+from control_plane.errors import ConflictError, ForbiddenError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.credentials import Credential, TradewiseCredential, encode_credentials
 from control_plane.security.sealing import Place, PublicKey, seal
@@ -55,6 +55,11 @@ async def create_bot(
     Raises 409 for an address that the tenant has registered already, 422 for fields that do not fit.
     """
     principal.require("bots:write")
+    if principal.bots is not None:
+        raise ForbiddenError(
+            "this API key is restricted to some bots and cannot register further ones: use one without bot_ids",
+            code="restricted_key",
+        )
     check_shape(data)
     url = checked_url(settings, data.api_url) if data.api_url is not None else None
     credential = checked_credentials(data.engine, data.credentials, hosted=data.bot_type in HOSTED_TYPES)
@@ -209,6 +214,8 @@ async def change_bot(
             raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
         names["api_url"] = checked_url(settings, data.api_url)
         anew = names["api_url"] != row.api_url
+        if data.credentials is msgspec.UNSET:
+            _refuse_redirect(principal, row.api_url, names["api_url"])
     if data.credentials is not msgspec.UNSET:
         credential = checked_credentials(row.engine, data.credentials, hosted=row.bot_type in HOSTED_TYPES)
         if credential is not None:
@@ -229,6 +236,17 @@ async def change_bot(
         await steer(session, bot_id, running=row.desired == "running")
     if given := _changed_fields(data):
         await note(session, principal, bot_id, "changed", reason=", ".join(given))
+
+
+def _refuse_redirect(principal: Principal, old: str, new: str) -> None:
+    """Whoever may name where credentials are sent can read them there. Raises 422 for who may not have them."""
+    if origin_of(old) != origin_of(new) and "bots:redirect" not in principal.scopes:
+        raise unacceptable(
+            "credentials",
+            "are required for an api_url on another host, port or scheme: send the bot's credentials in the same"
+            " request, or ask an owner or admin (scope bots:redirect), who may keep the stored ones",
+            code="credentials_required",
+        )
 
 
 async def _update(session: AsyncSession, bot_id: UUID, columns: Mapping[str, Any]) -> None:

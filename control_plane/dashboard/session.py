@@ -22,6 +22,7 @@ from control_plane.errors import ForbiddenError, UnauthenticatedError
 from control_plane.http.caller import Caller, located
 from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
+from control_plane.security.tokens import is_api_key
 from control_plane.settings import Settings
 
 SESSION, GUEST = "tw_session", "tw_guest"
@@ -110,9 +111,10 @@ async def _visitor_of(request: Request[Any, Any, Any]) -> Visitor:
 
 
 async def _person(request: Request[Any, Any, Any], token: str) -> Principal | None:
-    principal = await principal_of(request.app.state.database, request.app.state.settings, token)
     # An API key in the cookie is no session: nobody signed in, and nobody could sign it out.
-    return principal if principal is not None and principal.session_id is not None else None
+    if is_api_key(token):
+        return None
+    return await principal_of(request.app.state.database, request.app.state.settings, token)
 
 
 async def _check_form(request: Request[Any, Any, Any], visitor: Visitor) -> None:

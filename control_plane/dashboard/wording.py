@@ -28,12 +28,13 @@ _EVENTS: Mapping[str, tuple[str, str]] = {
 _SCOPES: Mapping[str, str] = {
     "bots:read": "See bots and their figures",
     "bots:write": "Register, change, start and stop bots",
+    "bots:redirect": "Send a bot's stored credentials to another address",
     "templates:read": "See templates and the marketplace",
     "templates:write": "Make, change and publish templates",
     "subscriptions:read": "See subscriptions and what they are worth",
     "subscriptions:write": "Subscribe, pause, resume and cancel",
     "keys:read": "See which API keys there are",
-    "keys:write": "Make and revoke API keys",
+    "keys:write": "Make, rotate and revoke API keys",
 }
 
 _CAUSES = {"person": "by a person", "key": "by an API key", "agent": "by TradeWise", "system": "by TradeWise"}

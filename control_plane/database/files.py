@@ -6,13 +6,15 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-#: Order matters: functions.sql clears the slate and makes the helpers that the others call.
+#: Order matters: functions.sql clears the slate and makes the helpers that the others call, restricted_keys.sql goes
+#: over all that stands.
 POLICY_FILES = (
     "functions.sql",
     "audit.sql",
     "audit_upkeep.sql",
     "security.sql",
     "identity.sql",
+    "api_keys.sql",
     "accounts.sql",
     "factors.sql",
     "tenants.sql",
@@ -22,6 +24,7 @@ POLICY_FILES = (
     "subscriptions.sql",
     "performance.sql",
     "reporting.sql",
+    "restricted_keys.sql",
 )
 
 

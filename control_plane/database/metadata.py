@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
+from control_plane.api_keys import models as api_keys
 from control_plane.audit import models as audit
 from control_plane.bots import models as bots
 from control_plane.database.base import Base
@@ -14,6 +15,6 @@ from control_plane.security import models as security
 from control_plane.subscriptions import models as subscriptions
 from control_plane.templates import models as templates
 
-MODULES = (identity, security, mail, bots, templates, subscriptions, performance, audit)
+MODULES = (identity, api_keys, security, mail, bots, templates, subscriptions, performance, audit)
 
 metadata: MetaData = Base.metadata

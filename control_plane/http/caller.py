@@ -24,6 +24,7 @@ from control_plane.errors import ForbiddenError, MalformedError, Unauthenticated
 from control_plane.http.address import client_address, request_id
 from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
+from control_plane.security.tokens import api_key_prefix, is_api_key
 from control_plane.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -81,8 +82,11 @@ async def identify(connection: Connection) -> Caller:
     """The caller by bearer token, as things are now. Raises 401, 403."""
     database: Database = connection.app.state.database
     settings: Settings = connection.app.state.settings
-    principal = await principal_of(database, settings, bearer_token(connection), wished_tenant(connection))
+    token, address = bearer_token(connection), client_address(connection)
+    principal = await principal_of(database, settings, token, wished_tenant(connection), address=address)
     if principal is None:
+        if is_api_key(token) and api_key_prefix(token) is None:
+            raise UnauthenticatedError("this API key is mistyped or not whole: copy it again")
         raise UnauthenticatedError("this token is not, or no longer, good: sign in again")
     return Caller(principal=located(principal, connection), database=database)
 

@@ -6,11 +6,14 @@ import time
 from typing import Any
 
 import structlog
+from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
+
+from control_plane.http.address import request_id
 
 _log = structlog.get_logger("access")
 
@@ -34,7 +37,7 @@ _HSTS = "max-age=31536000; includeSubDomains"
 
 
 class HygieneMiddleware(ASGIMiddleware):
-    """Security headers, no caching of what is somebody's, and the access line."""
+    """Security headers, no caching of what is somebody's, the request's id, and the access line."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -45,6 +48,7 @@ class HygieneMiddleware(ASGIMiddleware):
         """Wrap ``send``; nothing of the body is looked at."""
         started = time.perf_counter()
         path = str(scope["path"])
+        identity = str(request_id(ASGIConnection(scope)))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,10 +58,13 @@ class HygieneMiddleware(ASGIMiddleware):
                 if self._https:
                     headers.setdefault("Strict-Transport-Security", _HSTS)
                 headers.setdefault("Cache-Control", "no-store")
+                headers["X-Request-ID"] = identity
                 self._note(scope, message["status"], time.perf_counter() - started, path)
             await send(message)
 
-        await next_app(scope, receive, send_with_headers)
+        # On every line that is logged meanwhile: what a client quotes finds them all, and the audit log's entries.
+        with structlog.contextvars.bound_contextvars(request_id=identity):
+            await next_app(scope, receive, send_with_headers)
 
     @staticmethod
     def _note(scope: Any, status: int, seconds: float, path: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from control_plane.amounts import encode_other
-from control_plane.errors import MalformedError, UnacceptableError
+from control_plane.errors import MalformedError, UnacceptableError, UnavailableError
 from control_plane.http.caller import Caller
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -60,12 +60,15 @@ async def once(
             "Idempotency-Key must be 1 to 200 visible ASCII characters", code="invalid_idempotency_key"
         )
     who = {"principal": caller.principal.actor, "key": key}
-    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body()).digest()
+    asked = f"{request.method} {request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
+    digest = hashlib.sha256(f"{asked}\n".encode() + await request.body()).digest()
     async with caller.transaction() as session:
         await session.execute(_EXPIRE, who)
         identity = await session.scalar(_CLAIM, {"id": uuid7(), "hash": digest, **who})
         if identity is None:
-            row = (await session.execute(_STORED, who)).one()
+            row = (await session.execute(_STORED, who)).one_or_none()
+            if row is None:  # its day ended, and it was cleared away, between the two statements
+                raise UnavailableError("try again: what this Idempotency-Key stood for has just expired")
             if bytes(row.request_hash) != digest:
                 raise UnacceptableError(
                     "this Idempotency-Key was used for another request; use a new one", code="idempotency_key_reused"

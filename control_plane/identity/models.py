@@ -7,10 +7,10 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
+from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.database.base import Base, TenantOwned, Timestamp, Updated, one_of, tenant_index
+from control_plane.database.base import Base, TenantOwned, Timestamp, Updated, one_of
 
 USER_STATUSES: Final = ("active", "suspended", "deleted")
 TENANT_STATUSES: Final = ("active", "suspended", "deleted")
@@ -73,22 +73,6 @@ class SignInSession(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
     ip: Mapped[str | None] = mapped_column(INET)
     user_agent: Mapped[str | None] = mapped_column(Text)
-
-
-class ApiKey(Base, TenantOwned):
-    """A key for programs. Shown once; ``prefix`` finds it, ``key_hash`` proves it."""
-
-    __tablename__ = "api_keys"
-    __table_args__ = (tenant_index("api_keys", "created_by"),)
-
-    created_by: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    name: Mapped[str] = mapped_column(Text)
-    prefix: Mapped[str] = mapped_column(Text, unique=True)
-    key_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    last_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class IdempotencyRecord(Base, TenantOwned):

@@ -12,6 +12,7 @@ from typing import Final
 SCOPES: Final = (
     "bots:read",
     "bots:write",
+    "bots:redirect",
     "templates:read",
     "templates:write",
     "subscriptions:read",

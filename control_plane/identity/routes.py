@@ -1,21 +1,18 @@
-"""Routes of identity: auth, me, API keys."""
+"""Routes of identity: auth, me."""
 
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
-from litestar import Request, Response, Router, delete, get, patch, post
-from litestar.params import FromPath, JSONBody
+from litestar import Request, Router, get, patch, post
+from litestar.params import JSONBody
 from sqlalchemy import text
 
 from control_plane.http.address import client_address
 from control_plane.http.caller import Caller, CallerDependency, require_session
-from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
-from control_plane.http.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
-from control_plane.identity import api_keys, sign_in
-from control_plane.identity.schemas import Accepted, KeyView, MeView, NewKey, PatchMe, SignIn, SignUp
+from control_plane.identity import sign_in
+from control_plane.identity.schemas import Accepted, MeView, PatchMe, SignIn, SignUp
 from control_plane.identity.sign_in import SignedIn
 
 _SIGN_UP_ANSWER = Accepted("if this address is new here, the account is ready: sign in")
@@ -78,45 +75,6 @@ async def _me(caller: Caller) -> MeView:
     return MeView(user=user, tenant=current, tenants=shown, scopes=sorted(principal.scopes))
 
 
-@post(
-    "/api-keys",
-    status_code=201,
-    **operation("Make an API key, shown once", tag="keys", scope="keys:write", idempotent=True, errors=(422,)),
-)
-async def create_key_route(
-    request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[NewKey]
-) -> Response[KeyView]:
-    """A key can never do more than its maker can at the time it is used. A replayed answer does not carry the key."""
-    return await once(
-        request,
-        caller,
-        201,
-        lambda session: api_keys.create_key(session, caller.principal, data),
-        stored=api_keys.without_key,
-    )
-
-
-@get("/api-keys", **operation("List API keys", tag="keys", scope="keys:read"))
-async def list_keys_route(
-    caller: CallerDependency, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-) -> Page[KeyView]:
-    """Newest first, revoked ones included."""
-    async with caller.transaction() as session:
-        rows = await api_keys.list_keys(session, caller.principal, decode_cursor(cursor), limit + 1)
-    return page_of(rows, limit, lambda item: item.id)
-
-
-@delete(
-    "/api-keys/{key_id:uuid}",
-    status_code=204,
-    **operation("Revoke an API key", tag="keys", scope="keys:write", errors=(404,)),
-)
-async def revoke_key_route(caller: CallerDependency, key_id: FromPath[UUID]) -> None:
-    """It stops working at once."""
-    async with caller.transaction() as session:
-        await api_keys.revoke_key(session, caller.principal, key_id)
-
-
 identity_router = Router(
     path="/",
     route_handlers=[
@@ -125,8 +83,5 @@ identity_router = Router(
         sign_out_route,
         me_route,
         patch_me_route,
-        create_key_route,
-        list_keys_route,
-        revoke_key_route,
     ],
 )

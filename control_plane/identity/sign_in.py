@@ -10,13 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.api_keys.lookup import key_principal
 from control_plane.database.sessions import Database
 from control_plane.errors import AppError, ForbiddenError
 from control_plane.identity.permissions import granted
 from control_plane.identity.principal import Principal
 from control_plane.identity.schemas import SignUp, TenantView, UserView
 from control_plane.security.passwords import Passwords
-from control_plane.security.tokens import api_key_prefix, digest_of, new_token
+from control_plane.security.tokens import digest_of, is_api_key, new_token
 from control_plane.settings import Settings
 
 
@@ -115,15 +116,15 @@ async def sign_out(database: Database, principal: Principal) -> None:
 
 
 async def principal_of(
-    database: Database, settings: Settings, token: str, tenant_id: UUID | None = None
+    database: Database, settings: Settings, token: str, tenant_id: UUID | None = None, *, address: str | None = None
 ) -> Principal | None:
     """Who holds ``token``: a session's person in ``tenant_id`` (their first tenant by default), or a key's creator.
 
-    None where the token is not good. Raises :class:`ForbiddenError` for a tenant that the caller is not in.
+    None where the token is not good. Raises :class:`ForbiddenError` for a tenant that the caller is not in, and for a
+    key that may not be used from ``address``.
     """
-    prefix = api_key_prefix(token)
-    if prefix is not None:
-        return await _key_principal(database, token, prefix, tenant_id)
+    if is_api_key(token):
+        return await key_principal(database, token, tenant_id, address)
     async with database.anonymous() as session:
         row = (
             await session.execute(
@@ -147,28 +148,6 @@ async def principal_of(
         role=chosen.role,
         scopes=granted(chosen.role, None),
         session_id=row.session_id,
-    )
-
-
-async def _key_principal(database: Database, token: str, prefix: str, tenant_id: UUID | None) -> Principal | None:
-    async with database.anonymous() as session:
-        row = (
-            await session.execute(
-                text("select * from auth_api_key(:prefix, :digest)"), {"prefix": prefix, "digest": digest_of(token)}
-            )
-        ).one_or_none()
-    if row is None:
-        return None
-    if tenant_id is not None and tenant_id != row.tenant_id:
-        raise ForbiddenError("this API key belongs to another tenant", code="not_a_member")
-    return Principal(
-        user_id=row.user_id,
-        email=row.email,
-        full_name=row.full_name,
-        tenant_id=row.tenant_id,
-        role=row.role,
-        scopes=granted(row.role, row.scopes),
-        key_id=row.key_id,
     )
 
 

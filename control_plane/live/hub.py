@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from types import TracebackType
 from typing import Literal, Self
 from uuid import UUID
@@ -43,7 +43,7 @@ class Hub:
     """One LISTEN connection, many followers. A follower that is too slow loses single changes and gets a resync."""
 
     def __init__(self, url: str) -> None:
-        self._followers: defaultdict[UUID, set[asyncio.Queue[Change]]] = defaultdict(set)
+        self._followers: defaultdict[UUID, dict[asyncio.Queue[Change], frozenset[UUID] | None]] = defaultdict(dict)
         self._listener = Listener(
             url, ("tradewise_observed",), self._receive, self._resync, application_name="tradewise-api-listen"
         )
@@ -69,8 +69,9 @@ class Hub:
             # Any role that may connect may notify; only the triggers of policies/ speak this language.
             _log.warning("strange_notification")
             return
-        for queue in self._followers.get(said.tenant, ()):
-            _offer(queue, Change(said.kind, said.id))
+        for queue, bots in self._followers.get(said.tenant, {}).items():
+            if bots is None or (said.kind == "bot" and said.id in bots):
+                _offer(queue, Change(said.kind, said.id))
 
     def _resync(self) -> None:
         self._tell_all(RESYNC)
@@ -86,16 +87,18 @@ class Hub:
                 _offer(queue, change)
 
     @contextlib.asynccontextmanager
-    async def follow(self, tenant_id: UUID) -> AsyncIterator[asyncio.Queue[Change]]:
-        """A queue of this tenant's changes for as long as the block lasts."""
+    async def follow(
+        self, tenant_id: UUID, bots: Collection[UUID] | None = None
+    ) -> AsyncIterator[asyncio.Queue[Change]]:
+        """A queue of this tenant's changes for as long as the block lasts; with ``bots``, of those bots alone."""
         queue: asyncio.Queue[Change] = asyncio.Queue(_QUEUE_LENGTH)
-        self._followers[tenant_id].add(queue)
+        self._followers[tenant_id][queue] = frozenset(bots) if bots is not None else None
         if self._ended:
             _offer(queue, END)
         try:
             yield queue
         finally:
-            self._followers[tenant_id].discard(queue)
+            del self._followers[tenant_id][queue]
             if not self._followers[tenant_id]:
                 del self._followers[tenant_id]
 

@@ -23,7 +23,7 @@ _OVERLAP = timedelta(seconds=10)
 _MISSED = text("""
     select 'bot' as kind, bot_id as id, max(id::text)::uuid as seen from bot_events where id > :after group by bot_id
     union all
-    select 'subscription', id, null from subscriptions where updated_at > :since
+    select 'subscription', id, null from subscriptions where updated_at > :since and :whole
     order by seen nulls last limit :limit
 """)
 
@@ -45,7 +45,7 @@ async def _messages(
 ) -> AsyncIterator[ServerSentEventMessage]:
     if binding.tenant_id is None:
         return
-    async with hub.follow(binding.tenant_id) as queue:
+    async with hub.follow(binding.tenant_id, binding.bots) as queue:
         yield ServerSentEventMessage(data=None, comment="following", retry=2000)
         for missed, identity in await _missed(database, binding, last_event_id):
             yield _message(missed, identity)
@@ -81,7 +81,7 @@ async def _missed(database: Database, binding: Binding, last_event_id: str | Non
     except (ValueError, OverflowError):
         return [(RESYNC, None)]
     async with database.transaction(binding) as session:
-        values = {"after": _first_id_at(since), "since": since, "limit": _REPLAYED + 1}
+        values = {"after": _first_id_at(since), "since": since, "limit": _REPLAYED + 1, "whole": binding.bots is None}
         rows = (await session.execute(_MISSED, values)).all()
     if len(rows) > _REPLAYED:
         return [(RESYNC, None)]

@@ -9,14 +9,14 @@ from uuid import UUID
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
+from control_plane.api_keys import service
+from control_plane.api_keys.schemas import KeyView, NewKey
 from control_plane.dashboard.forms import REFUSALS, Form, FormDependency, FormState
 from control_plane.dashboard.rendering import go, page
 from control_plane.dashboard.wording import scope_words
 from control_plane.errors import unacceptable
 from control_plane.http.caller import Caller, CallerDependency
-from control_plane.identity import api_keys
 from control_plane.identity.permissions import SCOPES
-from control_plane.identity.schemas import KeyView, NewKey
 
 KeyId = FromPath[UUID]
 
@@ -41,7 +41,7 @@ async def _keys(
 ) -> Response[str]:
     held = caller.principal.scopes
     async with caller.transaction() as session:
-        keys = await api_keys.list_keys(session, caller.principal, None, _MOST_KEYS)
+        keys = await service.list_keys(session, caller.principal, None, _MOST_KEYS)
     return page(
         request,
         "keys/list.html",
@@ -62,7 +62,7 @@ async def create_action(
     try:
         data = _new_key(form)
         async with caller.transaction() as session:
-            made = await api_keys.create_key(session, caller.principal, data)
+            made = await service.create_key(session, caller.principal, data)
     except REFUSALS as error:
         state = form.refused(error, shown=_FIELDS, lists=("scopes",))
         return await _keys(request, caller, state, status_code=error.status)
@@ -84,7 +84,7 @@ def _new_key(form: Form) -> NewKey:
 async def revoke_action(request: Request[Any, Any, Any], caller: CallerDependency, key_id: KeyId) -> Response[Any]:
     """It stops working at once."""
     async with caller.transaction() as session:
-        await api_keys.revoke_key(session, caller.principal, key_id)
+        await service.revoke_key(session, caller.principal, key_id)
     return go(request, "/keys", say="key-revoked")
 
 

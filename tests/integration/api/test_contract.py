@@ -27,6 +27,7 @@ WITHOUT_SCOPE = {"/api/v1/me", "/api/v1/auth/sign-out"}
 NOT_FOR_VIEWERS = {"/api/v1/api-keys", "/api/v1/audit", "/api/v1/audit/verify"}
 MAKES_OR_STARTS = {
     "/api/v1/api-keys",
+    "/api/v1/api-keys/{key_id}/rotate",
     "/api/v1/bots",
     "/api/v1/bots/{bot_id}/start",
     "/api/v1/bots/{bot_id}/stop",
@@ -45,6 +46,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/api-keys": {"name": "x", "scopes": ["bots:read"]},
     "POST /api/v1/subscriptions": {"template_id": str(uuid7()), "allocation_amount": "100"},
     "PATCH /api/v1/me": {"full_name": "X"},
+    "POST /api/v1/api-keys/{key_id}/rotate": {"overlap_seconds": 0},
 }
 
 
