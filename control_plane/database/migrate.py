@@ -20,6 +20,7 @@ from control_plane.database.visit import visiting
 # What policies/ made is taken away before tables change: a policy or a function would hold on to its columns. Should
 # the run end below the newest migration, nothing is put back: without a policy, no row is shown to anyone.
 _CLEAR = """
+drop schema if exists reports cascade;
 do $$
 declare
     item record;

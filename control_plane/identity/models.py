@@ -79,7 +79,7 @@ class ApiKey(Base, TenantOwned):
     """A key for programs. Shown once; ``prefix`` finds it, ``key_hash`` proves it."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (tenant_index("api_keys", "created_by"),)
+    __table_args__ = (tenant_index("api_keys", "created_by"), Index("ix_api_keys_created_by", "created_by"))
 
     created_by: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(Text)
