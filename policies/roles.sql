@@ -42,7 +42,27 @@ begin
 end
 $$;
 
-grant tradewise_auth, tradewise_market, tradewise_audit to tradewise_owner;
+-- The owner may act as the roles that own functions, but does not inherit what they may: their policies open every row,
+-- and row-level security is forced on the owner so that it sees none. A migration inherits for as long as it runs.
+do $$
+declare
+    held text;
+begin
+    foreach held in array array['tradewise_auth', 'tradewise_market', 'tradewise_audit'] loop
+        if current_setting('server_version_num')::int < 160000 then
+            if not pg_has_role('tradewise_owner', held, 'member') then
+                execute format('grant %I to tradewise_owner', held);
+            end if;
+        elsif not pg_has_role('tradewise_owner', held, 'set') or pg_has_role('tradewise_owner', held, 'usage') then
+            execute format('grant %I to tradewise_owner with inherit false, set true', held);
+        end if;
+    end loop;
+    if current_setting('server_version_num')::int < 160000
+        and (select rolinherit from pg_roles where rolname = 'tradewise_owner') then
+        alter role tradewise_owner noinherit;
+    end if;
+end
+$$;
 do $$
 begin
     -- Only where it is missing: the owner of the schema cannot be granted back what it gave.

@@ -7,8 +7,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-#: Every line states one fact of our schemas that row security rests on. Partitions are covered by `_FAULTS`. Whether the
-#: role of backups bypasses policies depends on who migrated last on this server, not on this database.
+#: Every line states one fact of our schemas that row security rests on. Partitions are covered by `_FAULTS`. Whether
+#: the role of backups bypasses policies depends on who migrated last on this server, not on this database. Brackets of
+#: a trigger's condition are left out: a dump and its restore write `((a or b) or c)` as `(a or b or c)`.
 _SNAPSHOT: Final = """
 with ours as (
     select c.* from pg_class c
@@ -33,7 +34,8 @@ select format('policy %s on %s for %s permissive=%s to %s using %s check %s', p.
     coalesce(pg_get_expr(p.polqual, p.polrelid), '-'), coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '-'))
 from pg_policy p join ours o on o.oid = p.polrelid
 union all
-select format('trigger %s on %s enabled=%s %s', t.tgname, o.relname, t.tgenabled, md5(pg_get_triggerdef(t.oid)))
+select format('trigger %s on %s enabled=%s %s', t.tgname, o.relname, t.tgenabled,
+    md5(regexp_replace(pg_get_triggerdef(t.oid), '[()]', '', 'g')))
 from pg_trigger t join ours o on o.oid = t.tgrelid where not t.tgisinternal
 union all
 select format('function %s owner=%s definer=%s config=%s body=%s acl=%s', p.oid::regprocedure,
@@ -64,7 +66,8 @@ with tables as (
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 ), roles as (
-    select r.oid, r.rolname, r.rolsuper, r.rolbypassrls, r.rolcanlogin from pg_roles r where r.rolname like 'tradewise\\_%'
+    select r.oid, r.rolname, r.rolsuper, r.rolbypassrls, r.rolcanlogin from pg_roles r
+        where r.rolname like 'tradewise\\_%'
 ), grants as (
     select r.oid as relation, r.relname, r.relkind, r.relispartition, a.privilege_type as privilege, a.grantee,
         coalesce(g.rolname, 'public') as grantee_name
@@ -100,17 +103,20 @@ union all
 select format('role %s bypasses row-level security', rolname) from roles
 where rolsuper or (rolbypassrls and rolname <> 'tradewise_backup')
 union all
-select distinct format('role tradewise_backup may %s %s: it is for reading alone', lower(privilege), relname) from grants
+select distinct format('role tradewise_backup may %s %s: it is for reading alone', lower(privilege), relname)
+    from grants
 where grantee_name = 'tradewise_backup' and privilege <> 'SELECT'
 union all
 select format('%s is owned by %s, which also serves requests', c.relname, r.rolname)
 from relations c join roles r on r.oid = c.relowner
-where r.rolname like any (array['tradewise\\_api', 'tradewise\\_agent\\_%', 'tradewise\\_reporting', 'tradewise\\_backup'])
+where r.rolname like any (array['tradewise\\_api', 'tradewise\\_agent\\_%', 'tradewise\\_reporting',
+    'tradewise\\_backup'])
 union all
 select format('role %s is a member of %s', m.rolname, g.rolname) from pg_auth_members a
 join roles m on m.oid = a.member join pg_roles g on g.oid = a.roleid where m.rolname <> 'tradewise_owner'
 union all
-select distinct format('%s may be emptied by %s: TRUNCATE ignores row-level security', relname, grantee_name) from grants
+select distinct format('%s may be emptied by %s: TRUNCATE ignores row-level security', relname, grantee_name)
+    from grants
 where privilege = 'TRUNCATE'
 union all
 select distinct format('%s on %s is granted to %s: nobody but the owner needs it', privilege, relname, grantee_name)
@@ -152,6 +158,11 @@ select format('%s is set by default for %s: a transaction would begin as somebod
 from pg_db_role_setting s cross join lateral unnest(s.setconfig) c
 where (c like 'app.%' or c ~* '^row_security=(off|false|no|0)')
     and (s.setdatabase = 0 or s.setdatabase = (select d.oid from pg_database d where d.datname = current_database()))
+union all
+select format('role tradewise_owner inherits %s, whose policies open every row', m.rolname) from roles m
+where m.rolname in ('tradewise_auth', 'tradewise_market', 'tradewise_audit')
+    and pg_has_role('tradewise_owner', m.oid, 'usage')
+    and exists (select from roles o where o.rolname = 'tradewise_owner' and not o.rolsuper)
 union all
 select format('role %s may create in schema %s', r.rolname, n.nspname) from pg_namespace n
 cross join lateral aclexplode(n.nspacl) a join roles r on r.oid = a.grantee

@@ -117,6 +117,17 @@ async def test_roles_are_bound_and_belong_to_nobody(admin: asyncpg.Connection) -
     }
 
 
+async def test_the_owner_of_the_tables_sees_no_tenants_row(
+    connect: Connect, factory: Factory, admin: asyncpg.Connection
+) -> None:
+    """It may act as the roles whose policies open every row, but does not inherit what they may."""
+    await factory.bot(await factory.owner(), credentials={"token": "x"})
+    owner = await connect("owner")
+    for table in ("users", "tenants", "memberships", "bots", "bot_secrets", "tenant_keys", "bot_health"):
+        assert await admin.fetchval(f"select count(*) from {table}") > 0
+        assert await owner.fetchval(f"select count(*) from {table}") == 0, table
+
+
 @pytest.mark.parametrize("kind", [kind for kind in LOGIN_ROLES if kind != "owner"])
 async def test_nobody_but_the_owner_makes_things_or_becomes_another(connect: Connect, kind: str) -> None:
     connection = await connect(kind)
