@@ -39,8 +39,8 @@ begin
 end
 $$
 """
-# While it runs, a migration holds what the roles may that own functions: it drops their functions and grants on them.
-# Both statements are part of its transaction, so nobody else ever meets the owner with more than policies/roles.sql says.
+# While it runs, a migration may do what the roles may that own functions: it drops those, and grants their use. Both
+# ways are part of its transaction, so nobody else ever meets the owner with more than policies/roles.sql says.
 _INHERIT = """
 do $$
 begin
