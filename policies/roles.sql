@@ -42,7 +42,27 @@ begin
 end
 $$;
 
-grant tradewise_auth, tradewise_market, tradewise_audit to tradewise_owner;
+-- The owner may act as the roles that own functions, but does not inherit what they may: their policies open every row,
+-- and row-level security is forced on the owner so that it sees none. A migration inherits for as long as it runs.
+do $$
+declare
+    held text;
+begin
+    foreach held in array array['tradewise_auth', 'tradewise_market', 'tradewise_audit'] loop
+        if current_setting('server_version_num')::int < 160000 then
+            if not pg_has_role('tradewise_owner', held, 'member') then
+                execute format('grant %I to tradewise_owner', held);
+            end if;
+        elsif not pg_has_role('tradewise_owner', held, 'set') or pg_has_role('tradewise_owner', held, 'usage') then
+            execute format('grant %I to tradewise_owner with inherit false, set true', held);
+        end if;
+    end loop;
+    if current_setting('server_version_num')::int < 160000
+        and (select rolinherit from pg_roles where rolname = 'tradewise_owner') then
+        alter role tradewise_owner noinherit;
+    end if;
+end
+$$;
 do $$
 begin
     -- Only where it is missing: the owner of the schema cannot be granted back what it gave.
@@ -57,6 +77,40 @@ grant usage on schema public to tradewise_api, tradewise_auth, tradewise_market,
     tradewise_agent_launcher, tradewise_agent_poller, tradewise_agent_scheduler, tradewise_agent_notifier,
     tradewise_reporting, tradewise_backup;
 
-alter role tradewise_api set statement_timeout = '30s';
-alter role tradewise_api set lock_timeout = '5s';
-alter role tradewise_api set idle_in_transaction_session_timeout = '60s';
+-- The dump must hold every row, and row-level security is forced: BYPASSRLS for the one role that can only read, where
+-- whoever migrates may give it. Elsewhere the policies of reporting.sql let it read all (pg_dump --enable-row-security).
+do $$
+begin
+    if exists (select from pg_roles where rolname = current_user and (rolsuper or rolbypassrls))
+        and not (select rolbypassrls from pg_roles where rolname = 'tradewise_backup') then
+        alter role tradewise_backup bypassrls;
+    end if;
+exception when insufficient_privilege then
+    raise notice 'tradewise_backup does not bypass row-level security: dump with --enable-row-security';
+end
+$$;
+
+-- Bounds for every role that logs in to serve. Only what differs is set: roles are the whole server's, and two databases
+-- may be migrated at once. pg_dump lifts the bounds of its own session.
+do $$
+declare
+    bound record;
+begin
+    for bound in
+        select role_name, setting, value
+        from (values ('tradewise_api', '30s'), ('tradewise_agent_launcher', '60s'), ('tradewise_agent_poller', '60s'),
+            ('tradewise_agent_scheduler', '5min'), ('tradewise_agent_notifier', '60s'), ('tradewise_reporting', '2min'),
+            ('tradewise_backup', '1h')) as served (role_name, longest)
+        cross join lateral (values ('statement_timeout', longest), ('lock_timeout', '5s'),
+            ('idle_in_transaction_session_timeout', '60s')) as bounds (setting, value)
+    loop
+        if not exists (
+            select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole
+            where r.rolname = bound.role_name and s.setdatabase = 0
+                and bound.setting || '=' || bound.value = any(s.setconfig)
+        ) then
+            execute format('alter role %I set %I = %L', bound.role_name, bound.setting, bound.value);
+        end if;
+    end loop;
+end
+$$;

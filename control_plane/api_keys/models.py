@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, LargeBinary, Text, Uuid
+from sqlalchemy import ForeignKey, Index, LargeBinary, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, CIDR, INET
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,6 +21,7 @@ class ApiKey(Base, TenantOwned):
         tenant_reference("api_keys", "replaced_by", "api_keys", ondelete="SET NULL (replaced_by)"),
         tenant_reference("api_keys", "made_with", "api_keys"),
         tenant_index("api_keys", "created_by"),
+        Index("ix_api_keys_created_by", "created_by"),
         tenant_index("api_keys", "replaced_by"),
         tenant_index("api_keys", "made_with"),
     )

@@ -58,6 +58,7 @@ class Bot(Base, Updated, TenantOwned):
         ),
         tenant_index("bots", "status"),
         tenant_index("bots", "template_version_id"),
+        Index("ix_bots_template", "template_tenant_id", "template_version_id"),
     )
 
     bot_type: Mapped[str] = mapped_column(Text)

@@ -6,6 +6,7 @@ The binding is transaction-local, so a connection handed back to the pool carrie
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
@@ -28,24 +29,38 @@ class Binding(msgspec.Struct, frozen=True):
 
     def statements(self) -> str:
         """SQL that sets the transaction-local settings. Only values of checked form are ever put into the text."""
-        parts = []
-        if self.tenant_id is not None:
-            parts.append(f"set_config('app.tenant_id', '{UUID(str(self.tenant_id))}', true)")
-        if self.user_id is not None:
-            parts.append(f"set_config('app.user_id', '{UUID(str(self.user_id))}', true)")
-        if self.actor is not None:
-            kind, _, identity = self.actor.partition(":")
-            if kind not in {"user", "key"}:
-                raise ValueError("actor must be user:<uuid> or key:<uuid>")
-            parts.append(f"set_config('app.actor', '{kind}:{UUID(identity)}', true)")
-        if self.address is not None:
-            parts.append(f"set_config('app.address', '{ip_address(self.address)}', true)")
-        if self.request_id is not None:
-            parts.append(f"set_config('app.request_id', '{UUID(str(self.request_id))}', true)")
-        if self.bots is not None:
-            listed = ",".join(str(UUID(str(bot))) for bot in self.bots)
-            parts.append(f"set_config('app.bots', '{{{listed}}}', true)")
-        return f"select {', '.join(parts)}" if parts else ""
+        settled = _settled(self.tenant_id, self.user_id, self.actor, self.address, self.bots)
+        if self.request_id is None:
+            return f"select {settled}" if settled else ""
+        told = f"set_config('app.request_id', '{_uuid(self.request_id)}', true)"
+        return f"select {settled}, {told}" if settled else f"select {told}"
+
+
+def _uuid(value: UUID) -> str:
+    # Whatever was passed as one: what is no UUID is parsed, and refused.
+    return str(value) if type(value) is UUID else str(UUID(str(value)))
+
+
+@lru_cache(maxsize=4096)
+def _settled(
+    tenant_id: UUID | None, user_id: UUID | None, actor: str | None, address: str | None, bots: tuple[UUID, ...] | None
+) -> str:
+    """All but the request's own id, which alone differs from one transaction of a caller to the next."""
+    parts = []
+    if tenant_id is not None:
+        parts.append(f"set_config('app.tenant_id', '{_uuid(tenant_id)}', true)")
+    if user_id is not None:
+        parts.append(f"set_config('app.user_id', '{_uuid(user_id)}', true)")
+    if actor is not None:
+        kind, _, identity = actor.partition(":")
+        if kind not in {"user", "key"}:
+            raise ValueError("actor must be user:<uuid> or key:<uuid>")
+        parts.append(f"set_config('app.actor', '{kind}:{UUID(identity)}', true)")
+    if address is not None:
+        parts.append(f"set_config('app.address', '{ip_address(address)}', true)")
+    if bots is not None:
+        parts.append(f"set_config('app.bots', '{{{','.join(map(_uuid, bots))}}}', true)")
+    return ", ".join(parts)
 
 
 class TenantConnection(asyncpg.Connection):  # type: ignore[misc]

@@ -20,6 +20,7 @@ from control_plane.database.visit import visiting
 # What policies/ made is taken away before tables change: a policy or a function would hold on to its columns. Should
 # the run end below the newest migration, nothing is put back: without a policy, no row is shown to anyone.
 _CLEAR = """
+drop schema if exists reports cascade;
 do $$
 declare
     item record;
@@ -35,6 +36,19 @@ begin
     loop
         execute item.command;
     end loop;
+end
+$$
+"""
+# While it runs, a migration may do what the roles may that own functions: it drops those, and grants their use. Both
+# ways are part of its transaction, so nobody else ever meets the owner with more than policies/roles.sql says.
+_INHERIT = """
+do $$
+begin
+    if current_setting('server_version_num')::int < 160000 then
+        alter role tradewise_owner {noinherit};
+    else
+        grant tradewise_auth, tradewise_market, tradewise_audit to tradewise_owner with inherit {inherit}, set true;
+    end if;
 end
 $$
 """
@@ -118,6 +132,7 @@ async def _change(url: str, run: Callable[[Config], None]) -> MigrationResult:
     async with visiting(url) as connection, connection.begin():
         await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
         await _run_script(connection, policy_text("roles.sql"))
+        await _run_script(connection, _INHERIT.format(noinherit="inherit", inherit="true"))
         await connection.execute(text(f"set local role {OWNER}"))
         await connection.execute(text("set local lock_timeout = '20s'"))
         previous = await _revision(connection)
@@ -126,4 +141,6 @@ async def _change(url: str, run: Callable[[Config], None]) -> MigrationResult:
         current = await _revision(connection)
         if current == head_revision():
             await apply_policies(connection)
+        await connection.execute(text("set local role none"))
+        await _run_script(connection, _INHERIT.format(noinherit="noinherit", inherit="false"))
         return MigrationResult(revision=current, previous=previous)

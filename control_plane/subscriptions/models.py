@@ -54,6 +54,9 @@ class Subscription(Base, Updated, TenantOwned):
         ),
         tenant_index("subscriptions", "bot_id"),
         Index("ix_subscriptions_creator", "creator_tenant_id", "template_id"),
+        Index("ix_subscriptions_version", "creator_tenant_id", "template_version_id"),
+        Index("ix_subscriptions_bot", "bot_tenant_id", "bot_id"),
+        Index("ix_subscriptions_user", "user_id"),
     )
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

@@ -87,7 +87,7 @@ class MarketplaceListing(Base, Updated):
     __tablename__ = "marketplace_listings"
     __table_args__ = (
         tenant_reference("marketplace_listings", "id", "bot_templates", tenant_column="creator_tenant_id"),
-        Index("ix_marketplace_listings_creator", "creator_tenant_id"),
+        Index("ix_marketplace_listings_creator", "creator_tenant_id", "id"),
         Index("ix_marketplace_listings_browse", "strategy_type", "risk_level"),
     )
 

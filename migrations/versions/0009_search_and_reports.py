@@ -1,6 +1,8 @@
-"""Search by parameters, reports across tenants"""
+"""Search by parameters, an index for every foreign key, reports across tenants"""
 
 from __future__ import annotations
+
+from alembic import op
 
 revision = "0009"
 down_revision = "0008"
@@ -9,8 +11,27 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    # Deleting what a foreign key points at looks for its rows: without these, through the whole table.
+    op.create_index("ix_api_keys_created_by", "api_keys", ["created_by"], unique=False)
+    op.create_index("ix_bots_template", "bots", ["template_tenant_id", "template_version_id"], unique=False)
+    op.create_index("ix_subscriptions_user", "subscriptions", ["user_id"], unique=False)
+    op.create_index(
+        "ix_subscriptions_version", "subscriptions", ["creator_tenant_id", "template_version_id"], unique=False
+    )
+    op.create_index("ix_subscriptions_bot", "subscriptions", ["bot_tenant_id", "bot_id"], unique=False)
+    op.drop_index("ix_marketplace_listings_creator", table_name="marketplace_listings")
+    op.create_index(
+        "ix_marketplace_listings_creator", "marketplace_listings", ["creator_tenant_id", "id"], unique=False
+    )
+    op.create_primary_key("pk_schema_snapshot", "schema_snapshot", ["policies_digest"])
 
 
 def downgrade() -> None:
-    pass
+    op.drop_constraint("pk_schema_snapshot", "schema_snapshot", type_="primary")
+    op.drop_index("ix_marketplace_listings_creator", table_name="marketplace_listings")
+    op.create_index("ix_marketplace_listings_creator", "marketplace_listings", ["creator_tenant_id"], unique=False)
+    op.drop_index("ix_subscriptions_bot", table_name="subscriptions")
+    op.drop_index("ix_subscriptions_version", table_name="subscriptions")
+    op.drop_index("ix_subscriptions_user", table_name="subscriptions")
+    op.drop_index("ix_bots_template", table_name="bots")
+    op.drop_index("ix_api_keys_created_by", table_name="api_keys")
