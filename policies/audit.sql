@@ -169,10 +169,10 @@ declare
     changes jsonb;
     action text;
 begin
-    select coalesce(jsonb_object_agg(name, jsonb_strip_nulls(case tg_op
+    select coalesce(jsonb_object_agg(name, case tg_op
         when 'INSERT' then jsonb_build_object('after', became -> name)
-        when 'DELETE' then jsonb_build_object('before', was -> name) end) || case tg_op
-        when 'UPDATE' then jsonb_build_object('before', was -> name, 'after', became -> name) else '{}' end), '{}')
+        when 'DELETE' then jsonb_build_object('before', was -> name)
+        else jsonb_build_object('before', was -> name, 'after', became -> name) end), '{}')
     into changes
     from unnest(watched) as name
     where case tg_op when 'INSERT' then became -> name <> 'null' when 'DELETE' then was -> name <> 'null'
