@@ -39,6 +39,7 @@ async def test_what_was_done_is_told_newest_first(api: Api) -> None:
         "bot.credentials_set",
         "bot.changed",
         "bot.deleted",
+        "bot.credentials_removed",
     ]
     [renamed] = [item for item in told if item["action"] == "bot.changed"]
     assert renamed["changes"] == {"name": {"before": "elsewhere", "after": "renamed"}}
