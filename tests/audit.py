@@ -10,9 +10,11 @@ from uuid import UUID
 
 import asyncpg
 
-from agents.audit import sign_heads
+from agents.audit import sign_heads, verify
 from control_plane.security.vault import Vault
-from tests.factories import Owner, Urls
+from tests.factories import Factory, Owner, Urls
+
+LAST = 12
 
 
 @asynccontextmanager
@@ -92,3 +94,22 @@ async def sign(urls: Urls, vault: Vault) -> int:
         return len(await sign_heads(pool, vault.provider))
     finally:
         await pool.close()
+
+
+async def long_chain(urls: Urls, factory: Factory) -> Owner:
+    """A tenant whose chain ends with the event ``LAST``, none of them signed yet."""
+    made = await factory.owner()
+    web = await asyncpg.connect(urls["api"])
+    await tell(web, made, LAST - 2)
+    await web.close()
+    return made
+
+
+async def verdict(urls: Urls, vault: Vault, owner: Owner) -> tuple[list[str], Any]:
+    """What the operator's command finds: faults of keys, and the first one of a chain."""
+    connection = await asyncpg.connect(urls["agent_scheduler"])
+    try:
+        faults, [found] = await verify(connection, vault.provider, owner.tenant_id)
+    finally:
+        await connection.close()
+    return faults, (found.fault_seq, found.fault) if found.fault else None
