@@ -22,27 +22,6 @@ grant select on audit_checkpoints, audit_anchors, installation to tradewise_audi
 grant select (id, status) on tenants to tradewise_audit;
 grant select (tenant_id, user_id) on memberships to tradewise_audit;
 
--- What is told stays told. Not even the owner holds the privileges, and the triggers stop who holds every privilege.
-revoke update, delete, truncate on audit_events, audit_checkpoints, audit_anchors from tradewise_owner;
-
-create function audit_refuse() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-    raise exception '% is append-only: % is refused', tg_relid::regclass, lower(tg_op) using errcode = '42501';
-end
-$$;
-do $$
-declare
-    relation text;
-begin
-    foreach relation in array array['audit_events', 'audit_checkpoints', 'audit_anchors'] loop
-        execute format('create trigger audit_refuse_rows before update or delete on %I
-            for each row execute function audit_refuse()', relation);
-        execute format('create trigger audit_refuse_truncate before truncate on %I execute function audit_refuse()',
-            relation);
-    end loop;
-end
-$$;
-
 grant create on schema public to tradewise_audit;
 
 -- What an event's hash is made of: every column, the hash before it included, as the text of one JSON array. Quoting
@@ -169,10 +148,10 @@ declare
     changes jsonb;
     action text;
 begin
-    select coalesce(jsonb_object_agg(name, jsonb_strip_nulls(case tg_op
+    select coalesce(jsonb_object_agg(name, case tg_op
         when 'INSERT' then jsonb_build_object('after', became -> name)
-        when 'DELETE' then jsonb_build_object('before', was -> name) end) || case tg_op
-        when 'UPDATE' then jsonb_build_object('before', was -> name, 'after', became -> name) else '{}' end), '{}')
+        when 'DELETE' then jsonb_build_object('before', was -> name)
+        else jsonb_build_object('before', was -> name, 'after', became -> name) end), '{}')
     into changes
     from unnest(watched) as name
     where case tg_op when 'INSERT' then became -> name <> 'null' when 'DELETE' then was -> name <> 'null'
@@ -267,7 +246,6 @@ select pg_temp.hand_to('tradewise_audit', array['audit_note(text, text, uuid, js
 select pg_temp.hand_to('tradewise_audit', array['audit_agent_note(uuid, text, text, uuid, jsonb)',
     'audit_agent_note_once(uuid, text, text, uuid, jsonb)'], array['tradewise_agent_launcher', 'tradewise_agent_poller',
     'tradewise_agent_scheduler', 'tradewise_agent_notifier', 'tradewise_owner']);
-revoke all on function audit_refuse() from public;
 
 -- Has a table audited: `columns` are told before and after, of `secrets` only that they changed. A row is written to the
 -- chain of its `tenant_column`. `made` and `gone` are the verbs of new and deleted rows; `{kind}` in them is its kind.

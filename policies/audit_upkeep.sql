@@ -1,4 +1,26 @@
--- The audit log: partitions, checkpoints, verification and retention.
+-- The audit log: what keeps it as it was told, checkpoints, verification, partitions and retention.
+
+-- What is told stays told. Not even the owner holds the privileges, and the triggers stop who holds every privilege.
+revoke update, delete, truncate on audit_events, audit_checkpoints, audit_anchors from tradewise_owner;
+
+create function audit_refuse() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    raise exception '% is append-only: % is refused', tg_relid::regclass, lower(tg_op) using errcode = '42501';
+end
+$$;
+do $$
+declare
+    relation text;
+begin
+    foreach relation in array array['audit_events', 'audit_checkpoints', 'audit_anchors'] loop
+        execute format('create trigger audit_refuse_rows before update or delete on %I
+            for each row execute function audit_refuse()', relation);
+        execute format('create trigger audit_refuse_truncate before truncate on %I execute function audit_refuse()',
+            relation);
+    end loop;
+end
+$$;
+revoke all on function audit_refuse() from public;
 
 -- Heads are signed by the scheduler; who verifies reads public halves and signatures.
 select pg_temp.tenant_policies('audit_checkpoints', array['select']);

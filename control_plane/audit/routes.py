@@ -33,12 +33,12 @@ async def list_events_route(
     action: Action = None,
     resource: Resource = None,
     since: From = None,
-    until: To = None,
+    to: To = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[EventView]:
     """What was done in this tenant, by whom and from where, newest first. No secret is ever in it."""
-    wanted = Wanted(actor=actor, action=action, resource=resource, since=since, until=until)
+    wanted = Wanted(actor=actor, action=action, resource=resource, since=since, until=to)
     async with caller.transaction() as session:
         return await queries.list_events(session, wanted, bots=caller.principal.bots, cursor=cursor, limit=limit)
 

@@ -146,6 +146,9 @@ def database_error(request: Request[Any, Any, Any], error: DBAPIError) -> Respon
     away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
     if away or state.startswith(_AWAY) or state in _LOCKED:
         return unavailable(request, error)
+    if state == "23514" and "no partition of relation" in str(error.orig):
+        # Nobody made the month that this would go into: nothing that a client could do differently.
+        return unavailable(request, error)
     if state.startswith("23"):
         return problem(
             request, status=409, code="conflict", title="Conflict", detail="this clashes with something that is there"

@@ -223,6 +223,9 @@ async def test_credentials_that_cannot_be_used_harm_only_their_own_bot(
         row = await until_status(admin, bot, "error", "secret_unreadable")
         assert "enter them" in row["reason_detail"]
         assert server.requests == []
+        # What does not open is told in the audit log as well.
+        told = "select count(*) from audit_events where action = 'secret.open_failed' and resource_id = $1"
+        assert await admin.fetchval(told, bot) == (1 if broken == "moved" else 0)
         await until_status(admin, well, "connected")
 
 
