@@ -67,7 +67,10 @@ async def revoke_key_route(caller: CallerDependency, key_id: FromPath[UUID]) -> 
     ),
 )
 async def rotate_key_route(
-    request: Request[Any, Any, Any], caller: CallerDependency, key_id: FromPath[UUID], data: JSONBody[RotateKey]
+    request: Request[Any, Any, Any],
+    caller: CallerDependency,
+    key_id: FromPath[UUID],
+    data: JSONBody[RotateKey | None] = None,
 ) -> Response[KeyView]:
     """The new one carries the old one's name, scopes, restrictions and end; both work during the overlap.
 
@@ -77,7 +80,7 @@ async def rotate_key_route(
         request,
         caller,
         201,
-        lambda session: service.rotate_key(session, caller.principal, key_id, data.overlap_seconds),
+        lambda session: service.rotate_key(session, caller.principal, key_id, (data or RotateKey()).overlap_seconds),
         stored=service.without_key,
     )
 

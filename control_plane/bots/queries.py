@@ -53,6 +53,7 @@ _EVENTS = text(
     " where bot_id = :bot and (cast(:before as uuid) is null or id < :before) order by id desc limit :limit"
 )
 
+_NAMES = text("select id, name from bots where deleted_at is null order by id desc limit :limit")
 _LAST_LINES = text(
     "select last_lines from bot_instances where bot_id = :bot and last_lines is not null order by id desc limit 1"
 ).columns(last_lines=JSONB)
@@ -176,6 +177,12 @@ async def list_bots(
             break
         before = views[-1].id
     return found[:limit]
+
+
+async def bot_names(session: AsyncSession, limit: int) -> dict[UUID, str]:
+    """The names of the newest bots of the bound tenant."""
+    rows = await session.execute(_NAMES, {"limit": limit})
+    return {row.id: row.name for row in rows}
 
 
 async def list_events(session: AsyncSession, bot_id: UUID, *, before: UUID | None, limit: int) -> list[EventView]:

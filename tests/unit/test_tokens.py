@@ -29,6 +29,27 @@ def test_an_api_key_carries_the_prefix_that_finds_it() -> None:
         assert len(key.text.removeprefix(f"{API_KEY_MARK}{key.prefix}_")) >= 43
 
 
+@given(st.integers(0, 68), st.characters(codec="ascii"))
+def test_one_wrong_character_is_always_noticed(place: int, character: str) -> None:
+    key = new_api_key().text
+    place += len(API_KEY_MARK) - 1
+    mistyped = key[:place] + character + key[place + 1 :]
+    assert (api_key_prefix(mistyped) is None) == (mistyped != key)
+
+
+def test_letters_that_are_swapped_or_left_out_are_noticed() -> None:
+    key = new_api_key().text
+    for place in range(len(API_KEY_MARK), len(key) - 1):
+        swapped = key[:place] + key[place + 1] + key[place] + key[place + 2 :]
+        assert (api_key_prefix(swapped) is None) == (swapped != key)
+        assert api_key_prefix(key[:place] + key[place + 1 :]) is None
+
+
+def test_a_key_from_before_the_checksum_is_one() -> None:
+    older = new_api_key().text[:-6]
+    assert api_key_prefix(older) == older[8:20]
+
+
 @given(st.text())
 def test_any_text_is_read_without_failing(text: str) -> None:
     for token in (text, API_KEY_MARK + text):

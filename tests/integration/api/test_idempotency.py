@@ -8,7 +8,10 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import text
+from uuid_utils.compat import uuid7
 
+from control_plane.http import idempotency
 from tests.api import Api, Person
 from tests.world import external_body, published, template_body
 
@@ -91,6 +94,45 @@ async def test_keys_belong_to_their_caller(api: Api, admin: asyncpg.Connection) 
         assert answer.status_code == 201
         ids.add(answer.json()["id"])
     assert len(ids) == 3
+
+
+async def test_each_tenant_of_a_person_has_its_own(api: Api, admin: asyncpg.Connection) -> None:
+    ada, bob = await api.person("ada"), await api.person("bob")
+    await admin.execute(
+        "insert into memberships (id, tenant_id, user_id, role) values ($1, $2, $3, 'owner')",
+        uuid7(),
+        bob.tenant_id,
+        ada.user_id,
+    )
+    there = {"X-Tenant-ID": str(bob.tenant_id)}
+    here, elsewhere = [
+        await send(ada, "/templates", "k", json=template_body(), headers=headers) for headers in ({}, there)
+    ]
+    assert (here.status_code, elsewhere.status_code) == (201, 201)
+    assert here.json()["id"] != elsewhere.json()["id"]
+    again = await send(ada, "/templates", "k", json=template_body(), headers=there)
+    assert (again.json(), again.headers["idempotent-replayed"]) == (elsewhere.json(), "true")
+    tenants = await admin.fetch("select tenant_id from idempotency_records order by tenant_id")
+    assert [row["tenant_id"] for row in tenants] == sorted([ada.tenant_id, bob.tenant_id])
+
+
+async def test_another_query_is_another_request(api: Api) -> None:
+    ada = await api.person()
+    assert (await send(ada, "/templates", "k", json=template_body())).status_code == 201
+    answer = await send(ada, "/templates?x=1", "k", json=template_body())
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_record_that_is_cleared_away_meanwhile_is_no_fault(
+    api: Api, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler deletes what is older than a day between the claim and the look."""
+    ada = await api.person()
+    assert (await send(ada, "/templates", "k", json=template_body())).status_code == 201
+    nothing = text("select request_hash, status_code, answer from idempotency_records where :key = :principal")
+    monkeypatch.setattr(idempotency, "_STORED", nothing)
+    answer = await send(ada, "/templates", "k", json=template_body())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
 
 
 async def test_a_key_is_forgotten_after_a_day(api: Api, admin: asyncpg.Connection) -> None:

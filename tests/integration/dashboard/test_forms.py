@@ -238,6 +238,36 @@ async def test_a_key_is_shown_once(browser: Browser, person: Person) -> None:
     assert "The key was revoked." in words_of(page)
 
 
+async def test_a_key_for_one_bot_from_one_place_is_rotated(browser: Browser, person: Person) -> None:
+    bot = (await person.call("POST", "/bots", json=external_body(name="Goldie"), status=201))["id"]
+    assert "Goldie" in words_of(await browser.get("/keys"))
+    fields = [
+        ("name", "r"),
+        ("scopes", "bots:read"),
+        ("bot_ids", bot),
+        ("allowed_addresses", "10.0.0.1,\r\n192.0.2.0/24"),
+    ]
+    page = await browser.send("/keys", fields, 201)
+    assert "only Goldie only from 10.0.0.1, 192.0.2.0/24" in words_of(page)
+    (old,) = (await person.call("GET", "/api-keys"))["items"]
+    assert (old["bot_ids"], old["allowed_addresses"]) == ([bot], ["10.0.0.1", "192.0.2.0/24"])
+    page = await browser.send(f"/keys/{old['id']}/rotate", {"overlap_seconds": "3600"}, 201)
+    found = re.search(r"tw_live_[0-9a-f]{12}_[\w-]{49}", page.text)
+    assert found is not None
+    assert "Replaced by a newer key" in words_of(page)
+    page = await browser.send(f"/keys/{old['id']}/rotate", {"overlap_seconds": "3600"}, 409)
+    assert "was rotated already" in words_of(page)
+    assert found[0] not in page.text
+    for changes, words in (
+        ([("scopes", "templates:read")], "is not for a key that is restricted"),
+        ([("allowed_addresses", "10.0.0.1 nowhere")], "must be an IP address"),
+        ([("bot_ids", "x")], "invalid uuid"),
+    ):
+        page = await browser.send("/keys", [*fields, *changes], 422)
+        assert words.lower() in words_of(page).lower()
+        assert re.search(rf'value="{bot}" checked', page.text)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
