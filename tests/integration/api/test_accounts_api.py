@@ -326,3 +326,42 @@ async def test_a_stranger_can_annoy_an_owner_only_so_often(api: Api, mailbox: Ma
     assert [answer.status_code for answer in unknown] == [202] * 10 + [429]
     assert told(unknown[0]) == told(answers[0])
     assert unknown[-1].headers.keys() == answers[-1].headers.keys()
+
+
+async def test_the_log_is_told_what_people_do(api: Api, mailbox: Mailbox, admin: asyncpg.Connection) -> None:
+    await admin.execute(
+        "create table noted (person uuid, action text, detail jsonb);"
+        " grant insert on noted to public;"
+        " create or replace function audit_person_note(of_user uuid, of_action text, of_detail jsonb) returns void"
+        " language sql security definer set search_path = public, pg_temp"
+        " as $$ insert into noted values (of_user, of_action, of_detail) $$"
+    )
+    ada = await api.person()
+    for _ in range(5):
+        await post(api, "/auth/sign-in", email=ada.email, password="x")
+    await post(api, "/auth/verify-email", email=ada.email, code=await mailbox.code(ada.email, "verify_email"))
+    await admin.execute("delete from sign_in_failures")
+    await api.sign_in(ada.email)
+    await ada.call("POST", "/me/password", json={"current_password": PASSWORD, "new_password": NEW}, status=204)
+    await post(api, "/auth/password/forgot", email=ada.email)
+    code = await mailbox.code(ada.email, "reset_password")
+    await post(api, "/auth/password/reset", email=ada.email, code=code, new_password=PASSWORD)
+    out = await api.sign_in(ada.email)
+    await out.call("POST", "/auth/sign-out", status=204)
+    rows = await admin.fetch("select action from noted where person = $1", ada.user_id)
+    assert [row["action"] for row in rows] == [
+        "session.opened",
+        *["sign_in.failed"] * 5,
+        "sign_in.locked",
+        "email.verified",
+        "session.opened",
+        "session.revoked",
+        "password.changed",
+        "password.reset",
+        "session.opened",
+        "session.revoked",
+    ]
+    everything = str(await admin.fetch("select * from noted"))
+    assert "python-httpx" in everything
+    for secret in (PASSWORD, NEW, code):
+        assert secret not in everything
