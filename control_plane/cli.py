@@ -18,7 +18,7 @@ from control_plane.database.embedded import EmbeddedServer
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.settings import Settings, SettingsError, load_settings
 
-_AGENTS = ("launcher", "poller", "scheduler")
+_AGENTS = ("launcher", "poller", "scheduler", "notifier")
 
 
 def say(text: str) -> None:
@@ -133,13 +133,19 @@ def agent(kind: str) -> None:
     """One agent process (its own role, TRADEWISE_AGENT_DATABASE_URL)."""
     from agents.agent import run_forever  # lazy: each command loads its own parts
     from agents.launcher.agent import make_launcher  # lazy: each command loads its own parts
+    from agents.notifier.agent import Notifier  # lazy: each command loads its own parts
     from agents.poller.agent import make_poller  # lazy: each command loads its own parts
     from agents.scheduler.agent import Scheduler  # lazy: each command loads its own parts
     from control_plane.logs import configure_logging  # lazy: each command loads its own parts
 
     settings = load_settings()
     configure_logging(settings.log_level, process=kind)
-    makers: dict[str, Any] = {"launcher": make_launcher, "poller": make_poller, "scheduler": Scheduler}
+    makers: dict[str, Any] = {
+        "launcher": make_launcher,
+        "poller": make_poller,
+        "scheduler": Scheduler,
+        "notifier": Notifier,
+    }
     run_forever(makers[kind], kind, settings)
 
 

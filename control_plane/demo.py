@@ -23,7 +23,8 @@ from control_plane.bots.schemas import BotView, CreateBot
 from control_plane.database.sessions import Database
 from control_plane.identity.principal import Principal
 from control_plane.identity.schemas import SignUp
-from control_plane.identity.sign_in import SignInFailedError, principal_of, sign_in, sign_up
+from control_plane.identity.sign_in import SignInFailedError, principal_of, sign_in
+from control_plane.identity.sign_up import sign_up
 from control_plane.machine import Hooks, Machine, run_machine
 from control_plane.private_files import create_private_file
 from control_plane.security.keyring import wait_for_public_key
@@ -154,7 +155,8 @@ async def _player(
         except SignInFailedError:
             if fresh:
                 raise
-            await sign_up(database, passwords, SignUp(email=email, password=story.password, full_name=name))
+            body = SignUp(email=email, password=story.password, full_name=name)
+            await sign_up(database, passwords, settings, body, address=None)
             fresh = True
     principal = await principal_of(database, settings, signed.access_token)
     if principal is None:

@@ -23,7 +23,7 @@ from control_plane.security.keyproviders import create_kek_file
 from control_plane.settings import PREFIX, Settings
 from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_command
 
-AGENTS = ("scheduler", "launcher", "poller")
+AGENTS = ("scheduler", "launcher", "poller", "notifier")
 _READY_WITHIN_S = 60.0
 #: Settings that only agents may have: the web tier gets neither keys nor the engine nor another role's connection.
 _AGENTS_ONLY = frozenset(
@@ -36,6 +36,8 @@ _AGENTS_ONLY = frozenset(
 )  # fmt: skip
 #: And what only the web tier may have.
 _API_ONLY = frozenset(f"{PREFIX}{name}" for name in ("DATA_KEY", "DATA_KEY_FILE", "DATA_KEY_PREVIOUS"))
+#: And what only the agent that speaks to the world outside may have.
+_NOTIFIER_ONLY = tuple(f"{PREFIX}{name}" for name in ("SMTP_URL", "OIDC_CLIENT_SECRET"))
 _NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY, *_API_ONLY})
 
 
@@ -185,6 +187,8 @@ class Machine:
         environment[f"{PREFIX}KEK_FILE"] = str(self.settings.effective_kek_file.resolve())
         if self.settings.kek is not None:
             environment[f"{PREFIX}KEK"] = self.settings.kek
+        if kind == "notifier":
+            environment |= {name: os.environ[name] for name in _NOTIFIER_ONLY if name in os.environ}
         if kind == "launcher":
             for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
                 if name in os.environ:

@@ -15,6 +15,8 @@ import msgspec
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from control_plane.mail.relay import SmtpRelay, parse_relay, parse_sender
+
 PREFIX = "TRADEWISE_"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -77,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secure_cookies: bool = True
     trusted_proxies: tuple[Network, ...] = ()
     require_verified_email: bool = False
-    smtp_url: str | None = None
+    smtp_url: SmtpRelay | None = None
     mail_from: str = "TradeWise <tradewise@localhost>"
     mail_dir: Path | None = None
     telegram_bot_token: str | None = None
@@ -105,6 +107,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def effective_kek_file(self) -> Path:
         """Where the ``file`` key provider keeps key-encryption keys."""
         return self.kek_file or self.data_dir / "keys" / "kek.json"
+
+    @property
+    def effective_mail_dir(self) -> Path:
+        """Where mails become files while there is no relay."""
+        return self.mail_dir or self.data_dir / "mail"
 
     @property
     def effective_data_key_file(self) -> Path:
@@ -235,8 +242,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "secure_cookies": _flag,
     "trusted_proxies": _networks,
     "require_verified_email": _flag,
-    "smtp_url": _text,
-    "mail_from": _text,
+    "smtp_url": parse_relay,
+    "mail_from": parse_sender,
     "mail_dir": Path,
     "telegram_bot_token": _text,
     "telegram_bot_name": _text,
@@ -279,8 +286,6 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         except ValueError as error:
             raise SettingsError(variable, str(error)) from error
     values.update(overrides)
-    if values.get("require_verified_email"):
-        raise SettingsError(f"{PREFIX}REQUIRE_VERIFIED_EMAIL", "cannot be on yet: this version sends no mail")
     if values.get("docker_host") is None and source.get("DOCKER_HOST"):
         values["docker_host"] = source["DOCKER_HOST"]
     if values.get("key_provider") == "env" and not values.get("kek"):

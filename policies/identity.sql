@@ -14,7 +14,8 @@ create policy api_select on users for select to tradewise_api using (
 create policy api_update on users for update to tradewise_api
     using (id = (select nullif(current_setting('app.user_id', true), '')::uuid))
     with check (id = (select nullif(current_setting('app.user_id', true), '')::uuid));
-grant select (id, email, full_name, status, last_sign_in_at, created_at, updated_at, deleted_at) on users to tradewise_api;
+grant select (id, email, email_verified_at, full_name, status, last_sign_in_at, created_at, updated_at, deleted_at) on users
+    to tradewise_api;
 grant update (full_name, last_sign_in_at) on users to tradewise_api;
 
 create policy api_select on memberships for select to tradewise_api using (
@@ -65,26 +66,35 @@ grant select, update (last_seen_at) on sessions to tradewise_auth;
 
 grant create on schema public to tradewise_auth;
 
+-- Whether the person is new. For an address that is known already the same rows are written and taken back, so that the
+-- work does not tell one from the other.
 create or replace function auth_sign_up(
     new_user uuid, new_email text, new_password_hash text, new_full_name text, new_tenant uuid, new_tenant_name text,
     new_membership uuid
 ) returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    known boolean := exists (select from users u where lower(u.email) = lower(new_email));
 begin
-    insert into users (id, email, password_hash, full_name)
-    values (new_user, new_email, new_password_hash, new_full_name)
-    on conflict do nothing;
-    if not found then
+    begin
+        insert into users (id, email, password_hash, full_name)
+        values (new_user, case when known then new_user::text else new_email end, new_password_hash, new_full_name);
+        insert into tenants (id, name) values (new_tenant, new_tenant_name);
+        insert into memberships (id, tenant_id, user_id, role) values (new_membership, new_tenant, new_user, 'owner');
+        if known then
+            raise exception using errcode = 'TW001';
+        end if;
+    exception when sqlstate 'TW001' or unique_violation then
         return false;
-    end if;
-    insert into tenants (id, name) values (new_tenant, new_tenant_name);
-    insert into memberships (id, tenant_id, user_id, role) values (new_membership, new_tenant, new_user, 'owner');
+    end;
     return true;
 end
 $$;
 
-create or replace function auth_account(of_email text) returns table (user_id uuid, password_hash text, status text)
+create or replace function auth_account(of_email text)
+returns table (user_id uuid, password_hash text, status text, email text, verified boolean)
 language sql stable security definer set search_path = public, pg_temp as $$
-    select u.id, u.password_hash, u.status from users u where lower(u.email) = lower(of_email) and u.deleted_at is null
+    select u.id, u.password_hash, u.status, u.email, u.email_verified_at is not null
+    from users u where lower(u.email) = lower(of_email) and u.deleted_at is null
 $$;
 
 -- A live session, touched at most once a minute (more often where it idles out sooner) so that reading does not write.

@@ -22,6 +22,7 @@ class Tenant(msgspec.Struct):
     person: Person
     key: str
     key_id: UUID
+    session_id: UUID
     external: UUID
     hosted: UUID
     template: UUID
@@ -110,6 +111,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
     person = await api.person(name)
     scopes = (await person.call("GET", "/me"))["scopes"]
     key = await person.call("POST", "/api-keys", json={"name": "ci", "scopes": scopes}, status=201)
+    [session] = (await person.call("GET", "/me/sessions"))["items"]
     external = await person.call(
         "POST", "/bots", json=external_body(), headers={"Idempotency-Key": f"first-{name}"}, status=201
     )
@@ -129,6 +131,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         person=person,
         key=key["key"],
         key_id=UUID(key["id"]),
+        session_id=UUID(session["id"]),
         external=UUID(external["id"]),
         hosted=UUID(hosted["id"]),
         template=template,

@@ -90,6 +90,8 @@ class Scheduler(Agent):
         records = await self.pool.execute(
             "delete from idempotency_records where created_at < now() - interval '24 hours'"
         )
+        await self.pool.execute("delete from verification_codes where expires_at < now() - interval '1 day'")
+        await self.pool.execute("delete from sign_in_failures where last_at < now() - interval '2 days'")
         await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
         await self.retire_audit()

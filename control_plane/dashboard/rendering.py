@@ -20,6 +20,7 @@ _FLASH_S = 60
 # The cookie holds a name of this table, never words: nobody can put words of their own on our pages.
 _WORDS: dict[str, tuple[str, str]] = {
     "perhaps-new": ("info", "If this address is new here, the account is ready: sign in."),
+    "check-mail": ("info", "A mail is on its way. Confirm your address with the code in it, then sign in."),
     "signed-out": ("success", "You are signed out."),
     "bot-checking": ("info", "The bot is being checked. The result appears here by itself."),
     "bot-removed": ("success", "The bot was removed."),

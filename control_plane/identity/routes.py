@@ -12,22 +12,40 @@ from control_plane.http.address import client_address
 from control_plane.http.caller import Caller, CallerDependency, require_session
 from control_plane.http.openapi import operation
 from control_plane.identity import sign_in
+from control_plane.identity.account_routes import ACCOUNT_ROUTES
 from control_plane.identity.schemas import Accepted, MeView, PatchMe, SignIn, SignUp
 from control_plane.identity.sign_in import SignedIn
+from control_plane.identity.sign_up import sign_up
 
-_SIGN_UP_ANSWER = Accepted("if this address is new here, the account is ready: sign in")
+_SIGN_UP_ANSWER = Accepted(
+    "if this address is new here, the account is ready: sign in; a mail to it is on its way, with a code to confirm it"
+)
 
 
-@post("/auth/sign-up", status_code=202, **operation("Make a person and their tenant", auth=False, tag="auth"))
+@post(
+    "/auth/sign-up",
+    status_code=202,
+    **operation("Make a person and their tenant", auth=False, tag="auth", errors=(429,)),
+)
 async def sign_up_route(request: Request[Any, Any, Any], data: JSONBody[SignUp]) -> Accepted:
-    """The same answer and the same work whether or not the address is known."""
-    await sign_in.sign_up(request.app.state.database, request.app.state.passwords, data)
+    """The same answer and the same work whether or not the address is known; the mail tells the difference."""
+    state = request.app.state
+    await sign_up(state.database, state.passwords, state.settings, data, address=client_address(request))
     return _SIGN_UP_ANSWER
 
 
-@post("/auth/sign-in", status_code=200, **operation("Open a session", auth=False, tag="auth", errors=(401,)))
+@post(
+    "/auth/sign-in",
+    status_code=200,
+    **operation("Open a session", auth=False, tag="auth", errors=(401, 403, 429)),
+)
 async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> SignedIn:
-    """`access_token` goes into `Authorization: Bearer …`."""
+    """`access_token` goes into `Authorization: Bearer …`.
+
+    After some wrong passwords in a row the account is locked for a while, for the right one as well (429). Where
+    addresses must be confirmed, the right password of one that is not gets 403 `email_not_verified`, and a fresh code
+    by mail.
+    """
     return await sign_in.sign_in(
         request.app.state.database,
         request.app.state.passwords,
@@ -83,5 +101,6 @@ identity_router = Router(
         sign_out_route,
         me_route,
         patch_me_route,
+        *ACCOUNT_ROUTES,
     ],
 )

@@ -18,6 +18,7 @@ Email = Annotated[
     ),
 ]
 Password = Annotated[str, msgspec.Meta(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH)]
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NAME)]
 
 
@@ -36,6 +37,34 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True):
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_LENGTH)]
 
 
+class EmailOnly(msgspec.Struct, forbid_unknown_fields=True):
+    """An address to mail a code to."""
+
+    email: Email
+
+
+class VerifyEmail(msgspec.Struct, forbid_unknown_fields=True):
+    """An address and the code that was mailed to it."""
+
+    email: Email
+    code: Code
+
+
+class ResetPassword(msgspec.Struct, forbid_unknown_fields=True):
+    """An address, the code that was mailed to it, and the password to be."""
+
+    email: Email
+    code: Code
+    new_password: Password
+
+
+class ChangePassword(msgspec.Struct, forbid_unknown_fields=True):
+    """The password as it is, and as it is to be."""
+
+    current_password: Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_LENGTH)]
+    new_password: Password
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """The same answer whether or not the address was known."""
 
@@ -49,6 +78,7 @@ class UserView(msgspec.Struct, frozen=True):
     email: str | None
     full_name: str | None
     status: str
+    email_verified: bool
     last_sign_in_at: datetime | None
     created_at: datetime
 
@@ -69,6 +99,18 @@ class MeView(msgspec.Struct, frozen=True):
     tenant: TenantView
     tenants: list[TenantView]
     scopes: list[str]
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """A place where a person is signed in. ``current`` marks the one that asks."""
+
+    id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+    current: bool
 
 
 class PatchMe(msgspec.Struct, forbid_unknown_fields=True):

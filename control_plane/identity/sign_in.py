@@ -1,64 +1,28 @@
-"""Signing up, in and out, and telling who a token belongs to. Everybody's password is checked with the same work."""
+"""Signing in and out, and telling who a token belongs to. Everybody's password is checked with the same work."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
-from uuid_utils.compat import uuid7
 
 from control_plane.api_keys.lookup import key_principal
+from control_plane.audit.notes import note_person
 from control_plane.database.sessions import Database
-from control_plane.errors import AppError, ForbiddenError
+from control_plane.errors import ForbiddenError
+from control_plane.identity.attempts import Attempt
+from control_plane.identity.codes import send_code
+from control_plane.identity.password import account_at, rehash_if_stale
+from control_plane.identity.people import tenants_of, user_view
 from control_plane.identity.permissions import granted
 from control_plane.identity.principal import Principal
-from control_plane.identity.schemas import SignUp, TenantView, UserView
+from control_plane.identity.sessions import EmailNotVerifiedError, SignedIn, SignInFailedError, open_session
+from control_plane.security.limits import TooManyAttemptsError
 from control_plane.security.passwords import Passwords
-from control_plane.security.tokens import digest_of, is_api_key, new_token
+from control_plane.security.tokens import digest_of, is_api_key
 from control_plane.settings import Settings
 
-
-class SignInFailedError(AppError):
-    """One answer for an unknown address, a wrong password and a suspended person."""
-
-    status, code, title = 401, "sign_in_failed", "That did not match"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the e-mail address and the password do not match an active account",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-
-
-class SignedIn(msgspec.Struct, frozen=True):
-    """A fresh session: the token is shown here and never again."""
-
-    access_token: str
-    expires_at: datetime
-    user: UserView
-    tenants: list[TenantView]
-
-
-async def sign_up(database: Database, passwords: Passwords, data: SignUp) -> None:
-    """Make the person and a tenant of their own; where the address is taken, do the same work and change nothing."""
-    digest = await passwords.hash(data.password)
-    name = data.full_name or data.email.partition("@")[0]
-    async with database.anonymous() as session:
-        await session.execute(
-            text("select auth_sign_up(:user, :email, :hash, :name, :tenant, :tenant_name, :membership)"),
-            {
-                "user": uuid7(),
-                "email": data.email,
-                "hash": digest,
-                "name": data.full_name,
-                "tenant": uuid7(),
-                "tenant_name": f"{name}'s workspace",
-                "membership": uuid7(),
-            },
-        )
+__all__ = ["SignInFailedError", "SignedIn", "principal_of", "sign_in", "sign_out", "tenants_of", "user_view"]
 
 
 async def sign_in(
@@ -71,48 +35,41 @@ async def sign_in(
     address: str | None,
     user_agent: str | None,
 ) -> SignedIn:
-    """Check the password and open a session. Raises :class:`SignInFailedError`."""
-    async with database.anonymous() as session:
-        account = (
-            await session.execute(
-                text("select user_id, password_hash, status from auth_account(:email)"), {"email": email}
-            )
-        ).one_or_none()
-    good = await passwords.verify(account.password_hash if account else None, password)
-    if not good or account is None or account.status != "active":
-        raise SignInFailedError
-    token = new_token()
-    expires_at = datetime.now(UTC) + timedelta(seconds=settings.session_lifetime)
-    async with database.user(account.user_id, address=address) as session:
-        await session.execute(
-            text(
-                "insert into sessions (id, user_id, token_hash, expires_at, ip, user_agent)"
-                " values (:id, :user, :digest, :expires_at, cast(:ip as inet), :user_agent)"
-            ),
-            {
-                "id": uuid7(),
-                "user": account.user_id,
-                "digest": token.digest,
-                "expires_at": expires_at,
-                "ip": address,
-                "user_agent": user_agent[:400] if user_agent else None,
-            },
-        )
-        await session.execute(
-            text("update users set last_sign_in_at = now() where id = :user"), {"user": account.user_id}
-        )
-        user = await user_view(session, account.user_id)
-        tenants = await tenants_of(session, account.user_id)
-    return SignedIn(access_token=token.text, expires_at=expires_at, user=user, tenants=tenants)
+    """Check the password and open a session.
+
+    Raises :class:`SignInFailedError`, :class:`EmailNotVerifiedError` (and mails a fresh code),
+    :class:`TooManyAttemptsError`.
+    """
+    async with Attempt(database, email, address) as attempt:
+        account = await account_at(database, email)
+        attempt.user_id = account.user_id if account else None
+        good = await passwords.verify(account.password_hash if account else None, password)
+        if not good or account is None or account.status != "active":
+            raise SignInFailedError
+        # A second factor is asked for here, inside the attempt, so that wrong codes count as wrong passwords do.
+    await rehash_if_stale(database, passwords, account, password)
+    try:
+        return await open_session(database, settings, account.user_id, address=address, user_agent=user_agent)
+    except EmailNotVerifiedError:
+        await _send_fresh_code(database, settings, account.email, address)
+        raise
+
+
+async def _send_fresh_code(database: Database, settings: Settings, email: str, address: str | None) -> None:
+    try:
+        await send_code(database, settings, "verify_email", email, address)
+    except TooManyAttemptsError:
+        return  # enough codes are on their way
 
 
 async def sign_out(database: Database, principal: Principal) -> None:
     """End the session that the caller is using."""
-    async with database.user(principal.user_id) as session:
+    async with database.transaction(principal.binding) as session:
         await session.execute(
             text("update sessions set revoked_at = now() where id = :id and revoked_at is null"),
             {"id": principal.session_id},
         )
+        await note_person(session, principal.user_id, "session.revoked", detail={"session": str(principal.session_id)})
 
 
 async def principal_of(
@@ -149,26 +106,3 @@ async def principal_of(
         scopes=granted(chosen.role, None),
         session_id=row.session_id,
     )
-
-
-async def user_view(session: AsyncSession, user_id: UUID) -> UserView:
-    """A person as they see themself."""
-    row = (
-        await session.execute(
-            text("select id, email, full_name, status, last_sign_in_at, created_at from users where id = :id"),
-            {"id": user_id},
-        )
-    ).one()
-    return UserView(*row)
-
-
-async def tenants_of(session: AsyncSession, user_id: UUID) -> list[TenantView]:
-    """The active tenants a person is in, oldest membership first."""
-    rows = await session.execute(
-        text(
-            "select t.id, t.name, t.plan, m.role from memberships m join tenants t on t.id = m.tenant_id"
-            " where m.user_id = :user and t.status = 'active' order by m.id"
-        ),
-        {"user": user_id},
-    )
-    return [TenantView(*row) for row in rows]

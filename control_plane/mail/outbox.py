@@ -7,20 +7,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from control_plane.security.keyring import platform_key
+from control_plane.database.sessions import Database
+from control_plane.mail.letters import Letter
+from control_plane.security.keyring import platform_key, wait_for_platform_key
 from control_plane.security.sealing import Place, seal
 
+__all__ = ["Letter", "post", "until_ready"]
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail in clear. ``kind`` is a stable name for counting; everything else is sealed."""
 
-    kind: str
-    to: str
-    subject: str
-    body: str
-
-    def __repr__(self) -> str:
-        return f"Letter(kind={self.kind!r})"
+async def until_ready(database: Database) -> None:
+    """Wait a moment for the platform's first key, before work that ends in a mail. Raises UnavailableError."""
+    await wait_for_platform_key(database)
 
 
 async def post(session: AsyncSession, letter: Letter) -> None:

@@ -36,6 +36,19 @@ async def platform_key(session: AsyncSession) -> tuple[UUID, PublicKey]:
     return row.installation, PublicKey(raw=bytes(row.public_key), version=row.version, suite=row.suite)
 
 
+async def wait_for_platform_key(database: Database) -> tuple[UUID, PublicKey]:
+    """As :func:`platform_key`; waits a moment for an installation that was born just now. Raises UnavailableError."""
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            async with database.anonymous() as session:
+                return await platform_key(session)
+        except UnavailableError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
 async def public_key(session: AsyncSession, tenant_id: UUID) -> PublicKey | None:
     """The tenant's newest public key, or None while no agent has made one."""
     row = (await session.execute(_NEWEST, {"tenant": tenant_id})).one_or_none()

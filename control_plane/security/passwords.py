@@ -40,6 +40,13 @@ class Passwords:
             matches = await asyncio.to_thread(self._matches, stored, _normal(password))
         return matches and known
 
+    def is_stale(self, stored: str) -> bool:
+        """Whether ``stored`` was made with other parameters than the settings ask for now."""
+        try:
+            return self._hasher.check_needs_rehash(stored)
+        except InvalidHashError:
+            return False
+
     def _matches(self, stored: str, password: str) -> bool:
         try:
             return self._hasher.verify(stored, password)

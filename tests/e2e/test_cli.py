@@ -20,7 +20,7 @@ from tests.factories import Urls
 pytestmark = pytest.mark.engine
 
 LATEST = re.compile(r"0\d{3}")
-AGENTS = ("launcher", "poller", "scheduler")
+AGENTS = ("launcher", "poller", "scheduler", "notifier")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ PATH = Path(__file__).resolve().parents[2] / "helm/tradewise"
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in (PATH / "ci").glob("*-values.yaml"))
 """The sets of values in `ci/`: every general rule is checked on all of them."""
 
-AGENTS = ("launcher", "poller", "scheduler")
+AGENTS = ("launcher", "poller", "scheduler", "notifier")
 
 
 @functools.cache

@@ -154,7 +154,7 @@ def test_notes_tell_the_address_and_warn(tmp_path: Path) -> None:
     assert "port-forward service/release-a-tradewise 8000:80" in notes
     assert "image.digest is empty" in notes
     assert "networkPolicy.clients is empty" in notes
-    assert "At most 45 connections" in notes  # four processes of ten and a listener each, and the migration
+    assert "At most 56 connections" in notes  # five processes of ten and a listener each, and the migration
     loose = _notes(tmp_path, "minimal", 'publicUrl="http://t.example"', 'database.sslMode="prefer"')
     assert "publicUrl is not https" in loose
     assert "may be in clear" in loose

@@ -75,6 +75,13 @@ def test_the_poller_reaches_hosted_bots_where_they_are_published() -> None:
     assert _reaches(_policies("everything")["poller"], "fd00::5")
 
 
+def test_the_notifier_reaches_its_relay() -> None:
+    (_, anywhere) = _policies("minimal")["notifier"]["egress"]
+    assert anywhere == {"ports": [{"protocol": "TCP", "port": 587}]}
+    pinned = _policies("everything")["notifier"]["egress"][1]
+    assert pinned == {"ports": [{"protocol": "TCP", "port": 465}], "to": [{"ipBlock": {"cidr": "10.0.2.25/32"}}]}
+
+
 def test_only_the_launcher_reaches_the_engine() -> None:
     for name, policy in _policies("ha").items():
         ports = [port["port"] for rule in policy["egress"] for port in rule.get("ports", [])]

@@ -69,6 +69,11 @@ def test_the_schema_names_the_key(setting: str, words: list[str]) -> None:
             "agents.scheduler.database.existingSecret",
             "tradewise-db-scheduler --from-literal=uri='postgresql://tradewise_agent_scheduler:",
         ),
+        (
+            "agents.notifier.database.existingSecret",
+            "tradewise-db-notifier --from-literal=uri='postgresql://tradewise_agent_notifier:",
+        ),
+        ("agents.notifier.smtp.existingSecret", "tradewise-smtp --from-literal=url='smtp://USER:PASSWORD@HOST:587'"),
         ("encryption.existingSecret", "tradewise-kek --from-file=kek.json=./kek.json"),
         (
             "agents.launcher.docker.existingSecret",
@@ -109,6 +114,7 @@ def test_a_missing_secret_tells_the_one_line_that_makes_it(setting: str, line: s
             "agents.poller.extraEnv repeats A, which extraEnv sets already",
         ),
         ([f"api.extraEnv={_EXTRA_ENV.format(name='TRADEWISE_KEK_FILE')}"], "api.extraEnv sets TRADEWISE_KEK_FILE"),
+        ([f"api.extraEnv={_EXTRA_ENV.format(name='TRADEWISE_SMTP_URL')}"], "api.extraEnv sets TRADEWISE_SMTP_URL"),
         ([f"api.extraEnv={_EXTRA_ENV.format(name='DOCKER_HOST')}"], "api.extraEnv sets DOCKER_HOST"),
         (
             ['api.extraVolumes=[{"name":"keys","secret":{"secretName":"tradewise-kek"}}]'],

@@ -10,6 +10,7 @@ import pytest
 from control_plane.settings import load_settings
 from tests.helm import chart
 
+_OF_SECRETS = {"TRADEWISE_SMTP_URL": "smtp://user:secret@relay.example:587"}
 SELECTOR = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
 
 
@@ -86,7 +87,7 @@ def test_pod_labels_of_the_operator_cannot_break_a_selector() -> None:
 def test_the_api_holds_no_key_no_engine_and_no_other_login(case: str) -> None:
     deployments = _deployments(case)
     api = json.dumps(deployments["api"])
-    for forbidden in ("KEK", "/kek", "DOCKER", "/docker", "AGENT_DATABASE", "MIGRATION_DATABASE", "RUNTIME"):
+    for forbidden in ("KEK", "/kek", "DOCKER", "/docker", "AGENT_DATABASE", "MIGRATION_DATABASE", "RUNTIME", "SMTP"):
         assert forbidden not in api
     assert "kek" not in {volume["name"] for volume in deployments["api"]["spec"]["template"]["spec"]["volumes"]}
 
@@ -129,7 +130,7 @@ def test_the_program_accepts_what_the_chart_sets(case: str) -> None:
     for _, pod in chart.pods(chart.render(case)):
         for container in chart.containers(pod):
             env = {
-                name: entry.get("value", "postgresql://role:secret@db.example:5432/tradewise")
+                name: entry.get("value", _OF_SECRETS.get(name, "postgresql://role:secret@db.example:5432/tradewise"))
                 for name, entry in chart.environment(container).items()
             }
             load_settings(env)

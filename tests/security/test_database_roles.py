@@ -26,6 +26,10 @@ UNREADABLE = [
     ("mails", "sealed"),
     ("attempt_limits", "subject"),
     ("audit_keys", "wrapped_private_key"),
+    ("verification_codes", "address"),
+    ("verification_codes", "code_hash"),
+    ("sign_in_failures", "account"),
+    ("sign_in_failures", "network"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")

@@ -30,6 +30,8 @@ PLATFORM = {
     "attempt_limits",
     "audit_keys",
     "audit_pending",
+    "verification_codes",
+    "sign_in_failures",
 }
 #: Whose a row is, where no column tenant_id says so: SQL that finds the rows of tenant $1 and person $2.
 OTHERS = {

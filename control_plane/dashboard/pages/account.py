@@ -10,14 +10,19 @@ from litestar.params import QueryParameter
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
 from control_plane.dashboard.rendering import go, page
 from control_plane.dashboard.session import GUEST, SESSION, Visitor, local_path, make_cookie
+from control_plane.errors import AppError
 from control_plane.http.address import client_address
 from control_plane.http.caller import CallerDependency
 from control_plane.identity import sign_in
 from control_plane.identity.schemas import SignIn, SignUp
+from control_plane.identity.sessions import EmailNotVerifiedError
 from control_plane.identity.sign_in import SignedIn, SignInFailedError
+from control_plane.identity.sign_up import sign_up
+from control_plane.security.limits import TooManyAttemptsError
 from control_plane.security.passwords import MINIMUM_LENGTH
 
 _FOR_GUESTS = {"guest": True}
+_NOT_NOW = (SignInFailedError, EmailNotVerifiedError, TooManyAttemptsError)
 Next = Annotated[str | None, QueryParameter(name="next", max_length=2000)]
 
 
@@ -47,12 +52,16 @@ async def sign_up_action(request: Request[Any, Any, Any], form: FormDependency) 
     """
     try:
         data = form.read(SignUp)
-    except REFUSALS as error:
-        return _sign_up_form(request, form.refused(error, shown=("full_name", "email", "password")), error.status)
-    await sign_in.sign_up(request.app.state.database, request.app.state.passwords, data)
+        state = request.app.state
+        await sign_up(state.database, state.passwords, state.settings, data, address=client_address(request))
+    except (*REFUSALS, TooManyAttemptsError) as error:
+        refused = form.refused(error, shown=("full_name", "email", "password"))
+        return _told(_sign_up_form(request, refused, error.status), error)
+    if state.settings.require_verified_email:
+        return go(request, "/sign-in", say="check-mail")
     try:
         signed_in = await _sign_in(request, data.email, data.password)
-    except SignInFailedError:
+    except _NOT_NOW:
         return go(request, "/sign-in", say="perhaps-new")
     return _enter(request, signed_in, "/")
 
@@ -73,10 +82,18 @@ async def sign_in_action(request: Request[Any, Any, Any], form: FormDependency) 
     try:
         data = form.read(SignIn)
         signed_in = await _sign_in(request, data.email, data.password)
-    except (*REFUSALS, SignInFailedError) as error:
+    except (*REFUSALS, *_NOT_NOW) as error:
         state = form.refused(error, shown=shown)
-        return page(request, "account/sign_in.html", status_code=error.status, form=state, next=then or "")
+        shown_again = page(request, "account/sign_in.html", status_code=error.status, form=state, next=then or "")
+        return _told(shown_again, error)
     return _enter(request, signed_in, then or "/")
+
+
+def _told(answer: Response[str], error: AppError) -> Response[str]:
+    """``answer`` with what the error says to programs as well: when to try again."""
+    if "Retry-After" in error.headers:
+        answer.headers["Retry-After"] = error.headers["Retry-After"]
+    return answer
 
 
 async def _sign_in(request: Request[Any, Any, Any], email: str, password: str) -> SignedIn:

@@ -122,6 +122,12 @@ Every template that makes one object a component ranges over this list, so a new
 
 {{- define "tradewise.env.scheduler" -}}{{- end -}}
 
+{{- define "tradewise.env.notifier" -}}
+{{ include "tradewise.env.secret" (dict "variable" "TRADEWISE_SMTP_URL" "secret" .values.smtp) }}
+- name: TRADEWISE_MAIL_FROM
+  value: {{ .values.mailFrom | quote }}
+{{- end -}}
+
 {{/* One address as a network: /32, or /128 for IPv6. */}}
 {{- define "tradewise.hostNetwork" -}}
 {{- printf "%s/%s" . (ternary "128" "32" (contains ":" .)) -}}

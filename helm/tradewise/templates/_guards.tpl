@@ -22,6 +22,11 @@ Nothing here makes a Secret: a value made while rendering would change with ever
 {{- include "tradewise.guards.databases" . -}}
 {{- include "tradewise.guard.secret" (dict "root" . "value" .Values.encryption.existingSecret "set" "encryption.existingSecret" "secret" "tradewise-kek" "from" (printf "--from-file=%s=./kek.json" .Values.encryption.key)) -}}
 {{- include "tradewise.guards.launcher" . -}}
+{{- with .Values.agents.notifier -}}
+{{- if .enabled -}}
+{{- include "tradewise.guard.secret" (dict "root" $ "value" .smtp.existingSecret "set" "agents.notifier.smtp.existingSecret" "secret" "tradewise-smtp" "from" (printf "--from-literal=%s='smtp://USER:PASSWORD@HOST:587'" .smtp.key)) -}}
+{{- end -}}
+{{- end -}}
 {{- include "tradewise.guards.boundaries" . -}}
 {{- with .Values.api.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
@@ -71,7 +76,7 @@ Nothing here makes a Secret: a value made while rendering would change with ever
 
 {{/* The API holds no key, no engine and nobody else's login; and no variable is set twice, which server-side apply refuses. */}}
 {{- define "tradewise.guards.boundaries" -}}
-{{- $foreign := list "TRADEWISE_KEK" "TRADEWISE_KEK_FILE" "TRADEWISE_AGENT_DATABASE_URL" "TRADEWISE_MIGRATION_DATABASE_URL" "TRADEWISE_DOCKER_HOST" "DOCKER_HOST" -}}
+{{- $foreign := list "TRADEWISE_KEK" "TRADEWISE_KEK_FILE" "TRADEWISE_AGENT_DATABASE_URL" "TRADEWISE_MIGRATION_DATABASE_URL" "TRADEWISE_DOCKER_HOST" "DOCKER_HOST" "TRADEWISE_SMTP_URL" -}}
 {{- range include "tradewise.components" . | fromJsonArray -}}
 {{- $path := ternary (printf "agents.%s" .name) .name .agent -}}
 {{- $seen := dict -}}

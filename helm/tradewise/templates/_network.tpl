@@ -23,6 +23,15 @@
 
 {{- define "tradewise.egress.scheduler" -}}{{- end -}}
 
+{{- define "tradewise.egress.notifier" -}}
+- ports:
+    - {protocol: TCP, port: {{ .values.smtp.port }}}
+  {{- with .root.Values.networkPolicy.relay }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
 {{- define "tradewise.egress.launcher" -}}
 {{- with regexFind "^tcp://.*:[0-9]+$" .values.docker.host -}}
 - ports:

@@ -1,0 +1,80 @@
+"""The notifier agent: a few jobs side by side, so that a relay that hangs keeps nobody else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import ClassVar, Protocol
+
+import asyncpg
+
+from agents.agent import Agent
+from agents.notifier.carriers import carrier_for
+from agents.notifier.outbox import Outbox
+
+_LOOK_EVERY_S = 15.0
+_AFTER_FAILURE_S = 1.0
+_DRAIN_S = 20.0
+
+
+class Job(Protocol):
+    """One thing that the notifier does. Looks at rows: a notification on ``channel`` only makes it look sooner."""
+
+    channel: ClassVar[str]
+
+    async def work(self) -> float:
+        """One pass over what is due. Returns the seconds until the next one if nothing wakes the job earlier."""
+        ...
+
+
+class Notifier(Agent):
+    """Sends mails. Any number may run: a claim under a lease is one notifier's alone."""
+
+    kind: ClassVar[str] = "notifier"
+    channels: ClassVar[tuple[str, ...]] = (Outbox.channel,)
+
+    async def open(self) -> None:
+        """Begin each job in a task of its own."""
+        self._bells: list[asyncio.Event] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        for job in self.jobs():
+            bell = asyncio.Event()
+            self._bells.append(bell)
+            self._tasks.append(asyncio.create_task(self._run(job, bell)))
+
+    def jobs(self) -> list[Job]:
+        """What this agent does. A further job is one more line here and its channel above."""
+        return [Outbox(self.pool, self.vault, carrier_for(self.settings), self.settings.mail_from, self.detail)]
+
+    async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - each job finds what is due by looking
+        """Have every job look."""
+        for task in self._tasks:
+            if task.done() and not self.stopping.is_set():
+                task.result()  # a fault in a job ends the process with it, and the supervisor starts another
+        for bell in self._bells:
+            bell.set()
+        return _LOOK_EVERY_S
+
+    async def close(self) -> None:
+        """Let each job end the pass it is in; what it has not got to waits for another notifier."""
+        for bell in self._bells:
+            bell.set()
+        _, late = await asyncio.wait(self._tasks, timeout=_DRAIN_S)
+        for task in late:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                self.log.error("job_failed", error=type(result).__name__)
+
+    async def _run(self, job: Job, bell: asyncio.Event) -> None:
+        while not self.stopping.is_set():
+            bell.clear()
+            try:
+                delay = await job.work()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                delay = _AFTER_FAILURE_S
+                self.log.warning("pass_failed", job=job.channel, error=type(error).__name__, detail=str(error)[:200])
+            if self.stopping.is_set():
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), delay)

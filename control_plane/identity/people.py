@@ -1,0 +1,30 @@
+"""A person as they see themself, and the tenants they are in."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.identity.schemas import TenantView, UserView
+
+_USER = text(
+    "select id, email, full_name, case when deleted_at is null then status else 'deleted' end,"
+    " email_verified_at is not null, last_sign_in_at, created_at from users where id = :id"
+)
+_TENANTS = text(
+    "select t.id, t.name, t.plan, m.role from memberships m join tenants t on t.id = m.tenant_id"
+    " where m.user_id = :user and t.status = 'active' order by m.id"
+)
+
+
+async def user_view(session: AsyncSession, user_id: UUID) -> UserView:
+    """A person as they see themself."""
+    row = (await session.execute(_USER, {"id": user_id})).one()
+    return UserView(*row)
+
+
+async def tenants_of(session: AsyncSession, user_id: UUID) -> list[TenantView]:
+    """The active tenants a person is in, oldest membership first."""
+    return [TenantView(*row) for row in await session.execute(_TENANTS, {"user": user_id})]
