@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 
 from control_plane.bots import models as bots
 from control_plane.database.base import Base
+from control_plane.identity import factor_models
 from control_plane.identity import models as identity
 from control_plane.mail import models as mail
 from control_plane.performance import models as performance
@@ -13,6 +14,6 @@ from control_plane.security import models as security
 from control_plane.subscriptions import models as subscriptions
 from control_plane.templates import models as templates
 
-MODULES = (identity, security, mail, bots, templates, subscriptions, performance)
+MODULES = (identity, factor_models, security, mail, bots, templates, subscriptions, performance)
 
 metadata: MetaData = Base.metadata
