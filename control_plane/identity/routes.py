@@ -28,15 +28,17 @@ async def sign_up_route(request: Request[Any, Any, Any], data: JSONBody[SignUp])
     return _SIGN_UP_ANSWER
 
 
-@post("/auth/sign-in", status_code=200, **operation("Open a session", auth=False, tag="auth", errors=(401,)))
+@post("/auth/sign-in", status_code=200, **operation("Open a session", auth=False, tag="auth", errors=(401, 429)))
 async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> SignedIn:
-    """`access_token` goes into `Authorization: Bearer …`."""
+    """`access_token` goes into `Authorization: Bearer …`. 401 `totp_required`: send the same again with `totp`."""
     return await sign_in.sign_in(
         request.app.state.database,
         request.app.state.passwords,
         request.app.state.settings,
+        request.app.state.data_keys,
         email=data.email,
         password=data.password,
+        totp=data.totp,
         address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )

@@ -10,11 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.audit.notes import note_person
 from control_plane.database.sessions import Database
 from control_plane.errors import AppError, ForbiddenError
+from control_plane.identity.factors import pass_second_factor
 from control_plane.identity.permissions import granted
 from control_plane.identity.principal import Principal
 from control_plane.identity.schemas import SignUp, TenantView, UserView
+from control_plane.security.datakey import DataKeyStore
 from control_plane.security.passwords import Passwords
 from control_plane.security.tokens import api_key_prefix, digest_of, new_token
 from control_plane.settings import Settings
@@ -64,13 +67,18 @@ async def sign_in(
     database: Database,
     passwords: Passwords,
     settings: Settings,
+    store: DataKeyStore,
     *,
     email: str,
     password: str,
+    totp: str | None = None,
     address: str | None,
     user_agent: str | None,
 ) -> SignedIn:
-    """Check the password and open a session. Raises :class:`SignInFailedError`."""
+    """Check the password, then the second factor where there is one, and open a session.
+
+    Raises :class:`SignInFailedError`, and what :func:`pass_second_factor` does.
+    """
     async with database.anonymous() as session:
         account = (
             await session.execute(
@@ -80,9 +88,23 @@ async def sign_in(
     good = await passwords.verify(account.password_hash if account else None, password)
     if not good or account is None or account.status != "active":
         raise SignInFailedError
+    await pass_second_factor(database, store, account.user_id, totp, address=address)
+    return await open_session(database, settings, account.user_id, address=address, user_agent=user_agent)
+
+
+async def open_session(
+    database: Database,
+    settings: Settings,
+    user_id: UUID,
+    *,
+    address: str | None,
+    user_agent: str | None,
+    provider: str = "password",
+) -> SignedIn:
+    """A session for somebody who has shown, by ``provider``, that it is them."""
     token = new_token()
     expires_at = datetime.now(UTC) + timedelta(seconds=settings.session_lifetime)
-    async with database.user(account.user_id, address=address) as session:
+    async with database.user(user_id, address=address) as session:
         await session.execute(
             text(
                 "insert into sessions (id, user_id, token_hash, expires_at, ip, user_agent)"
@@ -90,18 +112,17 @@ async def sign_in(
             ),
             {
                 "id": uuid7(),
-                "user": account.user_id,
+                "user": user_id,
                 "digest": token.digest,
                 "expires_at": expires_at,
                 "ip": address,
                 "user_agent": user_agent[:400] if user_agent else None,
             },
         )
-        await session.execute(
-            text("update users set last_sign_in_at = now() where id = :user"), {"user": account.user_id}
-        )
-        user = await user_view(session, account.user_id)
-        tenants = await tenants_of(session, account.user_id)
+        await session.execute(text("update users set last_sign_in_at = now() where id = :user"), {"user": user_id})
+        await note_person(session, user_id, "session.opened", detail={"provider": provider})
+        user = await user_view(session, user_id)
+        tenants = await tenants_of(session, user_id)
     return SignedIn(access_token=token.text, expires_at=expires_at, user=user, tenants=tenants)
 
 
@@ -176,7 +197,10 @@ async def user_view(session: AsyncSession, user_id: UUID) -> UserView:
     """A person as they see themself."""
     row = (
         await session.execute(
-            text("select id, email, full_name, status, last_sign_in_at, created_at from users where id = :id"),
+            text(
+                "select id, email, full_name, status, exists (select from totp_factors f where f.user_id = users.id"
+                " and f.confirmed_at is not null), last_sign_in_at, created_at from users where id = :id"
+            ),
             {"id": user_id},
         )
     ).one()
