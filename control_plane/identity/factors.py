@@ -46,7 +46,7 @@ class TotpRequiredError(AppError):
 
     def __init__(self) -> None:
         super().__init__(
-            "send the same again with `totp`: a code of your authenticator, or a recovery code",
+            "this account has a second factor: enter a code of your authenticator or a recovery code, too (`totp`)",
             headers={"WWW-Authenticate": "Bearer"},
         )
 

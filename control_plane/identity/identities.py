@@ -1,7 +1,7 @@
 """People as other providers know them: found, made, linked and taken away again.
 
-An identity is an issuer and a subject. An address says nothing of who somebody is here, even a verified one: whoever has
-an account with it signs in there and links the identity.
+An identity is an issuer and a subject. An address says nothing of who somebody is here, even a verified one: whoever
+has an account with it signs in there and links the identity.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ async def enter(
     """Open a session for whoever ``proof`` is about, making them and a tenant of their own where nobody is yet.
 
     The second factor comes before the proof is spent, so that asking for one costs no new round at the provider. Raises
-    what :func:`pass_second_factor` does, :class:`ProofSpentError`, :class:`InactiveError`, and 409 ``email_known`` where
-    the address that the provider vouches for is somebody's here.
+    what :func:`pass_second_factor` does, :class:`ProofSpentError`, :class:`InactiveError`, and 409 ``email_known``
+    where the address that the provider vouches for is somebody's here.
     """
     person = await _person(database, proof)
     if person is not None:
@@ -192,7 +192,8 @@ async def unlink(session: AsyncSession, principal: Principal, identity_id: UUID)
 
 async def _person(database: Database, proof: Proof) -> Row[Any] | None:
     async with database.anonymous() as session:
-        return (await session.execute(_PERSON, _key(proof))).one_or_none()
+        found: Row[Any] | None = (await session.execute(_PERSON, _key(proof))).one_or_none()
+    return found
 
 
 async def _make(database: Database, proof: Proof, address: str | None) -> str:

@@ -35,7 +35,7 @@ async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn])
         request.app.state.database,
         request.app.state.passwords,
         request.app.state.settings,
-        request.app.state.data_keys,
+        data_keys=request.app.state.data_keys,
         email=data.email,
         password=data.password,
         totp=data.totp,

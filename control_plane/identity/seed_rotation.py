@@ -1,4 +1,4 @@
-"""Rotation of the data key: a new key, then each person's seed over to it, row by row. It can be stopped and resumed."""
+"""Rotation of the data key: a new key, then each seed over to it, row by row. It can be stopped and resumed."""
 
 from __future__ import annotations
 

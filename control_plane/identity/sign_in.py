@@ -67,8 +67,8 @@ async def sign_in(
     database: Database,
     passwords: Passwords,
     settings: Settings,
-    store: DataKeyStore,
     *,
+    data_keys: DataKeyStore,
     email: str,
     password: str,
     totp: str | None = None,
@@ -88,7 +88,7 @@ async def sign_in(
     good = await passwords.verify(account.password_hash if account else None, password)
     if not good or account is None or account.status != "active":
         raise SignInFailedError
-    await pass_second_factor(database, store, account.user_id, totp, address=address)
+    await pass_second_factor(database, data_keys, account.user_id, totp, address=address)
     return await open_session(database, settings, account.user_id, address=address, user_agent=user_agent)
 
 

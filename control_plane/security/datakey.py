@@ -1,7 +1,7 @@
 """The API's own key, for what the API itself must open again (seeds of second factors). Apart from the agents' keys.
 
-AES-256-GCM with a random 96-bit nonce in front. The associated data binds a value to its format, key, table, column, row
-and person: copied to another place it does not open.
+AES-256-GCM with a random 96-bit nonce in front. The associated data binds a value to its format, key, table, column,
+row and person: copied to another place it does not open.
 """
 
 from __future__ import annotations

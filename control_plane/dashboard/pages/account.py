@@ -13,8 +13,10 @@ from control_plane.dashboard.session import GUEST, SESSION, Visitor, local_path,
 from control_plane.http.address import client_address
 from control_plane.http.caller import CallerDependency
 from control_plane.identity import sign_in
+from control_plane.identity.factors import TotpFailedError, TotpRequiredError
 from control_plane.identity.schemas import SignIn, SignUp
 from control_plane.identity.sign_in import SignedIn, SignInFailedError
+from control_plane.security.limits import TooManyAttemptsError
 from control_plane.security.passwords import MINIMUM_LENGTH
 
 _FOR_GUESTS = {"guest": True}
@@ -52,7 +54,7 @@ async def sign_up_action(request: Request[Any, Any, Any], form: FormDependency) 
     await sign_in.sign_up(request.app.state.database, request.app.state.passwords, data)
     try:
         signed_in = await _sign_in(request, data.email, data.password)
-    except SignInFailedError:
+    except (SignInFailedError, TotpRequiredError):
         return go(request, "/sign-in", say="perhaps-new")
     return _enter(request, signed_in, "/")
 
@@ -62,30 +64,35 @@ async def sign_in_page(request: Request[Any, Any, Any], then: Next = None) -> Re
     """The form; ``next`` is where to go afterwards, if that is a path of ours."""
     if _is_signed_in(request):
         return go(request, local_path(then) or "/")
-    return page(request, "account/sign_in.html", form=FormState(), next=local_path(then) or "")
+    return page(request, "account/sign_in.html", form=FormState(), next=local_path(then) or "", factor=False)
 
 
 @post("/sign-in", opt=_FOR_GUESTS)
 async def sign_in_action(request: Request[Any, Any, Any], form: FormDependency) -> Response[Any]:
     """Open a session and lead to where the person wanted to go."""
     then = local_path(form.get("next"))
-    shown = ("email", "password")
+    shown = ("email", "password", "totp")
     try:
         data = form.read(SignIn)
-        signed_in = await _sign_in(request, data.email, data.password)
-    except (*REFUSALS, SignInFailedError) as error:
+        signed_in = await _sign_in(request, data.email, data.password, data.totp)
+    except (*REFUSALS, SignInFailedError, TotpRequiredError, TotpFailedError, TooManyAttemptsError) as error:
         state = form.refused(error, shown=shown)
-        return page(request, "account/sign_in.html", status_code=error.status, form=state, next=then or "")
+        factor = isinstance(error, TotpRequiredError | TotpFailedError) or "totp" in state.errors
+        return page(
+            request, "account/sign_in.html", status_code=error.status, form=state, next=then or "", factor=factor
+        )
     return _enter(request, signed_in, then or "/")
 
 
-async def _sign_in(request: Request[Any, Any, Any], email: str, password: str) -> SignedIn:
+async def _sign_in(request: Request[Any, Any, Any], email: str, password: str, totp: str | None = None) -> SignedIn:
     return await sign_in.sign_in(
         request.app.state.database,
         request.app.state.passwords,
         request.app.state.settings,
+        data_keys=request.app.state.data_keys,
         email=email,
         password=password,
+        totp=totp,
         address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )

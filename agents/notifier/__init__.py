@@ -1,0 +1,1 @@
+"""The notifier agent: what leaves the platform for people, and what asks their identity providers."""
