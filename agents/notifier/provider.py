@@ -172,10 +172,10 @@ async def _bounded(answer: httpx.Response) -> bytes:
 def _parts(address: str) -> tuple[str, str | None]:
     try:
         parts = urlsplit(address)
-        plain = not (parts.username or parts.password or parts.fragment)
-        return (parts.scheme, parts.hostname) if plain else ("", None)
+        host = parts.hostname
     except ValueError:
         return "", None
+    return ("", None) if parts.username or parts.password or parts.fragment else (parts.scheme, host)
 
 
 def _is_secure(address: str) -> bool:
