@@ -8,6 +8,7 @@ import hashlib
 import json
 import secrets
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
@@ -82,10 +83,9 @@ class IdentityProvider(LoopbackServer):
 
     def signed(self, payload: dict[str, Any], *, key: str | None = None, **options: Any) -> str:
         """A token signed by one of the keys."""
-        headers = {"kid": self.kid}
-        return jwt.encode(
-            payload, _KEYS[key or self.algorithm], **{"algorithm": self.algorithm, "headers": headers, **options}
-        )
+        options = {"algorithm": self.algorithm, "headers": {"kid": self.kid}, **options}
+        with warnings.catch_warnings(action="ignore", category=jwt.InsecureKeyLengthWarning):  # it may be meant
+            return jwt.encode(payload, _KEYS[key or self.algorithm], **options)
 
     def agree(self, authorization_url: str, person: Person | None = None) -> dict[str, str]:
         """What the browser comes back with when ``person`` has said yes: a code and the state."""
