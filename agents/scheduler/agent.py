@@ -23,6 +23,10 @@ _ADD_KEY = """
     insert into tenant_keys (id, tenant_id, version, suite, public_key, wrapped_private_key, kek_id)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
 """
+_EXPIRED = (
+    "delete from spent_proofs where expires_at < now()",
+    "delete from sign_in_exchanges where expires_at < now()",
+)
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
 _MONTHS_AHEAD = 3
@@ -82,4 +86,6 @@ class Scheduler(Agent):
             "delete from idempotency_records where created_at < now() - interval '24 hours'"
         )
         await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
+        for statement in _EXPIRED:
+            await self.pool.execute(statement)
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)

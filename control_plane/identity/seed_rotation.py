@@ -11,7 +11,14 @@ from sqlalchemy import text
 from control_plane.audit.notes import note_person
 from control_plane.database.sessions import Database
 from control_plane.identity.factors import totp_spot
-from control_plane.security.datakey import DataKeyError, DataKeyStore, Encrypted, NoDataKeyError, add_data_key
+from control_plane.security.datakey import (
+    DataKeyError,
+    DataKeyStore,
+    Encrypted,
+    NoDataKeyError,
+    add_data_key,
+    create_data_key_file,
+)
 
 _BATCH = 200
 _BY_KEY = text("select key_id, factors from factors_by_key()")
@@ -37,11 +44,18 @@ async def by_key(database: Database) -> dict[str, int]:
 async def rotate(database: Database, store: DataKeyStore, tell: Callable[[str], None], *, dry_run: bool) -> Rotated:
     """Bring every seed to the newest key; with a key file, make that key first, unless a rotation is unfinished.
 
-    With keys from the environment, the operator makes the newest one by ``TRADEWISE_DATA_KEY``. Raises
-    :class:`NoDataKeyError` where there is no key at all.
+    With keys from the environment, the operator makes the newest one by ``TRADEWISE_DATA_KEY``. Where there is neither a
+    key nor a seed, this makes the first key. Raises :class:`DataKeyError` where there are seeds and no key.
     """
-    current = store.keys().current_id
     counted = await by_key(database)
+    if store.path is not None and not store.path.exists():
+        if counted:
+            raise DataKeyError(f"there is no data key at {store.path}, but seeds that need one: put the file back")
+        if not dry_run:
+            create_data_key_file(store.path)
+        tell(f"{'would make' if dry_run else 'made'} the first data key in {store.path}")
+        return Rotated(current_id="" if dry_run else store.keys().current_id, moved=0, broken=0)
+    current = store.keys().current_id
     behind = sum(count for key_id, count in counted.items() if key_id != current)
     if dry_run:
         for key_id, count in sorted(counted.items()):
