@@ -44,8 +44,8 @@ async def by_key(database: Database) -> dict[str, int]:
 async def rotate(database: Database, store: DataKeyStore, tell: Callable[[str], None], *, dry_run: bool) -> Rotated:
     """Bring every seed to the newest key; with a key file, make that key first, unless a rotation is unfinished.
 
-    With keys from the environment, the operator makes the newest one by ``TRADEWISE_DATA_KEY``. Where there is neither a
-    key nor a seed, this makes the first key. Raises :class:`DataKeyError` where there are seeds and no key.
+    With keys from the environment, the operator makes the newest one by ``TRADEWISE_DATA_KEY``. Where there is neither
+    a key nor a seed, this makes the first key. Raises :class:`DataKeyError` where there are seeds and no key.
     """
     counted = await by_key(database)
     if store.path is not None and not store.path.exists():
