@@ -26,9 +26,12 @@ from control_plane.http.caller import provide_caller
 from control_plane.http.documentation import openapi_document
 from control_plane.http.health import live_route, ready_route
 from control_plane.http.hygiene import HygieneMiddleware
+from control_plane.identity.factor_routes import factors_router
+from control_plane.identity.provider_routes import providers_router
 from control_plane.identity.routes import identity_router
 from control_plane.live.hub import Hub
 from control_plane.live.routes import live_router
+from control_plane.security.datakey import DataKeyStore
 from control_plane.security.passwords import Passwords
 from control_plane.settings import Settings
 from control_plane.subscriptions.routes import subscriptions_router
@@ -48,6 +51,7 @@ def create_app(settings: Settings) -> Litestar:
     if settings.database_url is None:
         raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
     assets = AssetManifest.load()
+    data_keys = DataKeyStore(settings)
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     hub = Hub(settings.database_url)
 
@@ -71,6 +75,8 @@ def create_app(settings: Settings) -> Litestar:
                 route_handlers=[
                     identity_router,
                     api_keys_router,
+                    factors_router,
+                    providers_router,
                     bots_router,
                     templates_router,
                     subscriptions_router,
@@ -96,6 +102,7 @@ def create_app(settings: Settings) -> Litestar:
     app.state.settings = settings
     app.state.database = database
     app.state.passwords = Passwords(settings)
+    app.state.data_keys = data_keys
     app.state.hub = hub
     app.state.assets = assets
     app.state.pages = create_environment(assets)

@@ -244,6 +244,32 @@ def keys_status(data_dir: Path | None) -> None:
         click.echo(line)
 
 
+@keys.command("rotate-data-key")
+@click.option("--dry-run", is_flag=True, help="Count what there is to do, and do nothing.")
+@data_dir_option
+def rotate_data_key(data_dir: Path | None, dry_run: bool) -> None:  # noqa: FBT001
+    """Give the API a new data key and re-encrypt seeds of second factors; run again, it takes up where it stopped."""
+    from control_plane.database.logins import has_logins  # lazy: each command loads its own parts
+    from control_plane.database.sessions import Database  # lazy: each command loads its own parts
+    from control_plane.identity.seed_rotation import rotate  # lazy: each command loads its own parts
+    from control_plane.security.datakey import DataKeyStore  # lazy: each command loads its own parts
+
+    settings = settings_for(data_dir)
+
+    async def work() -> int:
+        # `up` is given an administrator's connection and makes the API's own from it; alone, the API is given its own.
+        given = None if has_logins(settings.data_dir) else settings.database_url
+        database = Database(given or _role_url(settings, "api"), pool_size=2, application_name="tradewise-keys")
+        try:
+            done = await rotate(database, DataKeyStore(settings), click.echo, dry_run=dry_run)
+        finally:
+            await database.close()
+        return done.broken
+
+    if run(work()):
+        sys.exit(1)
+
+
 @main.group()
 def audit() -> None:
     """The audit log, which nobody may change."""

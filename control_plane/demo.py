@@ -27,6 +27,7 @@ from control_plane.identity.sign_in import SignInFailedError, principal_of, sign
 from control_plane.identity.sign_up import sign_up
 from control_plane.machine import Hooks, Machine, run_machine
 from control_plane.private_files import create_private_file
+from control_plane.security.datakey import DataKeyStore
 from control_plane.security.keyring import wait_for_public_key
 from control_plane.security.passwords import Passwords
 from control_plane.security.sealing import PublicKey
@@ -149,7 +150,14 @@ async def _player(
     while True:
         try:
             signed = await sign_in(
-                database, passwords, settings, email=email, password=story.password, address=None, user_agent="demo"
+                database,
+                passwords,
+                settings,
+                data_keys=DataKeyStore(settings),
+                email=email,
+                password=story.password,
+                address=None,
+                user_agent="demo",
             )
             break
         except SignInFailedError:

@@ -18,7 +18,9 @@ from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.database.urls import without_password
 from control_plane.database.visit import visiting
+from control_plane.identity.handover import web_tier_secrets
 from control_plane.logs import configure_logging
+from control_plane.security.datakey import create_data_key_file
 from control_plane.security.keyproviders import create_kek_file
 from control_plane.settings import PREFIX, Settings
 from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_command
@@ -35,7 +37,9 @@ _AGENTS_ONLY = frozenset(
     )
 )  # fmt: skip
 #: And what only the web tier may have.
-_API_ONLY = frozenset(f"{PREFIX}{name}" for name in ("DATA_KEY", "DATA_KEY_FILE", "DATA_KEY_PREVIOUS"))
+_API_ONLY = frozenset(
+    f"{PREFIX}{name}" for name in ("DATA_KEY", "DATA_KEY_FILE", "DATA_KEY_PREVIOUS", "TELEGRAM_LOGIN_KEY")
+)
 #: And what only the agent that speaks to the world outside may have.
 _NOTIFIER_ONLY = tuple(f"{PREFIX}{name}" for name in ("SMTP_URL", "OIDC_CLIENT_SECRET"))
 _NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY, *_API_ONLY})
@@ -90,6 +94,8 @@ class Machine:
         self.urls = await self._role_urls(admin)
         if self.settings.key_provider == "file":
             create_kek_file(self.settings.effective_kek_file)
+        if self.settings.data_key is None:
+            create_data_key_file(self.settings.effective_data_key_file)
         self.engine_url = await asyncio.to_thread(self._hooks.ensure_engine, self._say)
         for spec in (*beside, *map(self._agent, AGENTS), self._api()):
             self._supervisor.start(spec)
@@ -177,6 +183,7 @@ class Machine:
             **self._inherited_settings(),
             f"{PREFIX}DATABASE_URL": self.urls["api"],
             f"{PREFIX}SECURE_COOKIES": "true" if self._https else "false",
+            **web_tier_secrets(self.settings),
         }
         arguments = own_command("api", "--host", self.host, "--port", str(self.port))
         return ChildSpec("api", arguments, environment)

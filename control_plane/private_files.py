@@ -16,3 +16,14 @@ def create_private_file(path: Path, content: bytes) -> bool:
     with os.fdopen(handle, "wb") as file:
         file.write(content)
     return True
+
+
+def replace_private_file(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of ``path`` at once (0600): whoever reads sees the old or the new, never a part."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -177,6 +177,13 @@ def _networks(raw: str) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def _hex_key(raw: str) -> str:
+    # The value is no part of the message: it is a key.
+    if len(raw) != 64 or not set(raw.lower()) <= set("0123456789abcdef"):
+        raise ValueError("expected 64 hexadecimal digits: the SHA-256 of the bot's token")
+    return raw.lower()
+
+
 def _address(raw: str) -> str:
     try:
         return str(ipaddress.ip_address(raw))
@@ -247,7 +254,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "mail_dir": Path,
     "telegram_bot_token": _text,
     "telegram_bot_name": _text,
-    "telegram_login_key": _text,
+    "telegram_login_key": _hex_key,
     "oidc_issuer": _text,
     "oidc_client_id": _text,
     "oidc_client_secret": _text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import tempfile
 import uuid
@@ -23,6 +24,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings, load_settings
 from tests.api import Api, running_api
 from tests.factories import Factory, Urls
+from tests.second_ways import TELEGRAM_BOT
 
 pytest_plugins = ("tests.assets", "tests.engine")
 
@@ -123,6 +125,8 @@ def settings(urls: Urls, tmp_path: Path) -> Settings:
         password_time_cost=1,
         secure_cookies=False,
         docker_host=os.environ.get("DOCKER_HOST"),
+        data_key=base64.b64encode(os.urandom(32)).decode(),
+        telegram_bot_token=TELEGRAM_BOT,
     )
 
 

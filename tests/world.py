@@ -29,6 +29,7 @@ class Tenant(msgspec.Struct):
     draft: UUID
     shared_template: UUID
     shared_bot: UUID
+    identity_id: UUID
     subscription: UUID | None = None
     follow: UUID | None = None
 
@@ -128,6 +129,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         UUID(hosted["id"]),
     )
     return Tenant(
+        identity_id=await second_ways(person, admin),
         person=person,
         key=key["key"],
         key_id=UUID(key["id"]),
@@ -139,6 +141,23 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         shared_template=shared_template,
         shared_bot=shared_bot,
     )
+
+
+async def second_ways(person: Person, admin: asyncpg.Connection) -> UUID:
+    """A second factor on its way, a recovery code and an identity elsewhere, whose id this gives."""
+    await person.call("POST", "/me/totp", json={}, status=201)
+    identity = uuid7()
+    await admin.execute(
+        "insert into recovery_codes (id, user_id, code_hash) values ($1, $2, 'x')", uuid7(), person.user_id
+    )
+    await admin.execute(
+        "insert into auth_identities (id, user_id, provider, issuer, subject, label)"
+        " values ($1, $2, 'telegram', 'https://telegram.org', $3, '@somebody')",
+        identity,
+        person.user_id,
+        str(person.user_id.int),
+    )
+    return identity
 
 
 async def subscribe(person: Person, template_id: UUID, amount: str = "1000") -> dict[str, Any]:

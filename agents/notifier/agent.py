@@ -10,6 +10,7 @@ import asyncpg
 
 from agents.agent import Agent
 from agents.notifier.carriers import carrier_for
+from agents.notifier.exchange import Exchange
 from agents.notifier.outbox import Outbox
 
 _LOOK_EVERY_S = 15.0
@@ -26,25 +27,33 @@ class Job(Protocol):
         """One pass over what is due. Returns the seconds until the next one if nothing wakes the job earlier."""
         ...
 
+    async def close(self) -> None:
+        """Give back what the job holds."""
+        ...
+
 
 class Notifier(Agent):
-    """Sends mails. Any number may run: a claim under a lease is one notifier's alone."""
+    """Sends mails, and asks the OpenID provider. Any number may run: what one has claimed is its alone."""
 
     kind: ClassVar[str] = "notifier"
-    channels: ClassVar[tuple[str, ...]] = (Outbox.channel,)
+    channels: ClassVar[tuple[str, ...]] = (Outbox.channel, Exchange.channel)
 
     async def open(self) -> None:
         """Begin each job in a task of its own."""
         self._bells: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
-        for job in self.jobs():
+        self._jobs = self.jobs()
+        for job in self._jobs:
             bell = asyncio.Event()
             self._bells.append(bell)
             self._tasks.append(asyncio.create_task(self._run(job, bell)))
 
     def jobs(self) -> list[Job]:
         """What this agent does. A further job is one more line here and its channel above."""
-        return [Outbox(self.pool, self.vault, carrier_for(self.settings), self.settings.mail_from, self.detail)]
+        return [
+            Outbox(self.pool, self.vault, carrier_for(self.settings), self.settings.mail_from, self.detail),
+            Exchange(self.settings, self.pool, self.vault),
+        ]
 
     async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - each job finds what is due by looking
         """Have every job look."""
@@ -65,6 +74,8 @@ class Notifier(Agent):
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 self.log.error("job_failed", error=type(result).__name__)
+        for job in self._jobs:
+            await job.close()
 
     async def _run(self, job: Job, bell: asyncio.Event) -> None:
         while not self.stopping.is_set():

@@ -90,6 +90,9 @@ class Outbox:
         next_in_s: float | None = await self._pool.fetchval(_NEXT)
         return _LONGEST_PAUSE_S if next_in_s is None else min(_LONGEST_PAUSE_S, max(0.05, next_in_s))
 
+    async def close(self) -> None:
+        """Nothing outlives a pass: each mail has a connection of its own."""
+
     async def _deliver(self, row: asyncpg.Record) -> None:
         try:
             await self._send(row)

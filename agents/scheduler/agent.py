@@ -26,6 +26,10 @@ _ADD_KEY = """
     insert into tenant_keys (id, tenant_id, version, suite, public_key, wrapped_private_key, kek_id)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
 """
+_EXPIRED = (
+    "delete from spent_proofs where expires_at < now()",
+    "delete from sign_in_exchanges where expires_at < now()",
+)
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
 _MONTHS_AHEAD = 3
@@ -93,6 +97,8 @@ class Scheduler(Agent):
         await self.pool.execute("delete from verification_codes where expires_at < now() - interval '1 day'")
         await self.pool.execute("delete from sign_in_failures where last_at < now() - interval '2 days'")
         await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
+        for statement in _EXPIRED:
+            await self.pool.execute(statement)
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
         await self.retire_audit()
 

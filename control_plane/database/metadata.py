@@ -9,6 +9,7 @@ from control_plane.audit import models as audit
 from control_plane.bots import models as bots
 from control_plane.database.base import Base
 from control_plane.identity import account_models as accounts
+from control_plane.identity import factor_models
 from control_plane.identity import models as identity
 from control_plane.mail import models as mail
 from control_plane.performance import models as performance
@@ -16,6 +17,18 @@ from control_plane.security import models as security
 from control_plane.subscriptions import models as subscriptions
 from control_plane.templates import models as templates
 
-MODULES = (identity, accounts, api_keys, security, mail, bots, templates, subscriptions, performance, audit)
+MODULES = (
+    identity,
+    accounts,
+    factor_models,
+    api_keys,
+    security,
+    mail,
+    bots,
+    templates,
+    subscriptions,
+    performance,
+    audit,
+)
 
 metadata: MetaData = Base.metadata

@@ -11,7 +11,9 @@ from control_plane.identity.schemas import TenantView, UserView
 
 _USER = text(
     "select id, email, full_name, case when deleted_at is null then status else 'deleted' end,"
-    " email_verified_at is not null, last_sign_in_at, created_at from users where id = :id"
+    " email_verified_at is not null,"
+    " exists (select from totp_factors f where f.user_id = users.id and f.confirmed_at is not null),"
+    " last_sign_in_at, created_at from users where id = :id"
 )
 _TENANTS = text(
     "select t.id, t.name, t.plan, m.role from memberships m join tenants t on t.id = m.tenant_id"

@@ -42,6 +42,8 @@ async def sign_up_route(request: Request[Any, Any, Any], data: JSONBody[SignUp])
 async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> SignedIn:
     """`access_token` goes into `Authorization: Bearer …`.
 
+    401 `totp_required`: send the same again with `totp`.
+
     After some wrong passwords in a row the account is locked for a while, for the right one as well (429). Where
     addresses must be confirmed, the right password of one that is not gets 403 `email_not_verified`, and a fresh code
     by mail.
@@ -50,8 +52,10 @@ async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn])
         request.app.state.database,
         request.app.state.passwords,
         request.app.state.settings,
+        data_keys=request.app.state.data_keys,
         email=data.email,
         password=data.password,
+        totp=data.totp,
         address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from control_plane.http.patterns import END, NAME
+from control_plane.identity.factor_schemas import FactorCode
 from control_plane.security.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 
 Email = Annotated[
@@ -31,10 +32,11 @@ class SignUp(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
-    """An address and its password."""
+    """An address and its password; ``totp``, a code of the authenticator or a recovery code, where the account asks."""
 
     email: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_LENGTH)]
+    totp: FactorCode | None = None
 
 
 class EmailOnly(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,6 +81,7 @@ class UserView(msgspec.Struct, frozen=True):
     full_name: str | None
     status: str
     email_verified: bool
+    totp_enabled: bool
     last_sign_in_at: datetime | None
     created_at: datetime
 

@@ -12,11 +12,13 @@ from control_plane.database.sessions import Database
 from control_plane.errors import ForbiddenError
 from control_plane.identity.attempts import Attempt
 from control_plane.identity.codes import send_code
+from control_plane.identity.factors import pass_second_factor
 from control_plane.identity.password import account_at, rehash_if_stale
 from control_plane.identity.people import tenants_of, user_view
 from control_plane.identity.permissions import granted
 from control_plane.identity.principal import Principal
 from control_plane.identity.sessions import EmailNotVerifiedError, SignedIn, SignInFailedError, open_session
+from control_plane.security.datakey import DataKeyStore
 from control_plane.security.limits import TooManyAttemptsError
 from control_plane.security.passwords import Passwords
 from control_plane.security.tokens import digest_of, is_api_key
@@ -30,15 +32,17 @@ async def sign_in(
     passwords: Passwords,
     settings: Settings,
     *,
+    data_keys: DataKeyStore,
     email: str,
     password: str,
+    totp: str | None = None,
     address: str | None,
     user_agent: str | None,
 ) -> SignedIn:
-    """Check the password and open a session.
+    """Check the password, then the second factor where there is one, and open a session.
 
     Raises :class:`SignInFailedError`, :class:`EmailNotVerifiedError` (and mails a fresh code),
-    :class:`TooManyAttemptsError`.
+    :class:`TooManyAttemptsError`, and what :func:`pass_second_factor` does.
     """
     async with Attempt(database, email, address) as attempt:
         account = await account_at(database, email)
@@ -46,7 +50,8 @@ async def sign_in(
         good = await passwords.verify(account.password_hash if account else None, password)
         if not good or account is None or account.status != "active":
             raise SignInFailedError
-        # A second factor is asked for here, inside the attempt, so that wrong codes count as wrong passwords do.
+        # Inside the attempt: until the whole of it has succeeded, earlier failures are not forgiven.
+        await pass_second_factor(database, data_keys, account.user_id, totp, address=address)
     await rehash_if_stale(database, passwords, account, password)
     try:
         return await open_session(database, settings, account.user_id, address=address, user_agent=user_agent)

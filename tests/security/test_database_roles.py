@@ -30,6 +30,13 @@ UNREADABLE = [
     ("verification_codes", "code_hash"),
     ("sign_in_failures", "account"),
     ("sign_in_failures", "network"),
+    ("totp_factors", "secret"),
+    ("recovery_codes", "code_hash"),
+    ("spent_proofs", "digest"),
+    ("sign_in_exchanges", "state_hash"),
+    ("sign_in_exchanges", "code_hash"),
+    ("sign_in_exchanges", "sealed_proof"),
+    ("sign_in_exchanges", "sealed_code"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")

@@ -22,8 +22,18 @@ UNGUESSABLE = {
     "sessions": {"token_hash"},
     "api_keys": {"prefix"},
     "attempt_limits": {"subject"},
+    # Written by functions alone, in the bound person's name and for who has just proved the subject to be theirs.
+    "totp_factors": {"uq_totp_factors_user"},
+    "recovery_codes": {"code_hash"},
+    "auth_identities": {"uq_auth_identities_subject"},
+    "spent_proofs": {"digest"},
 }
-WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port", "uq_platform_keys_version", "uq_audit_keys_version"}
+WRITTEN_BY_AGENTS = {
+    "uq_bot_instances_host_port",
+    "uq_platform_keys_version",
+    "uq_audit_keys_version",
+    "uq_identity_providers_issuer",
+}
 #: Numbers of the server's own, gone again before anybody could meet one.
 UNSEEN = {"pk_audit_pending"}
 

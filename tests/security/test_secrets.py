@@ -158,6 +158,7 @@ async def plant_wrongly(person: Person, planted: dict[str, str], bot_id: str) ->
 async def read_everything(person: Person, document: dict[str, Any]) -> int:
     """Every GET operation, with every id that the lists give. The live stream is tested elsewhere: it never ends."""
     paths = [path for path, verbs in document["paths"].items() if "get" in verbs and path != "/api/v1/events"]
+    paths = [path for path in paths if not path.endswith("/oidc/start")]  # nobody has set a provider up
     ids = {"bot_id": "/bots", "template_id": "/templates", "subscription_id": "/subscriptions"}
     read = 0
     for path in paths:

@@ -32,6 +32,9 @@ PLATFORM = {
     "audit_pending",
     "verification_codes",
     "sign_in_failures",
+    "spent_proofs",
+    "identity_providers",
+    "sign_in_exchanges",
 }
 #: Whose a row is, where no column tenant_id says so: SQL that finds the rows of tenant $1 and person $2.
 OTHERS = {
@@ -39,7 +42,12 @@ OTHERS = {
     "tenants": "id = $1 and $2::uuid is not null",
     "sessions": "user_id = $2 and $1::uuid is not null",
     "marketplace_listings": "creator_tenant_id = $1 and $2::uuid is not null",
+    "totp_factors": "user_id = $2 and $1::uuid is not null",
+    "recovery_codes": "user_id = $2 and $1::uuid is not null",
+    "auth_identities": "user_id = $2 and $1::uuid is not null",
 }
+#: What is a person's own, whatever tenant they act in.
+PERSONS = {"totp_factors", "recovery_codes", "auth_identities"}
 OWNED = "tenant_id = $1 and $2::uuid is not null"
 #: Shown to every tenant that is signed in, and written by its creator alone.
 PUBLIC = {"marketplace_listings"}
@@ -245,7 +253,7 @@ async def test_a_person_bound_without_a_tenant_sees_only_themself(
         assert [row["id"] for row in await web.fetch("select id from users")] == [mine.person.user_id]
         assert [row["id"] for row in await web.fetch("select id from tenants")] == [mine.id]
         for table in await tables(admin):
-            if table not in {"users", "tenants", "memberships", "sessions", "agent_beats"}:
+            if table not in {"users", "tenants", "memberships", "sessions", "agent_beats", *PERSONS}:
                 assert await try_count(web, f"select count(*) from {table}") == 0, table
 
 

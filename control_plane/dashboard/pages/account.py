@@ -14,6 +14,7 @@ from control_plane.errors import AppError
 from control_plane.http.address import client_address
 from control_plane.http.caller import CallerDependency
 from control_plane.identity import sign_in
+from control_plane.identity.factors import TotpFailedError, TotpRequiredError
 from control_plane.identity.schemas import SignIn, SignUp
 from control_plane.identity.sessions import EmailNotVerifiedError
 from control_plane.identity.sign_in import SignedIn, SignInFailedError
@@ -61,7 +62,7 @@ async def sign_up_action(request: Request[Any, Any, Any], form: FormDependency) 
         return go(request, "/sign-in", say="check-mail")
     try:
         signed_in = await _sign_in(request, data.email, data.password)
-    except _NOT_NOW:
+    except (*_NOT_NOW, TotpRequiredError):
         return go(request, "/sign-in", say="perhaps-new")
     return _enter(request, signed_in, "/")
 
@@ -71,20 +72,23 @@ async def sign_in_page(request: Request[Any, Any, Any], then: Next = None) -> Re
     """The form; ``next`` is where to go afterwards, if that is a path of ours."""
     if _is_signed_in(request):
         return go(request, local_path(then) or "/")
-    return page(request, "account/sign_in.html", form=FormState(), next=local_path(then) or "")
+    return page(request, "account/sign_in.html", form=FormState(), next=local_path(then) or "", factor=False)
 
 
 @post("/sign-in", opt=_FOR_GUESTS)
 async def sign_in_action(request: Request[Any, Any, Any], form: FormDependency) -> Response[Any]:
     """Open a session and lead to where the person wanted to go."""
     then = local_path(form.get("next"))
-    shown = ("email", "password")
+    shown = ("email", "password", "totp")
     try:
         data = form.read(SignIn)
-        signed_in = await _sign_in(request, data.email, data.password)
-    except (*REFUSALS, *_NOT_NOW) as error:
+        signed_in = await _sign_in(request, data.email, data.password, data.totp)
+    except (*REFUSALS, *_NOT_NOW, TotpRequiredError, TotpFailedError) as error:
         state = form.refused(error, shown=shown)
-        shown_again = page(request, "account/sign_in.html", status_code=error.status, form=state, next=then or "")
+        factor = isinstance(error, TotpRequiredError | TotpFailedError) or "totp" in state.errors
+        shown_again = page(
+            request, "account/sign_in.html", status_code=error.status, form=state, next=then or "", factor=factor
+        )
         return _told(shown_again, error)
     return _enter(request, signed_in, then or "/")
 
@@ -96,13 +100,15 @@ def _told(answer: Response[str], error: AppError) -> Response[str]:
     return answer
 
 
-async def _sign_in(request: Request[Any, Any, Any], email: str, password: str) -> SignedIn:
+async def _sign_in(request: Request[Any, Any, Any], email: str, password: str, totp: str | None = None) -> SignedIn:
     return await sign_in.sign_in(
         request.app.state.database,
         request.app.state.passwords,
         request.app.state.settings,
+        data_keys=request.app.state.data_keys,
         email=email,
         password=password,
+        totp=totp,
         address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )

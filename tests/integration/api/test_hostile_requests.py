@@ -73,7 +73,7 @@ async def tenant(api: Api, admin: asyncpg.Connection) -> Tenant:
 
 def place(path: str, tenant: Tenant) -> str:
     ids = {"bot_id": tenant.external, "template_id": tenant.template, "subscription_id": tenant.subscription}
-    for name, value in {**ids, "key_id": tenant.key_id}.items():
+    for name, value in {**ids, "key_id": tenant.key_id, "identity_id": tenant.identity_id}.items():
         path = path.replace(f"{{{name}}}", str(value))
     return path
 
