@@ -32,6 +32,12 @@ class SignInFailedError(AppError):
         )
 
 
+class NotAMemberError(ForbiddenError):
+    """The tenant that was asked for is none of the caller's, whether or not there is one of that id."""
+
+    code = "not_a_member"
+
+
 class SignedIn(msgspec.Struct, frozen=True):
     """A fresh session: the token is shown here and never again."""
 
@@ -119,7 +125,7 @@ async def principal_of(
 ) -> Principal | None:
     """Who holds ``token``: a session's person in ``tenant_id`` (their first tenant by default), or a key's creator.
 
-    None where the token is not good. Raises :class:`ForbiddenError` for a tenant that the caller is not in.
+    None where the token is not good. Without ``tenant_id``, a person who is in no tenant is let in to none. Raises :class:`ForbiddenError` for a tenant that the caller is not in.
     """
     prefix = api_key_prefix(token)
     if prefix is not None:
@@ -136,16 +142,17 @@ async def principal_of(
     async with database.user(row.user_id) as session:
         tenants = await tenants_of(session, row.user_id)
     chosen = next((item for item in tenants if tenant_id is None or item.id == tenant_id), None)
-    if chosen is None:
-        raise ForbiddenError("you are not a member of this tenant", code="not_a_member")
+    if chosen is None and tenant_id is not None:
+        raise NotAMemberError("you are not a member of this tenant")
     return Principal(
         user_id=row.user_id,
         email=row.email,
         full_name=row.full_name,
-        tenant_id=chosen.id,
-        tenant_name=chosen.name,
-        role=chosen.role,
-        scopes=granted(chosen.role, None),
+        tenant=chosen.id if chosen else None,
+        tenant_name=chosen.name if chosen else None,
+        tenant_status=chosen.status if chosen else "active",
+        role=chosen.role if chosen else None,
+        scopes=granted(chosen.role, None) if chosen else frozenset(),
         session_id=row.session_id,
     )
 
@@ -160,12 +167,12 @@ async def _key_principal(database: Database, token: str, prefix: str, tenant_id:
     if row is None:
         return None
     if tenant_id is not None and tenant_id != row.tenant_id:
-        raise ForbiddenError("this API key belongs to another tenant", code="not_a_member")
+        raise NotAMemberError("this API key belongs to another tenant")
     return Principal(
         user_id=row.user_id,
         email=row.email,
         full_name=row.full_name,
-        tenant_id=row.tenant_id,
+        tenant=row.tenant_id,
         role=row.role,
         scopes=granted(row.role, row.scopes),
         key_id=row.key_id,
@@ -184,11 +191,11 @@ async def user_view(session: AsyncSession, user_id: UUID) -> UserView:
 
 
 async def tenants_of(session: AsyncSession, user_id: UUID) -> list[TenantView]:
-    """The active tenants a person is in, oldest membership first."""
+    """The tenants a person is in, suspended ones included, oldest membership first."""
     rows = await session.execute(
         text(
-            "select t.id, t.name, t.plan, m.role from memberships m join tenants t on t.id = m.tenant_id"
-            " where m.user_id = :user and t.status = 'active' order by m.id"
+            "select t.id, t.name, t.plan, m.role, t.status from memberships m join tenants t on t.id = m.tenant_id"
+            " where m.user_id = :user and t.status <> 'deleted' order by m.id"
         ),
         {"user": user_id},
     )
