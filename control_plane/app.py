@@ -31,6 +31,7 @@ from control_plane.security.passwords import Passwords
 from control_plane.settings import Settings
 from control_plane.subscriptions.routes import subscriptions_router
 from control_plane.templates.routes import templates_router
+from control_plane.tenants.routes import tenants_router
 
 API_PREFIX = "/api/v1"
 _BODY_LIMIT = 1024 * 1024
@@ -66,7 +67,14 @@ def create_app(settings: Settings) -> Litestar:
             openapi_document,
             Router(
                 path=API_PREFIX,
-                route_handlers=[identity_router, bots_router, templates_router, subscriptions_router, live_router],
+                route_handlers=[
+                    identity_router,
+                    tenants_router,
+                    bots_router,
+                    templates_router,
+                    subscriptions_router,
+                    live_router,
+                ],
             ),
             dashboard_router,
             asset_file,

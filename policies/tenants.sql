@@ -63,11 +63,11 @@ language sql stable security definer set search_path = public, pg_temp as $$
 $$;
 
 -- An owner rests the bound tenant, and ends the rest. False where it is not theirs to change, or not so that it could be.
-create or replace function suspend_tenant(of_reason text) returns boolean
+create or replace function suspend_tenant() returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     update tenants t
-    set status = 'suspended', suspended_at = now(), suspended_by = 'owner', suspended_reason = of_reason
+    set status = 'suspended', suspended_at = now(), suspended_by = 'owner', suspended_reason = null
     where t.id = nullif(current_setting('app.tenant_id', true), '')::uuid and t.status = 'active' and acts_as_owner();
     return found;
 end
@@ -229,7 +229,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
     from tenants t order by t.id
 $$;
 
-select pg_temp.hand_to('tradewise_auth', array['found_tenant(uuid, text, uuid)', 'suspend_tenant(text)',
+select pg_temp.hand_to('tradewise_auth', array['found_tenant(uuid, text, uuid)', 'suspend_tenant()',
     'resume_tenant()', 'end_tenant()', 'invitation_of(bytea)', 'accept_invitation(bytea, uuid)']);
 select pg_temp.hand_to('tradewise_auth', array['acts_as_owner()', 'invitation_holds(uuid, text, uuid)',
     'keep_an_owner()', 'destroy_tenant_keys()', 'no_key_for_the_deleted()'], array[]::text[]);

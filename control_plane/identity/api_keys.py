@@ -75,6 +75,19 @@ async def revoke_key(session: AsyncSession, principal: Principal, key_id: UUID) 
         raise NotFoundError("API key")
 
 
+async def revoke_keys_of(session: AsyncSession, user_id: UUID) -> None:
+    """Revoke what a person made in the bound tenant, for good: should they come back, their old keys do not."""
+    await session.execute(
+        text("update api_keys set revoked_at = now() where created_by = :user and revoked_at is null"),
+        {"user": user_id},
+    )
+
+
+async def revoke_all(session: AsyncSession) -> None:
+    """Revoke every key of the bound tenant."""
+    await session.execute(text("update api_keys set revoked_at = now() where revoked_at is null"))
+
+
 def without_key(view: KeyView) -> KeyView:
     """The same key as it may be stored and shown again."""
     return msgspec.structs.replace(view, key=None)

@@ -18,7 +18,9 @@ def upgrade() -> None:
     op.add_column("tenants", sa.Column("suspended_at", _TIME, nullable=True))
     op.add_column("tenants", sa.Column("suspended_by", sa.Text(), nullable=True))
     op.add_column("tenants", sa.Column("suspended_reason", sa.Text(), nullable=True))
-    op.create_check_constraint(op.f("ck_tenants_suspended_by_known"), "tenants", "suspended_by in ('owner', 'operator')")
+    op.create_check_constraint(
+        op.f("ck_tenants_suspended_by_known"), "tenants", "suspended_by in ('owner', 'operator')"
+    )
     op.create_table(
         "invitations",
         sa.Column("id", sa.Uuid(), nullable=False),
