@@ -125,7 +125,8 @@ async def principal_of(
 ) -> Principal | None:
     """Who holds ``token``: a session's person in ``tenant_id`` (their first tenant by default), or a key's creator.
 
-    None where the token is not good. Without ``tenant_id``, a person who is in no tenant is let in to none. Raises :class:`ForbiddenError` for a tenant that the caller is not in.
+    None where the token is not good. Without ``tenant_id``, a person who is in no tenant acts in none. Raises
+    :class:`NotAMemberError` for a tenant that the caller is not in.
     """
     prefix = api_key_prefix(token)
     if prefix is not None:

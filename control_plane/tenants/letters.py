@@ -9,7 +9,7 @@ from control_plane.mail.outbox import Letter
 
 _LONGEST_NAME: Final = 60
 #: Nothing that a mail program would make a link of.
-_NO_LINKS: Final = str.maketrans({mark: " " for mark in "/\\:@<>"} | {".": "\u2024"})
+_NO_LINKS: Final = str.maketrans({**dict.fromkeys("/\\:@<>", " "), ".": "\u2024"})
 
 
 def invitation(

@@ -37,7 +37,7 @@ def invite(actor: str, role: str) -> Refusal | None:
 
 
 def change_role(actor: str, target: str, role: str, *, owners: int) -> Refusal | None:
-    """May ``actor`` make a ``target`` (themself, perhaps) a ``role``? ``owners`` counts the tenant's, target included."""
+    """May ``actor`` make a ``target`` (themself, perhaps) a ``role``? ``owners`` counts all of the tenant's."""
     if not (reaches(actor, target) and reaches(actor, role)):
         return Refusal.ABOVE_YOURS
     return Refusal.LAST_OWNER if target == "owner" and role != "owner" and owners < 2 else None
