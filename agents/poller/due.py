@@ -19,9 +19,10 @@ LEASE_S = 30.0
 #: Between two checks of one bot that somebody waits for.
 _SHORTEST_GAP = "250 milliseconds"
 
-# `watched`: every bot that is to be looked at; none of a suspended or deleted tenant. `timed`: when it is due and in which lane it queues: 0 somebody waits
-# for it, 1 regular, 2 it timed out last time. One scan finds and ranks; then only the rows chosen are locked, looking
-# again at what may have changed since: a row that another poller has claimed, or checked, in between is left alone.
+# `watched`: every bot that is to be looked at; none of a suspended tenant. `timed`: when it is due and in which lane
+# it queues: 0 somebody waits for it, 1 regular, 2 it timed out last time. One scan finds and ranks; then only the
+# rows chosen are locked, looking again at what may have changed since: a row that another poller has claimed, or
+# checked, in between is left alone.
 _CLAIM = """
     with watched as (
         select h.id, h.observed_at, h.lease_until, h.next_poll_at, h.created_at, h.reason as seen_reason,

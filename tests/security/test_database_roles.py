@@ -25,6 +25,7 @@ UNREADABLE = [
     ("platform_keys", "wrapped_private_key"),
     ("mails", "sealed"),
     ("attempt_limits", "subject"),
+    ("invitations", "token_hash"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")

@@ -22,6 +22,7 @@ UNGUESSABLE = {
     "sessions": {"token_hash"},
     "api_keys": {"prefix"},
     "attempt_limits": {"subject"},
+    "invitations": {"token_hash"},
 }
 WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port", "uq_platform_keys_version"}
 
