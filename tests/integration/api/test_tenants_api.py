@@ -188,7 +188,7 @@ async def test_a_deleted_tenant_leaves_nothing_that_runs_or_opens(
     bob = await joined(api, admin, vault, ada, "admin", "bob")
     await invited(ada, "late@example.com", "viewer", status=201)
     own = await subscribe(ada, tenant.template)
-    secrets = await admin.fetch("select * from bot_secrets where tenant_id = $1", tenant.id)
+    secrets = await admin.fetch("select * from bot_secrets where bot_id = $1", tenant.hosted)
     assert secrets
     version = await admin.fetchval("select id from template_versions where template_id = $1", tenant.template)
     pool = await make_pool(urls["agent_launcher"], "launcher", size=1)
