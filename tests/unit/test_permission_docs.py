@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from control_plane.identity.models import ROLES
@@ -30,5 +31,5 @@ def test_the_documentation_shows_the_permission_data() -> None:
 
 
 def test_a_role_holds_what_every_lower_one_does() -> None:
-    for higher, lower in zip(ROLES, ROLES[1:], strict=False):
+    for higher, lower in pairwise(ROLES):
         assert ROLE_SCOPES[lower] < ROLE_SCOPES[higher]

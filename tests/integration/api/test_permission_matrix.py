@@ -28,9 +28,11 @@ ENDS = {"POST /api/v1/auth/sign-out", "DELETE /api/v1/me"}
 #: What an operation answers to a right caller who names something that does not exist.
 ABSENT = {"POST /api/v1/invitations/accept": 404}
 ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")
+#: Rest changes what everything else answers.
+LAST = ("/suspend", "/resume")
 SECURED = sorted(
     ((verb, path, operation) for verb, path, operation in OPERATIONS if "security" in operation),
-    key=lambda item: (ORDER.index(item[0]), item[1]),
+    key=lambda item: (item[1].endswith(LAST), item[1].endswith(LAST[1]), ORDER.index(item[0]), item[1]),
 )
 
 
@@ -130,7 +132,7 @@ async def test_a_role_gets_in_where_its_scopes_say(
         if not allowed:
             assert await everything(admin, ask.tenant) == before
     assert tried[True] > 15
-    assert (tried[False] > 5) == (role != "owner")
+    assert (tried[False] > 3) == (role != "owner")
 
 
 @pytest.mark.parametrize("role", ROLES)
