@@ -32,7 +32,8 @@ select pg_temp.open_to('tenant_keys', 'tradewise_auth', array['select', 'update'
 grant update (status, suspended_at, suspended_by, suspended_reason, deleted_at) on tenants to tradewise_auth;
 grant delete on memberships to tradewise_auth;
 grant select, update (accepted_at, revoked_at) on invitations to tradewise_auth;
-grant update (email_verified_at) on users to tradewise_auth;
+grant update (email_verified_at, email, full_name, status, deleted_at) on users to tradewise_auth;
+grant update (revoked_at) on sessions, api_keys to tradewise_auth;
 grant select (tenant_id, destroyed_at), update (wrapped_private_key, destroyed_at) on tenant_keys to tradewise_auth;
 
 grant create on schema public to tradewise_auth, tradewise_market;
@@ -157,6 +158,38 @@ begin
 end
 $$;
 
+-- The end of the bound person, who signs in no more and whose address is free again. What they made stays, without their
+-- name. False while a tenant would be left without an owner.
+create or replace function end_person() returns boolean
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    person constant uuid := nullif(current_setting('app.user_id', true), '')::uuid;
+begin
+    if current_setting('app.actor', true) is distinct from 'user:' || person then
+        return false;
+    end if;
+    perform from tenants t where t.id in (select m.tenant_id from memberships m where m.user_id = person)
+    order by t.id for no key update;
+    if exists (
+        select from memberships m join tenants t on t.id = m.tenant_id and t.status <> 'deleted'
+        where m.user_id = person and m.role = 'owner' and not exists (
+            select from memberships o where o.tenant_id = m.tenant_id and o.role = 'owner' and o.user_id <> person
+        )
+    ) then
+        return false;
+    end if;
+    update api_keys k set revoked_at = now() where k.created_by = person and k.revoked_at is null;
+    update sessions s set revoked_at = now() where s.user_id = person and s.revoked_at is null;
+    update invitations i set revoked_at = now()
+    where i.invited_by = person and i.accepted_at is null and i.revoked_at is null;
+    delete from memberships m where m.user_id = person;
+    update users u set status = 'deleted', deleted_at = now(), email = null, full_name = null, password_hash = null,
+        email_verified_at = null
+    where u.id = person and u.deleted_at is null;
+    return found;
+end
+$$;
+
 -- Services look first and tell it in words. This holds all the same, for two owners at once too: each waits for the
 -- other's lock on the tenant. What the platform does as a whole (end_tenant, a person who is deleted) is not held here.
 create or replace function keep_an_owner() returns trigger language plpgsql security definer
@@ -230,7 +263,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
 $$;
 
 select pg_temp.hand_to('tradewise_auth', array['found_tenant(uuid, text, uuid)', 'suspend_tenant()',
-    'resume_tenant()', 'end_tenant()', 'invitation_of(bytea)', 'accept_invitation(bytea, uuid)']);
+    'resume_tenant()', 'end_tenant()', 'invitation_of(bytea)', 'accept_invitation(bytea, uuid)', 'end_person()']);
 select pg_temp.hand_to('tradewise_auth', array['acts_as_owner()', 'invitation_holds(uuid, text, uuid)',
     'keep_an_owner()', 'destroy_tenant_keys()', 'no_key_for_the_deleted()'], array[]::text[]);
 select pg_temp.hand_to('tradewise_auth', array['operator_suspend_tenant(uuid, text)', 'operator_resume_tenant(uuid)',

@@ -18,9 +18,10 @@ from control_plane.http.caller import CallerDependency
 from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
 from control_plane.http.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
-from control_plane.tenants import invitations, members, queries, service
+from control_plane.tenants import invitations, members, people, queries, service
 from control_plane.tenants.schemas import (
     AcceptInvitation,
+    EndMe,
     EndTenant,
     InvitationView,
     MemberView,
@@ -241,6 +242,21 @@ async def accept_route(caller: CallerDependency, data: JSONBody[AcceptInvitation
     return await invitations.accept(caller.database, caller.principal, data.token)
 
 
+@delete(
+    "/me",
+    status_code=204,
+    **operation("Delete my account", tag="me", tenant="any", person=True, errors=(409, 422)),
+)
+async def delete_me_route(caller: CallerDependency, data: JSONBody[EndMe]) -> None:
+    """For good: sessions, memberships and API keys end, tenants that nobody else is in are deleted, and the address may
+    sign up again.
+
+    `confirm` must be the account's address. 409 `last_owner` while others are in a tenant that would be left without an
+    owner, and `has_subscribers` as when a tenant is deleted.
+    """
+    await people.end_me(caller.database, caller.principal, data)
+
+
 tenants_router = Router(
     path="/",
     route_handlers=[
@@ -259,5 +275,6 @@ tenants_router = Router(
         list_invitations_route,
         take_back_route,
         accept_route,
+        delete_me_route,
     ],
 )

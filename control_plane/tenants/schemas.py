@@ -34,6 +34,13 @@ class EndTenant(msgspec.Struct, forbid_unknown_fields=True):
     end_subscriptions: bool = False
 
 
+class EndMe(msgspec.Struct, forbid_unknown_fields=True):
+    """That it is meant: ``confirm`` is the account's address, or its id where it has none."""
+
+    confirm: Annotated[str, msgspec.Meta(max_length=300)]
+    end_subscriptions: bool = False
+
+
 class PatchMember(msgspec.Struct, forbid_unknown_fields=True):
     """Another role."""
 

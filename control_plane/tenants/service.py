@@ -89,19 +89,26 @@ async def end(session: AsyncSession, principal: Principal, data: EndTenant) -> N
         raise TenantSuspendedError
     if data.confirm != tenant.name:
         raise unacceptable("confirm", "must be the name of the tenant, letter by letter", code="not_confirmed")
+    await wind_up(session, principal, end_subscriptions=data.end_subscriptions)
+
+
+async def check_subscribers(session: AsyncSession, *, end_subscriptions: bool) -> int:
+    """How many subscriptions of others end with the tenant. Raises 409 where there are some and it is not meant."""
     others: int = await session.scalar(_FOREIGN) or 0
-    if others and not data.end_subscriptions:
+    if others and not end_subscriptions:
         raise ConflictError(
             f"{others} subscription{'s' if others > 1 else ''} of others rest on this tenant's templates: set"
             " end_subscriptions to end what they rest on too",
             code="has_subscribers",
         )
-    await note(session, "tenant.deleted", resource="tenant", resource_id=tenant.id, detail={"subscribers": others})
-    await wind_up(session, principal)
+    return others
 
 
-async def wind_up(session: AsyncSession, principal: Principal) -> None:
-    """Everything that ends with a tenant, in one transaction. Agents take away what still runs."""
+async def wind_up(session: AsyncSession, principal: Principal, *, end_subscriptions: bool) -> None:
+    """Everything that ends with a tenant, in one transaction. Agents take away what still runs. Raises 409."""
+    others = await check_subscribers(session, end_subscriptions=end_subscriptions)
+    detail = {"subscribers": others}
+    await note(session, "tenant.deleted", resource="tenant", resource_id=principal.tenant_id, detail=detail)
     await subscriptions.cancel_all(session)
     await templates.withdraw_all(session, principal)
     await bots.retire_all(session)

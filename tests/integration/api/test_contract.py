@@ -55,6 +55,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/tenants/{tenant_id}/invitations": {"email": "x@example.com", "role": "viewer"},
     "POST /api/v1/tenants/{tenant_id}/owner": {"user_id": str(uuid7())},
     "POST /api/v1/invitations/accept": {"token": "x"},
+    "DELETE /api/v1/me": {"confirm": "not its address"},
 }
 
 
