@@ -62,6 +62,6 @@ async def join(admin: asyncpg.Connection, vault: Vault, owner: Person, person: P
     assert (tenant["id"], tenant["role"]) == (str(owner.tenant_id), role)
 
 
-def there(owner: Person) -> dict[str, dict[str, str]]:
+def there(owner: Person) -> dict[str, Any]:
     """Options of a call that acts in the owner's tenant."""
     return {"headers": {"X-Tenant-ID": str(owner.tenant_id)}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.audit.notes import note_person
 from control_plane.database.sessions import Database
@@ -35,35 +36,44 @@ async def end_me(database: Database, principal: Principal, data: EndMe) -> None:
     person = msgspec.structs.replace(principal, tenant=None)
     async with database.transaction(person.binding) as session:
         owned = [tenant for tenant in await tenants_of(session, principal.user_id) if tenant.role == "owner"]
-    alone = [tenant for tenant in owned if await _is_alone(database, principal, tenant, data)]
-    for tenant in alone:
-        there = _in(principal, tenant)
+    # Every tenant is looked at before the first ends, and once more under its hold: somebody may have joined.
+    alone = []
+    for there in (_in(principal, tenant) for tenant in owned):
+        async with database.transaction(there.binding) as session:
+            if await _is_alone(session, there, data):
+                alone.append(there)
+    for there in alone:
         async with database.transaction(there.binding) as session:
             await hold(session, there)
-            await service.wind_up(session, there, end_subscriptions=data.end_subscriptions)
+            if await _is_alone(session, there, data):
+                await service.wind_up(session, there, end_subscriptions=data.end_subscriptions)
     async with database.transaction(person.binding) as session:
         await note_person(session, principal.user_id, "person.deleted")
         if not await session.scalar(_END):
             raise _needed("a tenant")
 
 
-async def _is_alone(database: Database, principal: Principal, tenant: TenantView, data: EndMe) -> bool:
-    """Whether nobody else is in a tenant. Nothing is changed yet: every tenant is looked at before the first ends."""
-    there = _in(principal, tenant)
-    async with database.transaction(there.binding) as session:
-        others = (await session.execute(_OTHERS, {"tenant": tenant.id, "user": principal.user_id})).one()
-        if others.members and not others.owners:
-            raise _needed(f'"{tenant.name}"')
-        if not others.members:
-            if (await get_tenant(session, there)).suspended_by == "operator":
-                raise TenantSuspendedError
-            await service.check_subscribers(session, end_subscriptions=data.end_subscriptions)
-    return not others.members
+async def _is_alone(session: AsyncSession, there: Principal, data: EndMe) -> bool:
+    """Whether nobody else is in a tenant, which then ends. Raises 403, 409 where it cannot be left or ended."""
+    others = (await session.execute(_OTHERS, {"tenant": there.tenant_id, "user": there.user_id})).one()
+    if others.members:
+        if not others.owners:
+            raise _needed(f'"{there.tenant_name}"')
+        return False
+    if (await get_tenant(session, there)).suspended_by == "operator":
+        raise TenantSuspendedError
+    await service.check_subscribers(session, end_subscriptions=data.end_subscriptions)
+    return True
 
 
 def _in(principal: Principal, tenant: TenantView) -> Principal:
     return msgspec.structs.replace(
-        principal, tenant=tenant.id, role=tenant.role, scopes=granted(tenant.role, None), tenant_status=tenant.status
+        principal,
+        tenant=tenant.id,
+        tenant_name=tenant.name,
+        tenant_status=tenant.status,
+        role=tenant.role,
+        scopes=granted(tenant.role, None),
     )
 
 

@@ -192,7 +192,7 @@ async def test_a_deleted_tenant_leaves_nothing_that_runs_or_opens(
     assert secrets
     version = await admin.fetchval("select id from template_versions where template_id = $1", tenant.template)
     pool = await make_pool(urls["agent_launcher"], "launcher", size=1)
-    assert await open_template_config(pool, vault, tenant.id, version)
+    await open_template_config(pool, vault, tenant.id, version)
     await end(ada)
 
     assert await admin.fetchval("select status from tenants where id = $1 and deleted_at is not null", tenant.id)
