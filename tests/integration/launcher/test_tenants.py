@@ -19,8 +19,7 @@ pytestmark = pytest.mark.engine
 
 async def ended(rig: Rig, api_db: Database, owner: Owner) -> None:
     """What `DELETE /tenants/{id}` does last: as the web tier's role, for an owner who is signed in."""
-    binding = {"user_id": owner.user_id, "actor": f"user:{owner.user_id}"}
-    async with api_db.tenant(owner.tenant_id, **binding) as session:
+    async with api_db.tenant(owner.tenant_id, user_id=owner.user_id, actor=f"user:{owner.user_id}") as session:
         assert await session.scalar(text("select end_tenant()"))
 
 
