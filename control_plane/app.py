@@ -36,6 +36,7 @@ from control_plane.security.passwords import Passwords
 from control_plane.settings import Settings
 from control_plane.subscriptions.routes import subscriptions_router
 from control_plane.templates.routes import templates_router
+from control_plane.tenants.routes import tenants_router
 
 API_PREFIX = "/api/v1"
 _BODY_LIMIT = 1024 * 1024
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> Litestar:
                     api_keys_router,
                     factors_router,
                     providers_router,
+                    tenants_router,
                     bots_router,
                     templates_router,
                     subscriptions_router,

@@ -217,6 +217,44 @@ def url(role: str, data_dir: Path | None) -> None:
 
 
 @main.group()
+def tenants() -> None:
+    """Tenants, as the operator of this installation sees them. Needs whoever migrates (see `db migrate`)."""
+
+
+@tenants.command("list")
+@data_dir_option
+def list_tenants(data_dir: Path | None) -> None:
+    """Every tenant: id, status, who suspended it, members, name."""
+    from control_plane.tenants.operator import all_tenants  # lazy: each command loads its own parts
+
+    for line in run(all_tenants(_admin_url(settings_for(data_dir)))):
+        click.echo(line)
+
+
+@tenants.command("suspend")
+@click.argument("tenant", type=click.UUID)
+@click.option("--reason", default=None, help="Words for the tenant's members, who see them.")
+@data_dir_option
+def suspend_tenant(tenant: UUID, reason: str | None, data_dir: Path | None) -> None:
+    """Stop what TENANT runs. Its owner cannot lift this."""
+    from control_plane.tenants.operator import suspend  # lazy: each command loads its own parts
+
+    run(suspend(_admin_url(settings_for(data_dir)), tenant, reason))
+    click.echo(f"{tenant} is suspended")
+
+
+@tenants.command("resume")
+@click.argument("tenant", type=click.UUID)
+@data_dir_option
+def resume_tenant(tenant: UUID, data_dir: Path | None) -> None:
+    """Let TENANT run again, whoever suspended it."""
+    from control_plane.tenants.operator import resume  # lazy: each command loads its own parts
+
+    run(resume(_admin_url(settings_for(data_dir)), tenant))
+    click.echo(f"{tenant} is active")
+
+
+@main.group()
 def keys() -> None:
     """Key-encryption keys, which only agents hold."""
 

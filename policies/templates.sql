@@ -16,7 +16,7 @@ grant select (id, tenant_id, template_id, version, parameters, image, config_key
 create policy api_select on marketplace_listings for select to tradewise_api
     using ((select exists (
         select from tenants t where t.id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
-    )));
+    )) and (not suspended or creator_tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)));
 -- Its version is of this template and its bot the creator's own: other policies trust what a listing names.
 do $$
 declare

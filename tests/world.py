@@ -30,6 +30,7 @@ class Tenant(msgspec.Struct):
     shared_template: UUID
     shared_bot: UUID
     identity_id: UUID
+    invitation: UUID
     subscription: UUID | None = None
     follow: UUID | None = None
 
@@ -121,6 +122,8 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
     draft = await person.call("POST", "/templates", json=template_body(name="Draft"), status=201)
     template = await published(person)
     shared_template, shared_bot = await shared(person, admin, name="Shared")
+    offer = {"email": f"guest-of-{person.email}", "role": "viewer"}
+    invitation = await person.call("POST", f"/tenants/{person.tenant_id}/invitations", json=offer, status=201)
     await admin.execute(
         "insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image)"
         " values ($1, $2, $3, 1, 'docker', 'tradewise/paper-bot:latest')",
@@ -140,6 +143,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         draft=UUID(draft["id"]),
         shared_template=shared_template,
         shared_bot=shared_bot,
+        invitation=UUID(invitation["id"]),
     )
 
 

@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from agents.launcher.reconcile import Bot, Change, Instance, Intent
+from agents.launcher.reconcile import Bot, Change, Instance, intent_of
 from agents.launcher.runtimes.base import Exit
 from control_plane.bots.models import HOSTED_TYPES
 
@@ -39,17 +39,21 @@ _WORK = """
         b.reason_detail, b.attempt, b.next_retry_at,
         case when h.state = 'healthy' and h.observed_generation = b.generation then h.observed_at end as healthy_at,
         i.id as instance_id, i.generation as instance_generation, i.state as instance_state, i.container_id,
-        i.started_at, now() as now
+        i.started_at, now() as now, t.status as tenant_status, coalesce(c.status = 'deleted', false) as withdrawn
     from bots b
+    join tenants t on t.id = b.tenant_id
     left join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
     left join bot_instances i on i.tenant_id = b.tenant_id and i.bot_id = b.id and i.released_at is null
     left join template_versions v on v.tenant_id = b.template_tenant_id and v.id = b.template_version_id
+    left join tenants c on c.id = b.template_tenant_id
     where b.bot_type = any($1) and ($2::uuid[] is null or b.id = any($2))
         and not (
             i.id is null and b.status = 'inactive' and (
-                (b.deleted_at is not null and b.reason = 'deleted')
+                ((b.deleted_at is not null or t.status = 'deleted') and b.reason = 'deleted')
                 or (b.deleted_at is null and b.desired = 'stopped' and b.reason is null
                     and b.observed_generation = b.generation)
+                or (b.deleted_at is null and b.desired = 'running' and t.status = 'suspended'
+                    and b.reason = 'tenant_suspended' and b.observed_generation = b.generation)
             )
         )
     order by b.id
@@ -144,9 +148,10 @@ async def work(pool: asyncpg.Pool, only: Collection[UUID] | None = None) -> list
 
 
 def _work(row: asyncpg.Record) -> Work:
-    wanted = Intent.RUN if row["desired"] == "running" else Intent.STOP
     bot = Bot(
-        intent=Intent.DELETE if row["deleted_at"] is not None else wanted,
+        intent=intent_of(row["desired"], row["tenant_status"], deleted=row["deleted_at"] is not None),
+        halt_reason="tenant_suspended",
+        withdrawn=row["withdrawn"],
         detail=row["reason_detail"],
         **{name: row[name] for name in _BOT_COLUMNS},
     )

@@ -26,7 +26,20 @@ class Intent(StrEnum):
     STOP = "stop"
     DELETE = "delete"
     HALT = "halt"
-    """The platform itself stops: the bot ends now and starts again with the platform, as if nothing had happened."""
+    """The platform itself stops, or the bot's tenant is suspended: the bot ends now and starts again when that is over,
+    as if nothing had happened."""
+
+
+def intent_of(desired: str, tenant_status: str, *, deleted: bool) -> Intent:
+    """What is wanted of a bot, given what people wish and whether its tenant is active.
+
+    The bots of a deleted tenant go whatever their rows say: one may have been registered at the very moment.
+    """
+    if deleted or tenant_status == "deleted":
+        return Intent.DELETE
+    if desired != "running":
+        return Intent.STOP
+    return Intent.RUN if tenant_status == "active" else Intent.HALT
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +68,10 @@ class Bot(msgspec.Struct, frozen=True, kw_only=True):
     next_retry_at: datetime | None = None
     healthy_at: datetime | None = None
     """When a check last found this generation healthy; None where the last check did not."""
+    halt_reason: str = "platform_stopped"
+    """What a halted bot says of itself."""
+    withdrawn: bool = False
+    """The tenant that made its template was deleted: what the bot ran can never be opened again."""
 
     @property
     def fresh(self) -> bool:
@@ -129,6 +146,10 @@ def decide(
         return Decision(action=end(stranger))
     if bot.intent is not Intent.RUN:
         return _wind_down(bot, instance, own)
+    if bot.withdrawn:
+        words = "Whoever made its template has withdrawn from TradeWise. Cancel the subscription, or delete the bot."
+        gone = Change(status="error", reason="template_withdrawn", detail=words, attempt=bot.attempt)
+        return Decision(change=_unless_so(bot, gone), action=_clear(instance, own))
     if bot.status == "error" and not bot.fresh:
         return Decision(action=_clear(instance, own))
     if instance is not None and own is not None and own.state == "running":
@@ -171,12 +192,12 @@ def _clear(instance: Instance | None, own: Observed | None) -> Action | None:
 def _wind_down(bot: Bot, instance: Instance | None, own: Observed | None) -> Decision:
     halted = bot.intent is Intent.HALT
     action = _clear(instance, own)
-    if halted and bot.status in {"error", "inactive"}:
+    if halted and bot.status == "error":
         return Decision(action=action)
     if action is not None:
         return Decision(change=_unless_so(bot, Change(status="stopping")), action=action)
     if halted:
-        return Decision(change=_unless_so(bot, Change(status="inactive", reason="platform_stopped")))
+        return Decision(change=_unless_so(bot, Change(status="inactive", reason=bot.halt_reason)))
     if bot.intent is Intent.DELETE:
         gone = _unless_so(bot, Change(status="inactive", reason="deleted"))
         return Decision(action=Action(Verb.DROP_STORAGE) if gone else None, afterwards=gone)

@@ -107,4 +107,5 @@ async def _one_round(pool: asyncpg.Pool, runtime: DockerRuntime, steps: Steps, p
 def _halted(work: Work) -> Work:
     if work.bot.intent is not Intent.RUN:
         return work
-    return msgspec.structs.replace(work, bot=msgspec.structs.replace(work.bot, intent=Intent.HALT))
+    bot = msgspec.structs.replace(work.bot, intent=Intent.HALT, halt_reason="platform_stopped")
+    return msgspec.structs.replace(work, bot=bot)

@@ -19,9 +19,10 @@ LEASE_S = 30.0
 #: Between two checks of one bot that somebody waits for.
 _SHORTEST_GAP = "250 milliseconds"
 
-# `watched`: every bot that is to be looked at. `timed`: when it is due and in which lane it queues: 0 somebody waits
-# for it, 1 regular, 2 it timed out last time. One scan finds and ranks; then only the rows chosen are locked, looking
-# again at what may have changed since: a row that another poller has claimed, or checked, in between is left alone.
+# `watched`: every bot that is to be looked at; none of a suspended tenant. `timed`: when it is due and in which lane
+# it queues: 0 somebody waits for it, 1 regular, 2 it timed out last time. One scan finds and ranks; then only the
+# rows chosen are locked, looking again at what may have changed since: a row that another poller has claimed, or
+# checked, in between is left alone.
 _CLAIM = """
     with watched as (
         select h.id, h.observed_at, h.lease_until, h.next_poll_at, h.created_at, h.reason as seen_reason,
@@ -35,6 +36,7 @@ _CLAIM = """
             end as urgent
         from bot_health h
         join bots b on b.tenant_id = h.tenant_id and b.id = h.id
+        join tenants t on t.id = b.tenant_id and t.status = 'active'
         left join bot_instances i on i.tenant_id = b.tenant_id and i.bot_id = b.id and b.bot_type <> 'external'
             and i.released_at is null and i.state = 'running' and i.host_port is not null
         where b.deleted_at is null and case

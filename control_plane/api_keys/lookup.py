@@ -10,7 +10,7 @@ from sqlalchemy import text
 from control_plane.database.sessions import Database
 from control_plane.errors import ForbiddenError
 from control_plane.identity.permissions import granted
-from control_plane.identity.principal import Principal
+from control_plane.identity.principal import NotAMemberError, Principal
 from control_plane.security.tokens import api_key_prefix, digest_of
 
 _KEY: Final = text("select * from auth_api_key(:prefix, :digest, cast(cast(:address as text) as inet))")
@@ -39,12 +39,12 @@ async def key_principal(
             code="address_not_allowed",
         )
     if tenant_id is not None and tenant_id != row.tenant_id:
-        raise ForbiddenError("this API key belongs to another tenant", code="not_a_member")
+        raise NotAMemberError("this API key belongs to another tenant")
     return Principal(
         user_id=row.user_id,
         email=row.email,
         full_name=row.full_name,
-        tenant_id=row.tenant_id,
+        tenant=row.tenant_id,
         role=row.role,
         scopes=granted(row.role, row.scopes),
         key_id=row.key_id,

@@ -49,6 +49,8 @@ _REVOKE: Final = text("""
     update api_keys set revoked_at = now() where id in (select id from line) and revoked_at is null
     returning id
 """)
+_REVOKE_OF: Final = text("update api_keys set revoked_at = now() where created_by = :user and revoked_at is null")
+_REVOKE_ALL: Final = text("update api_keys set revoked_at = now() where revoked_at is null")
 
 
 async def create_key(session: AsyncSession, principal: Principal, data: NewKey) -> KeyView:
@@ -190,3 +192,13 @@ def _view(row: Row[Any], key: str | None) -> KeyView:
         replaced_by=row.replaced_by,
         key=key,
     )
+
+
+async def revoke_keys_of(session: AsyncSession, user_id: UUID) -> None:
+    """Revoke what a person made in the bound tenant, for good: should they come back, their old keys do not."""
+    await session.execute(_REVOKE_OF, {"user": user_id})
+
+
+async def revoke_all(session: AsyncSession) -> None:
+    """Revoke every key of the bound tenant."""
+    await session.execute(_REVOKE_ALL)

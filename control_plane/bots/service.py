@@ -319,3 +319,14 @@ async def retire(session: AsyncSession, bot_id: UUID) -> None:
         {"id": bot_id},
     )
     await session.execute(text("delete from bot_secrets where bot_id = :id"), {"id": bot_id})
+
+
+async def retire_all(session: AsyncSession) -> None:
+    """As :func:`retire`, for every bot of the bound tenant: it ends."""
+    await session.execute(
+        text(
+            "update bots set desired = 'stopped', generation = generation + 1, deleted_at = now()"
+            " where deleted_at is null"
+        )
+    )
+    await session.execute(text("delete from bot_secrets"))

@@ -111,6 +111,16 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "TradeWise itself was stopped. The bot starts again together with it.",
         None,
     ),
+    "tenant_suspended": (
+        "Suspended",
+        "The tenant is suspended, so its bots rest. This one starts again when the tenant is resumed.",
+        None,
+    ),
+    "template_withdrawn": (
+        "Template withdrawn",
+        "Whoever made its template has withdrawn from TradeWise. Cancel the subscription, or delete the bot.",
+        None,
+    ),
     # What follows from not knowing (control_plane/bots/status.py).
     "not_checked_lately": (
         "Not checked lately",

@@ -64,8 +64,8 @@ def _viewer(visitor: Visitor | None) -> dict[str, Any] | None:
     return {
         "email": person.email,
         "full_name": person.full_name,
-        "tenant_name": person.tenant_name,
-        "role": person.role,
+        "tenant_name": person.tenant_name or "no tenant",
+        "role": person.role or "member",
     }
 
 

@@ -80,12 +80,15 @@ async def receive(request: Request[Any, Any, Any]) -> None:
     """Runs before every page: find out who asks, and refuse forms that are not ours.
 
     Raises :class:`SignInNeededError` where a guest asks for what is not for guests, :class:`ForbiddenError` for a form
-    of another site or one that is no longer good.
+    of another site or one that is no longer good, and for somebody who is in no tenant.
     """
     visitor = await _visitor_of(request)
     request.state.visitor = visitor
     if visitor.caller is None and not request.route_handler.opt.get("guest"):
         raise SignInNeededError
+    options = request.route_handler.opt
+    if visitor.caller is not None and not (options.get("guest") or options.get("any_tenant")):
+        visitor.caller.principal.require_tenant()
     if request.method not in _SAFE_METHODS:
         await _check_form(request, visitor)
 
@@ -94,7 +97,7 @@ async def still_signed_in(request: Request[Any, Any, Any], caller: Caller) -> bo
     """Whether the cookie of a request that goes on and on still stands for ``caller``."""
     token = request.cookies.get(cookie_name(request.app.state.settings, SESSION))
     principal = await _person(request, token) if token else None
-    return principal is not None and principal.tenant_id == caller.principal.tenant_id
+    return principal is not None and principal.tenant == caller.principal.tenant
 
 
 async def _visitor_of(request: Request[Any, Any, Any]) -> Visitor:

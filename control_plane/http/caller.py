@@ -20,9 +20,9 @@ from litestar.params import SkipValidation
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.database.sessions import Database
-from control_plane.errors import ForbiddenError, MalformedError, UnauthenticatedError
+from control_plane.errors import MalformedError, NotFoundError, UnauthenticatedError
 from control_plane.http.address import client_address, request_id
-from control_plane.identity.principal import Principal
+from control_plane.identity.principal import NotAMemberError, Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.security.tokens import api_key_prefix, is_api_key
 from control_plane.settings import Settings
@@ -66,24 +66,40 @@ def wished_tenant(connection: Connection) -> UUID | None:
 
 
 async def authenticate(connection: Connection, handler: BaseRouteHandler) -> None:
-    """The guard of every operation that needs a caller: who it is, and whether they hold the operation's scope.
+    """The guard of every operation that needs a caller: who it is, in which tenant, and whether they may do it there.
 
     A guard runs before the body is read: a stranger is told nothing about it. Raises 401 for no token or a bad one,
-    403 for a tenant that the person is not in and for a scope that is missing.
+    403 for a tenant that the person is not in, for a scope that is missing, for an API key where a person must act and
+    for a change in a suspended tenant; 404 where the path names a tenant that is none of the caller's.
     """
-    caller = await identify(connection)
-    scope = handler.opt.get("scope")
-    if scope is not None:
-        caller.principal.require(scope)
+    rule: str = handler.opt.get("tenant", "header")
+    caller = await identify(connection, of_path=rule == "path")
+    principal = caller.principal
+    if rule == "header":
+        principal.require_tenant()
+    if (scope := handler.opt.get("scope")) is not None:
+        principal.require(scope, even_suspended=handler.opt.get("even_suspended", False))
+    if handler.opt.get("person"):
+        principal.require_person()
     connection.state.caller = caller
 
 
-async def identify(connection: Connection) -> Caller:
-    """The caller by bearer token, as things are now. Raises 401, 403."""
+async def identify(connection: Connection, *, of_path: bool = False) -> Caller:
+    """The caller by bearer token, as things are now. Raises 401, 403; with ``of_path`` 404 for another's tenant.
+
+    With ``of_path`` the tenant that the path names is the one acted in: its role counts and every transaction of the
+    request is bound to it, whatever ``X-Tenant-ID`` says.
+    """
     database: Database = connection.app.state.database
     settings: Settings = connection.app.state.settings
     token, address = bearer_token(connection), client_address(connection)
-    principal = await principal_of(database, settings, token, wished_tenant(connection), address=address)
+    wished: UUID | None = connection.path_params["tenant_id"] if of_path else wished_tenant(connection)
+    try:
+        principal = await principal_of(database, settings, token, wished, address=address)
+    except NotAMemberError as error:
+        if of_path:
+            raise NotFoundError("tenant") from error
+        raise
     if principal is None:
         if is_api_key(token) and api_key_prefix(token) is None:
             raise UnauthenticatedError("this API key is mistyped or not whole: copy it again")
@@ -104,8 +120,7 @@ async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
 
 def require_session(caller: Caller) -> None:
     """Raise :class:`ForbiddenError` where a person must act and an API key is calling."""
-    if caller.principal.session_id is None:
-        raise ForbiddenError("this needs a signed-in person; an API key cannot do it", code="person_required")
+    caller.principal.require_person()
 
 
 CallerDependency = NamedDependency[SkipValidation[Caller]]

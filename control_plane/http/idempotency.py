@@ -44,11 +44,12 @@ async def once(
     work: Callable[[AsyncSession], Awaitable[Any]],
     *,
     stored: Callable[[Any], Any] = lambda answer: answer,
+    work_first: bool = False,
 ) -> Response[Any]:
     """Run ``work`` in one transaction and answer ``status``; a repeat within 24 hours gets the first answer.
 
-    ``stored`` turns the answer into what may be kept (an API key must not be). Raises 422 where the key was used for
-    another request.
+    ``stored`` turns the answer into what may be kept (an API key must not be). ``work_first`` is for work that makes
+    the very tenant that its answer is kept in. Raises 422 where the key was used for another request.
     """
     key = request.headers.get("idempotency-key")
     if key is None:
@@ -63,6 +64,7 @@ async def once(
     asked = f"{request.method} {request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
     digest = hashlib.sha256(f"{asked}\n".encode() + await request.body()).digest()
     async with caller.transaction() as session:
+        answer = await work(session) if work_first else None
         await session.execute(_EXPIRE, who)
         identity = await session.scalar(_CLAIM, {"id": uuid7(), "hash": digest, **who})
         if identity is None:
@@ -74,7 +76,8 @@ async def once(
                     "this Idempotency-Key was used for another request; use a new one", code="idempotency_key_reused"
                 )
             return Response(row.answer, status_code=row.status_code, headers={"Idempotent-Replayed": "true"})
-        answer = await work(session)
+        if not work_first:
+            answer = await work(session)
         kept = msgspec.json.encode(stored(answer), enc_hook=encode_other).decode()
         await session.execute(_KEEP, {"id": identity, "status": status, "answer": kept})
     return Response(answer, status_code=status)

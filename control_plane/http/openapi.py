@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
@@ -64,17 +64,24 @@ def operation(
     tag: str,
     scope: str | None = None,
     auth: bool = True,
+    tenant: Literal["header", "path", "any"] = "header",
+    person: bool = False,
+    even_suspended: bool = False,
     idempotent: bool = False,
     errors: tuple[int, ...] = (),
     also: dict[int, ResponseSpec] | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments for a route handler: what is documented here is also what is enforced.
 
-    With ``auth`` nobody without a good credential gets in, with ``scope`` nobody who does not hold it. ``errors`` are
-    statuses that not every operation has, ``also`` further answers that are no errors.
+    With ``auth`` nobody without a good credential gets in, with ``scope`` nobody who does not hold it, with ``person``
+    no API key. ``tenant`` tells which tenant is acted in: the one of ``X-Tenant-ID`` or the caller's first ("header");
+    the one that the path names ("path"); or as with "header", but open to a person who is in none ("any"). With
+    ``even_suspended`` the operation works in a suspended tenant though it is no reading. ``errors`` are statuses that
+    not every operation has, ``also`` further answers that are no errors.
     """
     statuses = {400, 413, 503, *errors} | ({401, 403} if auth else set()) | ({422} if idempotent else set())
-    headers = [_TENANT_HEADER] * auth + [_KEY_HEADER] * idempotent
+    statuses |= {404} if tenant == "path" else set()
+    headers = [_TENANT_HEADER] * (auth and tenant != "path") + [_KEY_HEADER] * idempotent
     options: dict[str, Any] = {
         "summary": summary,
         "tags": [tag],
@@ -89,8 +96,8 @@ def operation(
             for status in sorted(statuses)
         }
         | (also or {}),
-        "operation_class": _described(scope, headers),
-        "opt": {"scope": scope, "auth": auth},
+        "operation_class": _described(scope, headers, person=person),
+        "opt": {"scope": scope, "auth": auth, "tenant": tenant, "person": person, "even_suspended": even_suspended},
     }
     if auth:
         options["security"] = [{"bearer": [scope] if scope else []}]
@@ -98,7 +105,7 @@ def operation(
     return options
 
 
-def _described(scope: str | None, headers: list[Parameter]) -> type[Operation]:
+def _described(scope: str | None, headers: list[Parameter], *, person: bool) -> type[Operation]:
     @dataclass
     class Described(Operation):
         """An operation with its scope said in words and its headers listed."""
@@ -106,6 +113,8 @@ def _described(scope: str | None, headers: list[Parameter]) -> type[Operation]:
         def __post_init__(self) -> None:
             if scope is not None:
                 self.description = f"{self.description}\n\nNeeds the scope `{scope}`."
+            if person:
+                self.description = f"{self.description}\n\nNeeds a signed-in person: an API key cannot do it."
             self.parameters = [*(self.parameters or ()), *headers] or None
             if self.request_body is None and self.responses is not None:
                 self.responses.pop("413", None)

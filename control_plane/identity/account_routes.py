@@ -91,7 +91,7 @@ async def reset_route(request: Request[Any, Any, Any], data: JSONBody[ResetPassw
 @post(
     "/me/password",
     status_code=204,
-    **operation("Change my password", tag="me", errors=(409, 422, 429)),
+    **operation("Change my password", tag="me", tenant="any", errors=(409, 422, 429)),
 )
 async def change_password_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[ChangePassword]
@@ -109,7 +109,7 @@ async def change_password_route(
     )
 
 
-@get("/me/sessions", **operation("Where I am signed in", tag="me"))
+@get("/me/sessions", **operation("Where I am signed in", tag="me", tenant="any"))
 async def list_sessions_route(
     request: Request[Any, Any, Any], caller: CallerDependency, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[SessionView]:
@@ -121,7 +121,7 @@ async def list_sessions_route(
     return page_of(rows, limit, lambda item: item.id)
 
 
-@delete("/me/sessions", status_code=204, **operation("Sign out everywhere else", tag="me"))
+@delete("/me/sessions", status_code=204, **operation("Sign out everywhere else", tag="me", tenant="any"))
 async def revoke_others_route(caller: CallerDependency) -> None:
     """Every session ends but the one that asks."""
     require_session(caller)
@@ -129,7 +129,11 @@ async def revoke_others_route(caller: CallerDependency) -> None:
         await sessions.revoke_others(session, caller.principal)
 
 
-@delete("/me/sessions/{session_id:uuid}", status_code=204, **operation("End a session", tag="me", errors=(404,)))
+@delete(
+    "/me/sessions/{session_id:uuid}",
+    status_code=204,
+    **operation("End a session", tag="me", tenant="any", errors=(404,)),
+)
 async def revoke_session_route(
     request: Request[Any, Any, Any], caller: CallerDependency, session_id: FromPath[UUID]
 ) -> None:

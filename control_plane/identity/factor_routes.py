@@ -14,14 +14,18 @@ from control_plane.identity.factor_schemas import Code, NewTotp, RecoveryCodes, 
 from control_plane.identity.reauthentication import require_recent
 
 
-@get("/me/totp", **operation("How my second factor stands", tag="me"))
+@get("/me/totp", **operation("How my second factor stands", tag="me", tenant="any"))
 async def totp_route(caller: CallerDependency) -> TotpView:
     """Whether it is on, since when, and how many recovery codes are left."""
     async with caller.transaction() as session:
         return await factors.view(session, caller.principal.user_id)
 
 
-@post("/me/totp", status_code=201, **operation("Begin to set up an authenticator", tag="me", errors=(409, 429)))
+@post(
+    "/me/totp",
+    status_code=201,
+    **operation("Begin to set up an authenticator", tag="me", tenant="any", errors=(409, 429)),
+)
 async def begin_totp_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[NewTotp]
 ) -> TotpSeed:
@@ -36,7 +40,11 @@ async def begin_totp_route(
         return await factors.begin(session, caller.principal, state.data_keys)
 
 
-@post("/me/totp/confirm", status_code=200, **operation("Turn the second factor on", tag="me", errors=(409, 422, 429)))
+@post(
+    "/me/totp/confirm",
+    status_code=200,
+    **operation("Turn the second factor on", tag="me", tenant="any", errors=(409, 422, 429)),
+)
 async def confirm_totp_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[Code]
 ) -> RecoveryCodes:
@@ -48,7 +56,7 @@ async def confirm_totp_route(
 @post(
     "/me/totp/recovery-codes",
     status_code=200,
-    **operation("Make new recovery codes", tag="me", errors=(409, 422, 429)),
+    **operation("Make new recovery codes", tag="me", tenant="any", errors=(409, 422, 429)),
 )
 async def recovery_codes_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[Code]
@@ -58,7 +66,11 @@ async def recovery_codes_route(
     return await factors.renew_codes(caller.database, caller.principal, request.app.state.data_keys, data.code)
 
 
-@delete("/me/totp", status_code=204, **operation("Turn the second factor off", tag="me", errors=(409, 422, 429)))
+@delete(
+    "/me/totp",
+    status_code=204,
+    **operation("Turn the second factor off", tag="me", tenant="any", errors=(409, 422, 429)),
+)
 async def remove_totp_route(request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[Code]) -> None:
     """Needs a code of the authenticator, or a recovery code. Ends every other session."""
     require_session(caller)

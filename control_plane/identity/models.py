@@ -14,6 +14,7 @@ from control_plane.database.base import Base, TenantOwned, Timestamp, Updated, o
 
 USER_STATUSES: Final = ("active", "suspended", "deleted")
 TENANT_STATUSES: Final = ("active", "suspended", "deleted")
+SUSPENDERS: Final = ("owner", "operator")
 ROLES: Final = ("owner", "admin", "trader", "viewer")
 
 
@@ -38,11 +39,15 @@ class Tenant(Base, Updated):
     """The organisation that owns bots, templates and subscriptions."""
 
     __tablename__ = "tenants"
-    __table_args__ = (one_of("status", TENANT_STATUSES),)
+    __table_args__ = (one_of("status", TENANT_STATUSES), one_of("suspended_by", SUSPENDERS))
 
     name: Mapped[str] = mapped_column(Text)
     plan: Mapped[str] = mapped_column(Text, server_default="free")
     status: Mapped[str] = mapped_column(Text, server_default="active")
+    suspended_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: What an operator has suspended, an owner cannot resume.
+    suspended_by: Mapped[str | None] = mapped_column(Text)
+    suspended_reason: Mapped[str | None] = mapped_column(Text)
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
@@ -58,6 +63,34 @@ class Membership(Base, TenantOwned):
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     role: Mapped[str] = mapped_column(Text)
+
+
+class Invitation(Base, TenantOwned):
+    """A role in a tenant, offered to an address. Only the SHA-256 of the token that was mailed there is kept.
+
+    Open while it is neither accepted nor revoked; there is one open one an address. An expired one stays open until it
+    is replaced, but is worth nothing.
+    """
+
+    __tablename__ = "invitations"
+    __table_args__ = (
+        one_of("role", ROLES),
+        Index(
+            "uq_invitations_open",
+            "tenant_id",
+            text("lower(email)"),
+            unique=True,
+            postgresql_where=text("accepted_at is null and revoked_at is null"),
+        ),
+    )
+
+    email: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    invited_by: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    accepted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class SignInSession(Base):

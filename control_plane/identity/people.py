@@ -16,8 +16,8 @@ _USER = text(
     " last_sign_in_at, created_at from users where id = :id"
 )
 _TENANTS = text(
-    "select t.id, t.name, t.plan, m.role from memberships m join tenants t on t.id = m.tenant_id"
-    " where m.user_id = :user and t.status = 'active' order by m.id"
+    "select t.id, t.name, t.plan, m.role, t.status from memberships m join tenants t on t.id = m.tenant_id"
+    " where m.user_id = :user and t.status <> 'deleted' order by m.id"
 )
 
 
@@ -28,5 +28,5 @@ async def user_view(session: AsyncSession, user_id: UUID) -> UserView:
 
 
 async def tenants_of(session: AsyncSession, user_id: UUID) -> list[TenantView]:
-    """The active tenants a person is in, oldest membership first."""
+    """The tenants a person is in, suspended ones included, oldest membership first."""
     return [TenantView(*row) for row in await session.execute(_TENANTS, {"user": user_id})]

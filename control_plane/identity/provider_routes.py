@@ -102,7 +102,7 @@ async def oidc_callback_route(request: Request[Any, Any, Any], data: JSONBody[Oi
     )
 
 
-@get("/me/identities", **operation("List who I am elsewhere", tag="me"))
+@get("/me/identities", **operation("List who I am elsewhere", tag="me", tenant="any"))
 async def list_identities_route(
     caller: CallerDependency, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[IdentityView]:
@@ -116,7 +116,7 @@ async def list_identities_route(
 @post(
     "/me/identities/telegram",
     status_code=201,
-    **operation("Link my Telegram account", tag="me", errors=(404, 409, 429)),
+    **operation("Link my Telegram account", tag="me", tenant="any", errors=(404, 409, 429)),
 )
 async def link_telegram_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[TelegramProof]
@@ -133,7 +133,7 @@ async def link_telegram_route(
     return await identities.link(caller.database, caller.principal, proof, spend)
 
 
-@get("/me/identities/oidc/start", **operation("Begin to link an identity", tag="me", errors=(404, 429)))
+@get("/me/identities/oidc/start", **operation("Begin to link an identity", tag="me", tenant="any", errors=(404, 429)))
 async def link_oidc_start_route(request: Request[Any, Any, Any], caller: CallerDependency) -> OidcStart:
     """As for signing in; what is begun here can be finished by the same person alone, and only to link.
 
@@ -148,7 +148,7 @@ async def link_oidc_start_route(request: Request[Any, Any, Any], caller: CallerD
 @post(
     "/me/identities/oidc",
     status_code=201,
-    **operation("Link my account at the OpenID provider", tag="me", errors=(404, 409, 429)),
+    **operation("Link my account at the OpenID provider", tag="me", tenant="any", errors=(404, 409, 429)),
 )
 async def link_oidc_route(
     request: Request[Any, Any, Any], caller: CallerDependency, data: JSONBody[OidcProof]
@@ -167,7 +167,7 @@ async def link_oidc_route(
 @delete(
     "/me/identities/{identity_id:uuid}",
     status_code=204,
-    **operation("Unlink an identity", tag="me", errors=(404, 409)),
+    **operation("Unlink an identity", tag="me", tenant="any", errors=(404, 409)),
 )
 async def unlink_route(request: Request[Any, Any, Any], caller: CallerDependency, identity_id: FromPath[UUID]) -> None:
     """Refused where it is the last way in. Ends every other session. Needs a session younger than five minutes."""

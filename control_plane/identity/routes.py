@@ -61,20 +61,20 @@ async def sign_in_route(request: Request[Any, Any, Any], data: JSONBody[SignIn])
     )
 
 
-@post("/auth/sign-out", status_code=204, **operation("End this session", tag="auth"))
+@post("/auth/sign-out", status_code=204, **operation("End this session", tag="auth", tenant="any"))
 async def sign_out_route(caller: CallerDependency) -> None:
     """The token is worthless afterwards."""
     require_session(caller)
     await sign_in.sign_out(caller.database, caller.principal)
 
 
-@get("/me", **operation("Who am I", tag="me"))
+@get("/me", **operation("Who am I", tag="me", tenant="any"))
 async def me_route(caller: CallerDependency) -> MeView:
     """The person, the tenant acted in, and the scopes held there."""
     return await _me(caller)
 
 
-@patch("/me", **operation("Change my profile", tag="me"))
+@patch("/me", **operation("Change my profile", tag="me", tenant="any"))
 async def patch_me_route(caller: CallerDependency, data: JSONBody[PatchMe]) -> MeView:
     """Only the name, for now."""
     require_session(caller)
@@ -91,9 +91,9 @@ async def _me(caller: Caller) -> MeView:
     async with caller.transaction() as session:
         user = await sign_in.user_view(session, principal.user_id)
         tenants = await sign_in.tenants_of(session, principal.user_id)
-    current = next(item for item in tenants if item.id == principal.tenant_id)
+    current = next((item for item in tenants if item.id == principal.tenant), None)
     # A key is of one tenant: who holds it learns nothing of the others that its maker is in.
-    shown = [current] if principal.key_id is not None else tenants
+    shown = [item for item in tenants if principal.key_id is None or item is current]
     return MeView(user=user, tenant=current, tenants=shown, scopes=sorted(principal.scopes))
 
 

@@ -93,13 +93,14 @@ class TenantView(msgspec.Struct, frozen=True):
     name: str
     plan: str
     role: str
+    status: str
 
 
 class MeView(msgspec.Struct, frozen=True):
-    """The caller: the person, the tenant acted in, and what may be done there."""
+    """The caller: the person, the tenant acted in (null for somebody in none), and what may be done there."""
 
     user: UserView
-    tenant: TenantView
+    tenant: TenantView | None
     tenants: list[TenantView]
     scopes: list[str]
 

@@ -9,14 +9,13 @@ from sqlalchemy import text
 from control_plane.api_keys.lookup import key_principal
 from control_plane.audit.notes import note_person
 from control_plane.database.sessions import Database
-from control_plane.errors import ForbiddenError
 from control_plane.identity.attempts import Attempt
 from control_plane.identity.codes import send_code
 from control_plane.identity.factors import pass_second_factor
 from control_plane.identity.password import account_at, rehash_if_stale
 from control_plane.identity.people import tenants_of, user_view
 from control_plane.identity.permissions import granted
-from control_plane.identity.principal import Principal
+from control_plane.identity.principal import NotAMemberError, Principal
 from control_plane.identity.sessions import EmailNotVerifiedError, SignedIn, SignInFailedError, open_session
 from control_plane.security.datakey import DataKeyStore
 from control_plane.security.limits import TooManyAttemptsError
@@ -82,8 +81,9 @@ async def principal_of(
 ) -> Principal | None:
     """Who holds ``token``: a session's person in ``tenant_id`` (their first tenant by default), or a key's creator.
 
-    None where the token is not good. Raises :class:`ForbiddenError` for a tenant that the caller is not in, and for a
-    key that may not be used from ``address``.
+    None where the token is not good. Without ``tenant_id``, a person who is in no tenant acts in none. Raises
+    :class:`NotAMemberError` for a tenant that the caller is not in, and :class:`ForbiddenError` for a key that may not
+    be used from ``address``.
     """
     if is_api_key(token):
         return await key_principal(database, token, tenant_id, address)
@@ -99,15 +99,16 @@ async def principal_of(
     async with database.user(row.user_id) as session:
         tenants = await tenants_of(session, row.user_id)
     chosen = next((item for item in tenants if tenant_id is None or item.id == tenant_id), None)
-    if chosen is None:
-        raise ForbiddenError("you are not a member of this tenant", code="not_a_member")
+    if chosen is None and tenant_id is not None:
+        raise NotAMemberError("you are not a member of this tenant")
     return Principal(
         user_id=row.user_id,
         email=row.email,
         full_name=row.full_name,
-        tenant_id=chosen.id,
-        tenant_name=chosen.name,
-        role=chosen.role,
-        scopes=granted(chosen.role, None),
+        tenant=chosen.id if chosen else None,
+        tenant_name=chosen.name if chosen else None,
+        tenant_status=chosen.status if chosen else "active",
+        role=chosen.role if chosen else None,
+        scopes=granted(chosen.role, None) if chosen else frozenset(),
         session_id=row.session_id,
     )

@@ -22,7 +22,7 @@ async def events_route(request: Request[Any, Any, Any], caller: CallerDependency
             now = (await identify(request)).principal
         except AppError:
             return False
-        return now.tenant_id == caller.principal.tenant_id and "bots:read" in now.scopes
+        return now.tenant == caller.principal.tenant and "bots:read" in now.scopes
 
     return event_stream(
         request.app.state.hub,

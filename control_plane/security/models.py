@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Index, LargeBinary, SmallInteger, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, LargeBinary, SmallInteger, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.database.base import Base, Table, TenantOwned, Timestamp
@@ -17,7 +17,10 @@ class TenantKey(Base, TenantOwned):
     """One version of a tenant's key pair: the public half in clear, the private half wrapped for agents alone."""
 
     __tablename__ = "tenant_keys"
-    __table_args__ = (UniqueConstraint("tenant_id", "version", name="uq_tenant_keys_version"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "version", name="uq_tenant_keys_version"),
+        CheckConstraint("destroyed_at is null or wrapped_private_key is null", name="destroyed_is_gone"),
+    )
 
     version: Mapped[int]
     suite: Mapped[int] = mapped_column(SmallInteger)

@@ -282,3 +282,10 @@ async def _enter(
             "actor": principal.actor,
         },
     )
+
+
+async def cancel_all(session: AsyncSession) -> None:
+    """End every subscription of the bound tenant, which ends itself: nobody is left whom a redemption would be for."""
+    await session.execute(
+        text("update subscriptions set status = 'cancelled', cancelled_at = now() where status <> 'cancelled'")
+    )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Index, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint, text
+from sqlalchemy import Boolean, Index, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -109,4 +109,6 @@ class MarketplaceListing(Base, Updated):
     image: Mapped[str | None] = mapped_column(Text)
     shared_bot_id: Mapped[UUID | None]
     subscribers_count: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Shown to nobody but its creator while the creator's tenant is suspended.
+    suspended: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     published_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))

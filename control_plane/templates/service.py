@@ -240,3 +240,21 @@ async def _list(session: AsyncSession, template_id: UUID) -> None:
 async def _shared_bot(session: AsyncSession, template_id: UUID) -> UUID | None:
     found: UUID | None = await session.scalar(_SHARED_BOT, {"template": template_id})
     return found
+
+
+async def withdraw_all(session: AsyncSession, principal: Principal) -> None:
+    """Withdraw every template of the caller's tenant for good: it ends."""
+    await session.execute(
+        text("delete from marketplace_listings where creator_tenant_id = :tenant"), {"tenant": principal.tenant_id}
+    )
+    await session.execute(
+        text("update bot_templates set status = 'draft', deleted_at = now() where deleted_at is null")
+    )
+
+
+async def rename_creator(session: AsyncSession, principal: Principal, name: str) -> None:
+    """What the marketplace says of who made a template."""
+    await session.execute(
+        text("update marketplace_listings set creator_name = :name where creator_tenant_id = :tenant"),
+        {"name": name, "tenant": principal.tenant_id},
+    )

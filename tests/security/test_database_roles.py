@@ -37,6 +37,7 @@ UNREADABLE = [
     ("sign_in_exchanges", "code_hash"),
     ("sign_in_exchanges", "sealed_proof"),
     ("sign_in_exchanges", "sealed_code"),
+    ("invitations", "token_hash"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")

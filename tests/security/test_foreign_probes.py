@@ -27,6 +27,7 @@ UNGUESSABLE = {
     "recovery_codes": {"code_hash"},
     "auth_identities": {"uq_auth_identities_subject"},
     "spent_proofs": {"digest"},
+    "invitations": {"token_hash"},
 }
 WRITTEN_BY_AGENTS = {
     "uq_bot_instances_host_port",

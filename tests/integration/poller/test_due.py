@@ -133,3 +133,15 @@ async def test_bots_that_timed_out_queue_apart(factory: Factory, pool: asyncpg.P
     )
     claims = (await claim(pool, Room(urgent=5, regular=0, slow=0))).claims
     assert [(held.bot.id, held.urgent) for held in claims] == [(slow[-1], True)]
+
+
+async def test_bots_of_a_suspended_tenant_are_left_alone_until_it_is_resumed(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    resting, active = await factory.owner("Rests"), await factory.owner("Works")
+    [late], [kept] = await bots_at(factory, resting, 1), await bots_at(factory, active, 1)
+    await admin.execute("update tenants set status = 'suspended' where id = $1", resting.tenant_id)
+    batch = await claim(pool, ROOM)
+    assert [held.bot.id for held in batch.claims] == [kept]
+    await admin.execute("update tenants set status = 'active' where id = $1", resting.tenant_id)
+    assert [held.bot.id for held in (await claim(pool, ROOM)).claims] == [late]

@@ -21,6 +21,7 @@ from agents.launcher.reconcile import (
     Policy,
     Verb,
     decide,
+    intent_of,
 )
 from agents.launcher.runtimes.base import Exit, Observed
 from agents.launcher.verdicts import after_exit, after_failure, backoff
@@ -55,6 +56,13 @@ STARTING, STOPPING, RUNNING, INACTIVE = (
     Change(status=name) for name in ("starting", "stopping", "running", "inactive")
 )
 NOTHING = Decision()
+RESTS: dict[str, Any] = {"intent": Intent.HALT, "halt_reason": "tenant_suspended"}
+RESTING = Change(status="inactive", reason="tenant_suspended")
+WITHDRAWN = Change(
+    status="error",
+    reason="template_withdrawn",
+    detail="Whoever made its template has withdrawn from TradeWise. Cancel the subscription, or delete the bot.",
+)
 FRESH: dict[str, Any] = {"observed_generation": 2}
 OLD: dict[str, Any] = {"generation": 2}
 STARTING_LATE = "It did not answer its checks within 120 s of its start."
@@ -198,6 +206,85 @@ TABLE: dict[str, tuple[Bot, Instance | None, list[Observed], Decision]] = {
         [],
         Decision(change=STARTING, action=LAUNCH),
     ),
+    # the tenant is suspended
+    "its tenant is suspended": (bot(**RESTS), copy(), [seen()], Decision(change=STOPPING, action=STOP)),
+    "a suspended tenant's bot rests": (bot("stopping", **RESTS), None, [], Decision(change=RESTING)),
+    "it waits no longer for its next attempt": (
+        bot("starting", attempt=2, next_retry_at=ago(-60), **RESTS),
+        None,
+        [],
+        Decision(change=RESTING),
+    ),
+    "it was asked to start just before": (bot("inactive", **RESTS, **FRESH), None, [], Decision(change=RESTING)),
+    "its rest is remembered once": (bot("inactive", reason="tenant_suspended", **RESTS), None, [], NOTHING),
+    "an error outlives the suspension": (bot("error", **RESTS), None, [], NOTHING),
+    "it comes back with its tenant": (
+        bot("inactive", reason="tenant_suspended"),
+        None,
+        [],
+        Decision(change=STARTING, action=LAUNCH),
+    ),
+    # whoever made its template was deleted
+    "its template is withdrawn while it runs": (
+        bot(withdrawn=True),
+        copy(),
+        [seen()],
+        Decision(change=WITHDRAWN, action=STOP),
+    ),
+    "withdrawn while it starts": (
+        bot("starting", withdrawn=True),
+        copy("creating", started_at=None),
+        [seen()],
+        Decision(change=WITHDRAWN, action=STOP),
+    ),
+    "withdrawn while it waits for its next attempt": (
+        bot("starting", attempt=2, next_retry_at=ago(-60), withdrawn=True),
+        None,
+        [],
+        Decision(change=msgspec.structs.replace(WITHDRAWN, attempt=2)),
+    ),
+    "withdrawn, and its container is still stopping": (
+        bot("error", reason="template_withdrawn", detail=WITHDRAWN.detail, withdrawn=True),
+        copy(),
+        [seen()],
+        Decision(action=STOP),
+    ),
+    "withdrawn, and how it ended is looked at": (
+        bot("error", reason="template_withdrawn", detail=WITHDRAWN.detail, withdrawn=True),
+        copy(),
+        [seen("exited")],
+        Decision(action=EXAMINE),
+    ),
+    "withdrawn, and nothing is left": (
+        bot("error", reason="template_withdrawn", detail=WITHDRAWN.detail, withdrawn=True),
+        None,
+        [],
+        NOTHING,
+    ),
+    "withdrawn, and started all the same": (
+        bot("error", reason="template_withdrawn", detail=WITHDRAWN.detail, withdrawn=True, **FRESH),
+        None,
+        [],
+        Decision(change=WITHDRAWN),
+    ),
+    "what could not be opened was withdrawn": (
+        bot("error", reason="secret_unreadable", withdrawn=True),
+        None,
+        [],
+        Decision(change=WITHDRAWN),
+    ),
+    "withdrawn and wished stopped": (
+        bot("stopping", intent=Intent.STOP, withdrawn=True),
+        None,
+        [],
+        Decision(change=INACTIVE),
+    ),
+    "withdrawn and cancelled": (
+        bot("error", reason="template_withdrawn", intent=Intent.DELETE, withdrawn=True),
+        None,
+        [],
+        Decision(action=Action(Verb.DROP_STORAGE), afterwards=Change(status="inactive", reason="deleted")),
+    ),
     # containers that nobody accounts for
     "a stray one goes before anything starts": (
         bot("inactive", **FRESH),
@@ -225,6 +312,23 @@ TABLE: dict[str, tuple[Bot, Instance | None, list[Observed], Decision]] = {
 def test_the_next_step(case: str) -> None:
     given_bot, instance, containers, expected = TABLE[case]
     assert decide(given_bot, instance, containers, NOW, POLICY) == expected
+
+
+@pytest.mark.parametrize(
+    ("desired", "tenant_status", "deleted", "intent"),
+    [
+        ("running", "active", False, Intent.RUN),
+        ("stopped", "active", False, Intent.STOP),
+        ("running", "suspended", False, Intent.HALT),
+        ("stopped", "suspended", False, Intent.STOP),
+        ("running", "deleted", False, Intent.DELETE),
+        ("stopped", "deleted", False, Intent.DELETE),
+        ("stopped", "suspended", True, Intent.DELETE),
+        ("running", "active", True, Intent.DELETE),
+    ],
+)
+def test_what_is_wanted(desired: str, tenant_status: str, deleted: bool, intent: Intent) -> None:
+    assert intent_of(desired, tenant_status, deleted=deleted) is intent
 
 
 @pytest.mark.parametrize(
