@@ -22,7 +22,7 @@ from agents.monitoring import Monitor
 from control_plane.database.check import require_ready
 from control_plane.database.listener import Listener
 from control_plane.database.visit import visiting
-from control_plane.security.keyproviders import KeyProviderUnavailableError
+from control_plane.security.keyproviders import KeyProviderRefusedError, KeyProviderUnavailableError
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -143,6 +143,8 @@ async def run_agent(make: Callable[[Settings, asyncpg.Pool, Vault], Agent], kind
     vault = vault_for(settings)
     try:
         await vault.provider.ready()
+    except KeyProviderRefusedError:
+        raise
     except KeyProviderUnavailableError as error:
         # Bots trade on without us, and what needs no key is still to be done.
         structlog.get_logger(kind).warning("key_provider_unavailable", detail=str(error))

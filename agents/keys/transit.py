@@ -17,7 +17,12 @@ from typing import Any, ClassVar, Final
 import httpx
 import msgspec
 
-from control_plane.security.keyproviders import KeyProviderError, KeyProviderUnavailableError, Wrapped
+from control_plane.security.keyproviders import (
+    KeyProviderError,
+    KeyProviderRefusedError,
+    KeyProviderUnavailableError,
+    Wrapped,
+)
 from control_plane.settings import Settings
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
@@ -105,7 +110,7 @@ class TransitKeyProvider:
         return current
 
     async def retire(self, kek_id: str) -> None:
-        """See KeyProvider. Vault keeps the version and refuses to decrypt with it; lowering the bound again undoes it."""
+        """See KeyProvider. Vault keeps the version but no longer decrypts with it; lowering the bound undoes that."""
         prefix, _, version = kek_id.rpartition(":v")
         if prefix != self._id(0).rpartition(":v")[0] or not version.isdigit():
             raise KeyProviderError(f"{kek_id!r} is no version of the transit key {self._mount}/{self._key}")
@@ -182,8 +187,8 @@ class TransitKeyProvider:
                         raise self._strange()
         except httpx.HTTPError as error:
             raise KeyProviderUnavailableError(
-                f"Vault does not answer ({type(error).__name__}): is TRADEWISE_VAULT_ADDRESS right, and TRADEWISE_VAULT_CA_FILE"
-                " where its certificate is not a public one?"
+                f"Vault does not answer ({type(error).__name__}): is TRADEWISE_VAULT_ADDRESS right, and"
+                " TRADEWISE_VAULT_CA_FILE where its certificate is not a public one?"
             ) from None
         if answer.status_code >= 300:
             raise self._refused(answer.status_code)
@@ -199,28 +204,29 @@ class TransitKeyProvider:
         name = f"{self._mount}/{self._key}"
         if status == 400:
             return KeyProviderError(
-                f"Vault refuses the request: a wrapped key was altered or moved, its version is retired, or {name} is not"
-                " there or cannot encrypt"
+                f"Vault refuses the request: a wrapped key was altered or moved, its version is retired, or {name} is"
+                " not there or cannot encrypt"
             )
         if status == 403:
-            return KeyProviderError(
-                f"Vault refuses our token: it has expired, or its policy lacks `update` on {self._mount}/encrypt, decrypt"
-                f" and rewrap/{self._key} or `read` on {self._mount}/keys/{self._key}"
+            return KeyProviderRefusedError(
+                f"Vault refuses our token: it has expired, or its policy lacks `update` on {self._mount}/encrypt,"
+                f" decrypt and rewrap/{self._key} or `read` on {self._mount}/keys/{self._key}"
             )
         if status == 404:
-            return KeyProviderError(
+            return KeyProviderRefusedError(
                 f"Vault has no transit key {name}: `vault secrets enable -path={self._mount} transit`, then"
                 f" `vault write -f {self._mount}/keys/{self._key} derived=true`"
             )
         if 300 <= status < 400:
-            return KeyProviderError(
-                "Vault sends us elsewhere, and we do not follow: give TRADEWISE_VAULT_ADDRESS the active node or the balancer"
+            return KeyProviderRefusedError(
+                "Vault sends us elsewhere, and we do not follow: TRADEWISE_VAULT_ADDRESS must be the active node's"
+                " or the balancer's"
             )
         words = "is sealed or in maintenance: unseal it" if status == 503 else f"answers with status {status}"
         return KeyProviderUnavailableError(f"Vault {words}; agents try again until it serves")
 
     def _strange(self) -> KeyProviderError:
-        return KeyProviderError("what answers at TRADEWISE_VAULT_ADDRESS is not Vault's transit engine")
+        return KeyProviderRefusedError("what answers at TRADEWISE_VAULT_ADDRESS is not Vault's transit engine")
 
     def _current_token(self) -> str:
         if self._token_file is not None:
@@ -230,7 +236,7 @@ class TransitKeyProvider:
                     self._token = self._token_file.read_text("utf-8").strip()
                     self._token_seen = (found.st_mtime_ns, found.st_ino)
             except (OSError, UnicodeDecodeError):
-                raise KeyProviderError(
+                raise KeyProviderRefusedError(
                     f"Vault's token at {self._token_file} cannot be read: set TRADEWISE_VAULT_TOKEN_FILE"
                 ) from None
         # Checked here, because the HTTP library's own complaint would quote the token.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
+import asyncpg
 from uuid_utils.compat import uuid7
 
 from agents.agent import Agent
+from agents.keys.reseal import Resealer
+from control_plane.security.vault import Vault
+from control_plane.settings import Settings
 
 _TENANTS_WITHOUT_KEY = """
     select t.id from tenants t
@@ -35,13 +39,17 @@ class Scheduler(Agent):
     channels: ClassVar[tuple[str, ...]] = ("tradewise_keys",)
     _kept_at: float | None = None
 
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault) -> None:
+        super().__init__(settings, pool, vault)
+        self._resealer = Resealer(pool, vault)
+
     async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - what is due is found by looking
         """Keys first: somebody may be waiting to seal a credential."""
         await self.provision_keys()
         if self._kept_at is None or time.monotonic() - self._kept_at >= _HOUSEKEEPING_EVERY_S:
             await self.keep_house()
             self._kept_at = time.monotonic()
-        return _KEYS_EVERY_S
+        return 0.0 if await self._resealer.step() else _KEYS_EVERY_S
 
     async def provision_keys(self) -> int:
         """Give the platform and each tenant without a key pair its first one; returns how many tenants' were made."""

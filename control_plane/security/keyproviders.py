@@ -46,6 +46,12 @@ class KeyProviderUnavailableError(KeyProviderError, ConnectionError):
     code = "key_provider_unavailable"
 
 
+class KeyProviderRefusedError(KeyProviderUnavailableError):
+    """The provider answers, and refuses us: somebody has to set something right, but no wrapped key is at fault."""
+
+    code = "key_provider_refused"
+
+
 class Wrapped(msgspec.Struct, frozen=True):
     """A key under a key-encryption key, and the id of the one that it is under."""
 
@@ -284,8 +290,8 @@ class FileKeyProvider(LocalKeyProvider):
                 os.close(lock)
         except OSError as error:
             raise KeyProviderError(
-                f"{self._path} cannot be written here ({error.strerror}): change it where it is kept (in Kubernetes, the"
-                " Secret: add a key and name it as current), then run this again, which re-wraps under the current key"
+                f"{self._path} cannot be written here ({error.strerror}): change it where it is kept (in Kubernetes,"
+                " the Secret: add a key and name it as current), then run this again, which re-wraps under it"
             ) from None
 
 
