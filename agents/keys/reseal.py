@@ -1,7 +1,7 @@
-"""Gives tenants new key pairs, moves what is sealed to them, and destroys the older private halves. The scheduler's work.
+"""Gives tenants new key pairs, moves what is sealed to them, destroys the older private halves. The scheduler's work.
 
-Each step is found by looking at the rows, so that it may be cut off anywhere and run twice at once. Values are opened and
-sealed in memory between two statements; each statement is short, and whoever reads finds a value beside its own key.
+Each step is found by looking at the rows, so that it may be cut off anywhere and run twice at once. Values are opened
+and sealed in memory between two statements; each statement is short, and whoever reads finds a value beside its key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agents.keys.tables import SEALED_BY_PLATFORM, SEALED_BY_TENANTS, SealedTabl
 from control_plane.security.sealing import Place, PublicKey, Sealed, seal
 from control_plane.security.vault import KeyPair, KeyUnusableError, OpenError, Vault
 
-#: How long an older private half outlives the newer one's making: a page may have fetched the old public key just before.
+#: How long an older private half outlives the newer one's making: a page may have fetched the old public key before.
 GRACE_S: Final = 120.0
 BATCH: Final = 250
 _BUDGET_S: Final = 1.0

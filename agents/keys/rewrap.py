@@ -91,7 +91,7 @@ async def _whole(
                 await rotations.fail(
                     pool,
                     rotation_id,
-                    Fault(table.name, row["id"], row["of_tenant"], row["version"], False, str(result)),
+                    Fault(table.name, row["id"], row["of_tenant"], row["version"], lost=False, reason=str(result)),
                 )
             else:
                 raise result

@@ -15,8 +15,8 @@ from uuid_utils.compat import uuid7
 
 from agents.notes import note
 
-_COLUMNS: Final = """id, kind, state, with_tenants, with_platform, only_tenant, total, done, failed, requested_by, started_at,
-    beat_at, finished_at, beat_at > now() - interval '15 seconds' as worked_on"""
+_COLUMNS: Final = """id, kind, state, with_tenants, with_platform, only_tenant, total, done, failed, requested_by,
+    started_at, beat_at, finished_at, beat_at > now() - interval '15 seconds' as worked_on"""
 _RUNNING: Final = f"select {_COLUMNS} from key_rotations where kind = $1 and state = 'running'"  # noqa: S608 - a constant
 _ONE: Final = f"select {_COLUMNS} from key_rotations where id = $1"  # noqa: S608 - a constant
 _OPEN: Final = f"""

@@ -1,4 +1,4 @@
-"""Which tables hold wrapped keys and sealed values. A new one is one entry here and its grants in policies/security.sql.
+"""Which tables hold wrapped keys and sealed values. A new one is an entry here and grants in policies/security.sql.
 
 The statements are put together from these entries when the module is loaded, never from a value.
 """
@@ -11,7 +11,7 @@ import msgspec
 
 
 class WrappedTable(msgspec.Struct, frozen=True):
-    """A table with ``id``, ``wrapped_private_key`` and ``kek_id``; ``owner`` and ``version`` are what binds a wrapped key."""
+    """A table with ``id``, ``wrapped_private_key``, ``kek_id``; ``owner`` and ``version`` are what binds a wrapped key."""
 
     name: str
     owner: str
@@ -76,7 +76,7 @@ class SealedTable(msgspec.Struct, frozen=True):
     @property
     def _keys(self) -> str:
         if self.platform:
-            return f"(select {_INSTALLATION} as tenant_id, p.* from platform_keys p)"
+            return f"(select {_INSTALLATION} as tenant_id, p.* from platform_keys p)"  # noqa: S608 - a constant
         return "(select k.* from tenant_keys k join tenants t on t.id = k.tenant_id where t.status <> 'deleted')"
 
     @property
