@@ -250,7 +250,7 @@ def keys_status(data_dir: Path | None) -> None:
 @click.option("--stop", is_flag=True, help="Stop what runs; the same command without --stop goes on.")
 @click.option("--no-wait", is_flag=True, help="With new key pairs: ask for it and return.")
 @data_dir_option
-def rotate_keys(  # noqa: FBT001
+def rotate_keys(
     *,
     tenants: bool,
     tenant: UUID | None,

@@ -11,7 +11,7 @@ import msgspec
 
 
 class WrappedTable(msgspec.Struct, frozen=True):
-    """A table with ``id``, ``wrapped_private_key``, ``kek_id``; ``owner`` and ``version`` are what binds a wrapped key."""
+    """A table with ``id``, ``wrapped_private_key``, ``kek_id``; ``owner`` and ``version`` bind a wrapped key."""
 
     name: str
     owner: str
