@@ -27,6 +27,11 @@ _ADD_KEY = """
     insert into tenant_keys (id, tenant_id, version, suite, public_key, wrapped_private_key, kek_id)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
 """
+# Whoever deleted the tenant destroyed its keys; this one was made in the same moment.
+_DESTROY_STRAY_KEYS = """
+    update tenant_keys k set wrapped_private_key = null, destroyed_at = now() from tenants t
+    where t.id = k.tenant_id and t.status = 'deleted' and k.destroyed_at is null
+"""
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
 _MONTHS_AHEAD = 3
@@ -89,5 +94,6 @@ class Scheduler(Agent):
         records = await self.pool.execute(
             "delete from idempotency_records where created_at < now() - interval '24 hours'"
         )
+        await self.pool.execute(_DESTROY_STRAY_KEYS)
         await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
