@@ -142,7 +142,7 @@ class Resealer:
             rows = await self._pool.fetch(due, rotation.started_at, rotation.only_tenant, _PAIRS)
             if not rows:
                 return False
-            if time.monotonic() > deadline or not await rotations.beat(self._pool, rotation.id):
+            if not await rotations.beat(self._pool, rotation.id):
                 return True
             pairs = [await self._vault.generate(row["owner"], row["version"] + 1) for row in rows]
             await self._pool.execute(
@@ -155,6 +155,8 @@ class Resealer:
                 [pair.wrapped_private_key for pair in pairs],
                 [pair.kek_id for pair in pairs],
             )
+            if time.monotonic() > deadline:
+                return True
 
     async def _walk(self, rotation: Rotation, table: SealedTable, deadline: float) -> bool:
         """Move values until none is left; False where time is up or the rotation was stopped."""
