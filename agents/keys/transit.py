@@ -241,7 +241,7 @@ class TransitKeyProvider:
                 ) from None
         # Checked here, because the HTTP library's own complaint would quote the token.
         if self._token is None or not _TOKEN.fullmatch(self._token):
-            raise KeyProviderError(
+            raise KeyProviderRefusedError(
                 "Vault's token is empty or holds what no token holds: see TRADEWISE_VAULT_TOKEN_FILE"
             )
         return self._token

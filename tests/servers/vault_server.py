@@ -86,6 +86,7 @@ class VaultServer:
         self.namespace = namespace
         self.sealed = False
         self.redirect_to: str | None = None
+        self.instead: dict[str, Any] | None = None
         self.hook: Callable[[str], Any] | None = None
         self.keys: dict[str, TransitKey] = {}
         self.asked: list[tuple[str, str, bytes]] = []
@@ -100,6 +101,8 @@ class VaultServer:
         """The `data` of an answer; None for 204."""
         if self.redirect_to:
             raise Refused(307)
+        if self.instead is not None:
+            return self.instead
         if self.sealed:
             raise Refused(503, "Vault is sealed")
         if headers.get("x-vault-token") != self.token or headers.get("x-vault-namespace") != self.namespace:
