@@ -17,11 +17,12 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
+from agents.keys.providers import vault_for
 from agents.monitoring import Monitor
 from control_plane.database.check import require_ready
 from control_plane.database.listener import Listener
 from control_plane.database.visit import visiting
-from control_plane.security.keyproviders import key_provider
+from control_plane.security.keyproviders import KeyProviderRefusedError, KeyProviderUnavailableError
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -139,7 +140,14 @@ async def run_agent(make: Callable[[Settings, asyncpg.Pool, Vault], Agent], kind
     url = settings.agent_database_url
     if url is None:
         raise ValueError("TRADEWISE_AGENT_DATABASE_URL must be set for an agent (`tradewise up` sets it by itself)")
-    vault = Vault(key_provider(settings))
+    vault = vault_for(settings)
+    try:
+        await vault.provider.ready()
+    except KeyProviderRefusedError:
+        raise
+    except KeyProviderUnavailableError as error:
+        # Bots trade on without us, and what needs no key is still to be done.
+        structlog.get_logger(kind).warning("key_provider_unavailable", detail=str(error))
     await wait_until_ready(url)
     pool = await make_pool(url, kind)
     agent = make(settings, pool, vault)
@@ -162,6 +170,7 @@ async def run_agent(make: Callable[[Settings, asyncpg.Pool, Vault], Agent], kind
             await agent.close()
             await agent.farewell()
             await pool.close()
+            await vault.provider.close()
 
 
 async def _until_stopped(agent: Agent, run: Callable[[], Awaitable[None]]) -> None:

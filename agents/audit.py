@@ -10,17 +10,17 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
+from agents.keys.providers import provider_for
 from agents.secrets import NotOpenedError
 from control_plane.audit.checkpoints import FAULTS, Kind, Signed, first_forged, message
 from control_plane.audit.models import SIGNATURE_ED25519
-from control_plane.security.keyproviders import KeyProvider, key_provider
+from control_plane.security.keyproviders import KeyProvider
 from control_plane.security.signing import Signer, SigningKey, SigningKeyError, generate_signing_key, open_signer
 from control_plane.settings import Settings
 
 _BATCH: Final = 500
 _KEYS: Final = """
-    select i.id as installation_id, k.version, k.public_key, k.wrapped_private_key, k.kek_id
-    from installation i join audit_keys k on true order by k.version desc
+    select id, version, public_key, wrapped_private_key, kek_id from audit_keys order by version desc
 """
 _ADD_KEY: Final = """
     insert into audit_keys (id, version, suite, public_key, wrapped_private_key, kek_id)
@@ -70,7 +70,7 @@ async def sign_heads(pool: asyncpg.Pool, provider: KeyProvider) -> list[Signed]:
     """Sign the head of every chain that has moved on since it was last signed."""
     made: list[Signed] = []
     signer = await _signer(pool, provider)
-    while signer is not None:
+    while True:
         rows = await pool.fetch("select * from audit_unsigned($1)", _BATCH)
         made += await _sign(pool, signer, "checkpoint", rows)
         if len(rows) < _BATCH:
@@ -84,9 +84,9 @@ async def retire(pool: asyncpg.Pool, provider: KeyProvider, keep_months: int) ->
     Raises asyncpg.LockNotAvailableError where a writer was in the way: the next pass finds the same to do.
     """
     cutoff = await pool.fetchval("select audit_cutoff($1)", keep_months)
-    signer = await _signer(pool, provider) if cutoff is not None else None
-    if signer is None:
+    if cutoff is None:
         return [], 0
+    signer = await _signer(pool, provider)
     made = await _sign(pool, signer, "anchor", await pool.fetch("select * from audit_unanchored($1)", cutoff))
     return made, await pool.fetchval("select audit_retire($1)", keep_months)
 
@@ -101,17 +101,14 @@ async def _sign(pool: asyncpg.Pool, signer: Signer, kind: Kind, rows: Sequence[a
     return made
 
 
-async def _signer(pool: asyncpg.Pool, provider: KeyProvider) -> Signer | None:
-    """The newest signing key, made where there is none yet; None before the installation has an id."""
+async def _signer(pool: asyncpg.Pool, provider: KeyProvider) -> Signer:
+    """The newest signing key, made where there is none yet."""
     keys = await _keys(pool)
     if not keys:
-        installation = await pool.fetchval("select id from installation")
-        if installation is None:
-            return None
-        key = await generate_signing_key(provider, installation, 1)
+        key = await generate_signing_key(provider, uuid7(), 1)
         await pool.execute(
             _ADD_KEY,
-            uuid7(),
+            key.id,
             key.version,
             SIGNATURE_ED25519,
             key.public_key,
@@ -162,12 +159,13 @@ async def verify(
 
 async def report(url: str, settings: Settings, tenant_id: UUID | None, tell: Callable[[str], None]) -> bool:
     """Verify and tell, one line a chain. Whether all is as it was told. Raises KeyProviderError."""
-    provider = key_provider(settings)
+    provider = provider_for(settings)
     connection = await asyncpg.connect(url)
     try:
         faults, verdicts = await verify(connection, provider, tenant_id)
     finally:
         await connection.close()
+        await provider.close()
     for fault in faults:
         tell(f"FAULT  {fault}")
     for item in verdicts:

@@ -271,15 +271,68 @@ def init_keys(data_dir: Path | None) -> None:
     click.echo(f"{path} {'was there already' if existed else 'made; keep a copy where the database is not'}")
 
 
+def _keys_url(settings: Settings) -> str:
+    return settings.agent_database_url or _role_url(settings, "agent_scheduler")
+
+
 @keys.command("status")
 @data_dir_option
 def keys_status(data_dir: Path | None) -> None:
-    """How many tenants' keys are wrapped by which key-encryption key."""
-    from control_plane.database.check import keys_by_kek  # lazy: each command loads its own parts
+    """Key pairs by key-encryption key, sealed values by key version, rotations under way."""
+    from agents.keys.commands import status  # lazy: each command loads its own parts
 
     settings = settings_for(data_dir)
-    for line in run(keys_by_kek(settings.agent_database_url or _role_url(settings, "agent_scheduler"))):
+    for line in run(status(settings, _keys_url(settings))):
         click.echo(line)
+
+
+@keys.command("rotate")
+@click.option("--tenants", is_flag=True, help="New key pairs for all tenants, and what they sealed re-sealed.")
+@click.option("--tenant", type=click.UUID, default=None, help="The same for one tenant.")
+@click.option("--platform", is_flag=True, help="The same for what belongs to no tenant.")
+@click.option("--dry-run", is_flag=True, help="Count, and change nothing.")
+@click.option("--stop", is_flag=True, help="Stop what runs; the same command without --stop goes on.")
+@click.option("--no-wait", is_flag=True, help="With new key pairs: ask for it and return.")
+@data_dir_option
+def rotate_keys(
+    *,
+    tenants: bool,
+    tenant: UUID | None,
+    platform: bool,
+    dry_run: bool,
+    stop: bool,
+    no_wait: bool,
+    data_dir: Path | None,
+) -> None:
+    """A new key-encryption key, with every private half re-wrapped; or, with --tenants, new key pairs.
+
+    May be killed at any moment: the same command goes on where it was. Nobody who reads or writes waits for it.
+    """
+    from agents.keys import commands  # lazy: each command loads its own parts
+    from agents.keys.rotations import Scope  # lazy: each command loads its own parts
+
+    settings = settings_for(data_dir)
+    url = _keys_url(settings)
+    if stop:
+        run(commands.stop(url, say))
+    elif tenants or tenant or platform:
+        scope = Scope(with_tenants=tenants or tenant is not None, with_platform=platform, only_tenant=tenant)
+        if platform and tenant:
+            raise click.UsageError("--platform and --tenant are two rotations: run one after the other")
+        run(commands.rotate_pairs(url, scope, say, dry_run=dry_run, wait=not no_wait))
+    else:
+        run(commands.rotate_wraps(settings, url, say, dry_run=dry_run))
+
+
+@keys.command("retire")
+@click.argument("kek_id", metavar="ID")
+@data_dir_option
+def retire_key(kek_id: str, data_dir: Path | None) -> None:
+    """Take the key-encryption key ID away for good; refused while any private half is under it."""
+    from agents.keys.commands import retire  # lazy: each command loads its own parts
+
+    settings = settings_for(data_dir)
+    run(retire(settings, _keys_url(settings), kek_id, say))
 
 
 @keys.command("rotate-data-key")
@@ -331,8 +384,9 @@ def verify_audit(tenant: UUID | None, data_dir: Path | None) -> None:
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at configuration, database, policies, engine and keys; one line each, exit 1 on a fault."""
+    from agents.keys.providers import ready  # lazy: each command loads its own parts
     from agents.launcher.setup import engine_report  # lazy: each command loads its own parts
     from control_plane.doctor import examine  # lazy: each command loads its own parts
 
-    healthy = run(examine(lambda: settings_for(data_dir), engine_report, click.echo))
+    healthy = run(examine(lambda: settings_for(data_dir), engine_report, ready, click.echo))
     sys.exit(0 if healthy else 1)

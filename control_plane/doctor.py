@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from control_plane.database.check import database_faults, role_faults
 from control_plane.database.embedded import EmbeddedServer, EmbeddedServerError
@@ -10,13 +10,16 @@ from control_plane.database.logins import has_logins, login_url
 from control_plane.database.roles import API
 from control_plane.database.urls import without_password
 from control_plane.database.visit import DatabaseUnreachableError, visiting
-from control_plane.security.keyproviders import KeyProviderError, key_provider
+from control_plane.security.keyproviders import KeyProviderError
 from control_plane.settings import Settings, SettingsError
 
 EngineReport = Callable[[], tuple[bool, str]]
+KeysReport = Callable[[Settings], Awaitable[str]]
 
 
-async def examine(read: Callable[[], Settings], engine: EngineReport, tell: Callable[[str], None]) -> bool:
+async def examine(
+    read: Callable[[], Settings], engine: EngineReport, keys: KeysReport, tell: Callable[[str], None]
+) -> bool:
     """Tell what is right and what is not, with the remedy. Returns whether nothing is wrong."""
     try:
         settings = read()
@@ -24,7 +27,7 @@ async def examine(read: Callable[[], Settings], engine: EngineReport, tell: Call
         tell(f"FAULT  configuration  {error}")
         return False
     tell("ok     configuration  every TRADEWISE_ variable is understood")
-    verdicts = [*await _database(settings), _keys(settings), _engine(engine)]
+    verdicts = [*await _database(settings), await _keys(settings, keys), _engine(engine)]
     for good, name, words in verdicts:
         tell(f"{'ok    ' if good else 'FAULT '} {name:<14} {words}")
     return all(good for good, _, _ in verdicts)
@@ -57,13 +60,13 @@ def _api_url(settings: Settings) -> str:
     return settings.database_url
 
 
-def _keys(settings: Settings) -> tuple[bool, str, str]:
-    # The vault's provider is asked for nothing but whether it can be had: a doctor opens no secret.
+async def _keys(settings: Settings, ready: KeysReport) -> tuple[bool, str, str]:
+    # Handed in, because a provider may speak HTTP; it is tried with something that is no secret.
     try:
-        provider = key_provider(settings)
+        words = await ready(settings)
     except KeyProviderError as error:
         return False, "key provider", str(error)
-    return True, "key provider", f"{settings.key_provider}: current key {provider.current_id}"
+    return True, "key provider", f"{settings.key_provider}: {words}"
 
 
 def _engine(engine: EngineReport) -> tuple[bool, str, str]:

@@ -27,13 +27,20 @@ from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_
 
 AGENTS = ("scheduler", "launcher", "poller", "notifier")
 _READY_WITHIN_S = 60.0
-#: Settings that only agents may have: the web tier gets neither keys nor the engine nor another role's connection.
-_AGENTS_ONLY = frozenset(
+#: How every agent reaches the key-encryption keys.
+_KEY_SETTINGS = tuple(
     f"{PREFIX}{name}"
     for name in (
-        "KEK", "KEK_FILE", "KEK_PREVIOUS", "KEY_PROVIDER", "VAULT_ADDRESS", "VAULT_TOKEN", "VAULT_TOKEN_FILE",
-        "VAULT_NAMESPACE", "VAULT_CA_FILE", "VAULT_TRANSIT_MOUNT", "VAULT_TRANSIT_KEY", "DOCKER_HOST",
-        "AGENT_DATABASE_URL", "SMTP_URL", "TELEGRAM_BOT_TOKEN", "OIDC_CLIENT_SECRET",
+        "KEK", "KEK_PREVIOUS", "KEY_SUITE", "VAULT_ADDRESS", "VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_NAMESPACE",
+        "VAULT_CA_FILE", "VAULT_TRANSIT_MOUNT", "VAULT_TRANSIT_KEY",
+    )
+)  # fmt: skip
+#: Settings that only agents may have: the web tier gets neither keys nor the engine nor another role's connection.
+_AGENTS_ONLY = frozenset(_KEY_SETTINGS) | frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "KEK_FILE", "KEY_PROVIDER", "DOCKER_HOST", "AGENT_DATABASE_URL", "SMTP_URL", "TELEGRAM_BOT_TOKEN",
+        "OIDC_CLIENT_SECRET",
     )
 )  # fmt: skip
 #: And what only the web tier may have.
@@ -182,6 +189,9 @@ class Machine:
         environment = {
             **self._inherited_settings(),
             f"{PREFIX}DATABASE_URL": self.urls["api"],
+            # A folder of its own, where nothing is: the machine's holds the agents' keys.
+            f"{PREFIX}DATA_DIR": str((self.settings.data_dir / "api").resolve()),
+            f"{PREFIX}DATA_KEY_FILE": str(self.settings.effective_data_key_file.resolve()),
             f"{PREFIX}SECURE_COOKIES": "true" if self._https else "false",
             **web_tier_secrets(self.settings),
         }
@@ -192,8 +202,7 @@ class Machine:
         environment = {**self._inherited_settings(), f"{PREFIX}AGENT_DATABASE_URL": self.urls[f"agent_{kind}"]}
         environment[f"{PREFIX}KEY_PROVIDER"] = self.settings.key_provider
         environment[f"{PREFIX}KEK_FILE"] = str(self.settings.effective_kek_file.resolve())
-        if self.settings.kek is not None:
-            environment[f"{PREFIX}KEK"] = self.settings.kek
+        environment.update({name: os.environ[name] for name in _KEY_SETTINGS if name in os.environ})
         if kind == "notifier":
             environment |= {name: os.environ[name] for name in _NOTIFIER_ONLY if name in os.environ}
         if kind == "launcher":

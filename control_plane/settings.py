@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kek_file: Path | None = None
     kek: str | None = None
     kek_previous: tuple[str, ...] = ()
+    key_suite: Literal["x25519", "mlkem768-x25519"] = "x25519"
     vault_address: str | None = None
     vault_token: str | None = None
     vault_token_file: Path | None = None
@@ -221,6 +222,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "kek_file": Path,
     "kek": _text,
     "kek_previous": _words,
+    "key_suite": _one_of("x25519", "mlkem768-x25519"),
     "vault_address": _text,
     "vault_token": _text,
     "vault_token_file": Path,
@@ -297,6 +299,14 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         values["docker_host"] = source["DOCKER_HOST"]
     if values.get("key_provider") == "env" and not values.get("kek"):
         raise SettingsError(f"{PREFIX}KEK", "must hold the key-encryption key where TRADEWISE_KEY_PROVIDER is env")
+    if values.get("key_provider") == "vault":
+        if not str(values.get("vault_address", "")).startswith(("https://", "http://")):
+            raise SettingsError(f"{PREFIX}VAULT_ADDRESS", "must be Vault's URL where TRADEWISE_KEY_PROVIDER is vault")
+        if not values.get("vault_token") and not values.get("vault_token_file"):
+            raise SettingsError(
+                f"{PREFIX}VAULT_TOKEN_FILE",
+                "must name Vault's token (or TRADEWISE_VAULT_TOKEN hold it) for that provider",
+            )
     return Settings(**values)
 
 

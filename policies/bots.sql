@@ -23,7 +23,15 @@ grant insert (id, tenant_id, bot_type, engine, name, description, api_url, image
 grant update (name, description, api_url, desired, generation, ping_requested_at, deleted_at) on bots to tradewise_api;
 
 -- Sealed values go in and never come out: the column itself is not readable by the web tier.
-select pg_temp.tenant_policies('bot_secrets', array['select', 'insert', 'delete']);
+select pg_temp.tenant_policies('bot_secrets', array['select', 'delete']);
+-- Sealed for a key that is alive: a page that was open while keys changed must not store what can never be opened.
+create policy api_insert on bot_secrets for insert to tradewise_api with check (
+    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    and exists (
+        select from tenant_keys k
+        where k.tenant_id = bot_secrets.tenant_id and k.version = bot_secrets.key_version and k.destroyed_at is null
+    )
+);
 grant select (id, tenant_id, bot_id, kind, key_version, suite, last4, created_at, updated_at), insert, delete
     on bot_secrets to tradewise_api;
 

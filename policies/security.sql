@@ -30,6 +30,38 @@ grant select (version, suite, public_key, destroyed_at) on platform_keys to trad
 select pg_temp.open_to('installation', 'tradewise_auth', array['select']);
 grant select on installation to tradewise_auth;
 
+-- Rotation: the scheduler opens what is sealed for an older key and seals it for the newest. It may read and write just
+-- that, of which row and for which tenant: not whose bot it is, nor what it is called. Keep in step with agents/keys/tables.py.
+do $$
+declare
+    item record;
+begin
+    for item in
+        select * from (values
+            ('bot_secrets', 'id, tenant_id', 'sealed, key_version, suite'),
+            ('template_versions', 'id, tenant_id', 'config_sealed, config_key_version, config_suite'),
+            ('mails', 'id', 'sealed, key_version, suite')
+        ) as sealed (relation, keys, columns)
+    loop
+        execute format('create policy rotation_select on %I for select to tradewise_agent_scheduler using (true)',
+            item.relation);
+        execute format('create policy rotation_update on %I for update to tradewise_agent_scheduler
+            using (true) with check (true)', item.relation);
+        execute format('grant select (%s, %s), update (%s) on %I to tradewise_agent_scheduler',
+            item.keys, item.columns, item.columns, item.relation);
+    end loop;
+end
+$$;
+-- Only a rotation changes a row of these, and what it changes is not what a person changed.
+drop trigger if exists touch_updated_at on bot_secrets;
+
+select pg_temp.protect('key_rotations'), pg_temp.protect('key_rotation_failures');
+select pg_temp.open_to('key_rotations', 'tradewise_agent_scheduler', array['select', 'insert', 'update']);
+select pg_temp.open_to('key_rotation_failures', 'tradewise_agent_scheduler', array['select', 'insert']);
+grant select, insert, update (state, total, done, failed, beat_at, finished_at) on key_rotations
+    to tradewise_agent_scheduler;
+grant select, insert on key_rotation_failures to tradewise_agent_scheduler;
+
 -- Limits of attempts: whoever asks must be counted, whether or not it is known who they are.
 select pg_temp.protect('attempt_limits');
 select pg_temp.open_to('attempt_limits', 'tradewise_auth', array['select', 'insert', 'update', 'delete']);

@@ -8,7 +8,16 @@ grant select, insert, update (name, description, risk_level, minimum_allocation,
     on bot_templates to tradewise_api;
 
 -- A version is immutable, and its sealed configuration is not readable by the web tier, its creator's included.
-select pg_temp.tenant_policies('template_versions', array['select', 'insert']);
+select pg_temp.tenant_policies('template_versions', array['select']);
+-- Sealed for a key that is alive, as in bots.sql.
+create policy api_insert on template_versions for insert to tradewise_api with check (
+    tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    and exists (
+        select from tenant_keys k
+        where k.tenant_id = template_versions.tenant_id and k.version = template_versions.config_key_version
+            and k.destroyed_at is null
+    )
+);
 grant select (id, tenant_id, template_id, version, parameters, image, config_key_version, config_suite, config_fields,
     config_digest, created_at), insert on template_versions to tradewise_api;
 

@@ -12,14 +12,13 @@ import msgspec
 import structlog
 
 from agents.agent import make_pool
+from agents.keys.providers import vault_for
 from agents.launcher import queries
 from agents.launcher.queries import Work
 from agents.launcher.reconcile import Intent, Policy, decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.steps import Steps, by_bot
-from control_plane.security.keyproviders import key_provider
-from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
 _LOOK_S: Final = 0.25
@@ -70,7 +69,7 @@ async def _lead(connection: Any) -> None:
 
 async def _stop_all(settings: Settings, pool: asyncpg.Pool, runtime: DockerRuntime, say: Callable[[str], None]) -> int:
     policy = Policy(start_deadline=settings.start_deadline, stop_grace=settings.stop_grace)
-    steps = Steps(settings, pool, Vault(key_provider(settings)), runtime, policy)
+    steps = Steps(settings, pool, vault_for(settings), runtime, policy)
     count = len(await runtime.observe())
     if count:
         say(f"Stopping {count} bot{'s' if count > 1 else ''} (at most {settings.stop_grace:g} s)")

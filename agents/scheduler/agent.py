@@ -10,7 +10,10 @@ from uuid_utils.compat import uuid7
 
 from agents import audit
 from agents.agent import Agent
+from agents.keys.reseal import Resealer
 from control_plane.audit.checkpoints import Signed
+from control_plane.security.vault import Vault
+from control_plane.settings import Settings
 
 _TENANTS_WITHOUT_KEY = """
     select t.id from tenants t
@@ -30,6 +33,11 @@ _EXPIRED = (
     "delete from spent_proofs where expires_at < now()",
     "delete from sign_in_exchanges where expires_at < now()",
 )
+# Whoever deleted the tenant destroyed its keys; this one was made in the same moment.
+_DESTROY_STRAY_KEYS = """
+    update tenant_keys k set wrapped_private_key = null, destroyed_at = now() from tenants t
+    where t.id = k.tenant_id and t.status = 'deleted' and k.destroyed_at is null
+"""
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
 _MONTHS_AHEAD = 3
@@ -44,6 +52,10 @@ class Scheduler(Agent):
     _kept_at: float | None = None
     _signed_at: float | None = None
 
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault) -> None:
+        super().__init__(settings, pool, vault)
+        self._resealer = Resealer(pool, vault)
+
     async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - what is due is found by looking
         """Keys first: somebody may be waiting to seal a credential."""
         await self.provision_keys()
@@ -54,7 +66,7 @@ class Scheduler(Agent):
         if self._signed_at is None or time.monotonic() - self._signed_at >= interval:
             await self.sign_heads()
             self._signed_at = time.monotonic()
-        return min(_KEYS_EVERY_S, interval)
+        return 0.0 if await self._resealer.step() else min(_KEYS_EVERY_S, interval)
 
     async def provision_keys(self) -> int:
         """Give the platform and each tenant without a key pair its first one; returns how many tenants' were made."""
@@ -96,6 +108,7 @@ class Scheduler(Agent):
         )
         await self.pool.execute("delete from verification_codes where expires_at < now() - interval '1 day'")
         await self.pool.execute("delete from sign_in_failures where last_at < now() - interval '2 days'")
+        await self.pool.execute(_DESTROY_STRAY_KEYS)
         await self.pool.execute("delete from attempt_limits where full_at < now() - interval '1 day'")
         for statement in _EXPIRED:
             await self.pool.execute(statement)

@@ -93,6 +93,7 @@ class BotSecret(Base, Updated, TenantOwned):
         one_of("kind", SECRET_KINDS),
         tenant_reference("bot_secrets", "bot_id", "bots"),
         tenant_index("bot_secrets", "bot_id", "kind", unique=True),
+        tenant_index("bot_secrets", "key_version"),
     )
 
     bot_id: Mapped[UUID]

@@ -102,15 +102,3 @@ async def wait_for_database(url: str, seconds: float) -> list[str]:
         if not found or time.monotonic() > deadline:
             return found
         await asyncio.sleep(1)
-
-
-async def keys_by_kek(url: str) -> list[str]:
-    """One line for each key-encryption key: how many tenants' keys it wraps."""
-    async with visiting(url) as connection:
-        rows = await connection.execute(
-            text(
-                "select kek_id, count(*) as pairs from tenant_keys where destroyed_at is null"
-                " group by kek_id order by kek_id"
-            )
-        )
-        return [f"{row.kek_id}: {row.pairs} key pair{'s' if row.pairs != 1 else ''}" for row in rows]

@@ -15,6 +15,7 @@ class Mail(Base):
 
     __tablename__ = "mails"
     __table_args__ = (
+        Index("ix_mails_key_version", "key_version"),
         Index("ix_mails_due", "next_attempt_at", postgresql_where=text("sent_at is null and failed_at is null")),
     )
 

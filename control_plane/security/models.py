@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, LargeBinary, SmallInteger, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.database.base import Base, Table, TenantOwned, Timestamp
+from control_plane.database.base import Base, Table, TenantOwned, Timestamp, one_of
 
-SUITE_X25519_SHA256_AES256GCM: Final = 1
+ROTATION_KINDS = ("wraps", "pairs")
+ROTATION_STATES = ("running", "stopped", "done")
 
 
 class TenantKey(Base, TenantOwned):
@@ -56,3 +67,48 @@ class AttemptLimit(Table):
     rule: Mapped[str] = mapped_column(Text, primary_key=True)
     subject: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     full_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class KeyRotation(Base):
+    """A rotation and how far it has come. The platform's, not a tenant's; what is left to do is seen in the rows.
+
+    ``wraps`` puts private halves under another key-encryption key; ``pairs`` makes new key pairs and re-seals values.
+    ``total`` is null until it has been counted. ``only_tenant`` outlives the tenant that it names.
+    """
+
+    __tablename__ = "key_rotations"
+    __table_args__ = (
+        one_of("kind", ROTATION_KINDS),
+        one_of("state", ROTATION_STATES),
+        Index("uq_key_rotations_running", "kind", unique=True, postgresql_where=text("state = 'running'")),
+    )
+
+    kind: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="running")
+    with_tenants: Mapped[bool] = mapped_column(Boolean, server_default="true")
+    with_platform: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    only_tenant: Mapped[UUID | None]
+    total: Mapped[int | None]
+    done: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    requested_by: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    beat_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class KeyRotationFailure(Table):
+    """A row that a rotation could not move, so that it is counted and told once and not tried again.
+
+    ``lost`` means that the value does not open with its own key and never will: it does not keep that key alive.
+    """
+
+    __tablename__ = "key_rotation_failures"
+
+    rotation_id: Mapped[UUID] = mapped_column(ForeignKey("key_rotations.id", ondelete="CASCADE"), primary_key=True)
+    relation: Mapped[str] = mapped_column(Text, primary_key=True)
+    row_id: Mapped[UUID] = mapped_column(primary_key=True)
+    of_tenant: Mapped[UUID | None]
+    key_version: Mapped[int]
+    lost: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text)

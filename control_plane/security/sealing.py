@@ -1,7 +1,7 @@
 """The web tier's half of the vault: it can seal a value for agents and can open nothing.
 
-HPKE (RFC 9180) in base mode with X25519, HKDF-SHA-256 and AES-256-GCM. The ``info`` string binds a sealed value to its
-tenant, table, column, row and key version: a value copied to another place does not open.
+HPKE (RFC 9180) in base mode, in the suite of the key (see ``suites.py``). The ``info`` string binds a sealed value to
+its tenant, table, column, row and key version: a value copied to another place does not open.
 """
 
 from __future__ import annotations
@@ -9,19 +9,12 @@ from __future__ import annotations
 from uuid import UUID
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from control_plane.security.models import SUITE_X25519_SHA256_AES256GCM
+from control_plane.security.suites import UnknownSuiteError, suite
+
+__all__ = ["Place", "PublicKey", "Sealed", "UnknownSuiteError", "info_for", "seal"]
 
 _FORMAT = b"tradewise-seal-v1"
-_SUITES = {SUITE_X25519_SHA256_AES256GCM: Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)}
-
-
-class UnknownSuiteError(ValueError):
-    """A sealed value or key names a cipher suite that this program does not have."""
-
-    code = "unknown_suite"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -34,7 +27,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class PublicKey(msgspec.Struct, frozen=True):
-    """One version of a tenant's public key: 32 raw bytes, the version and the suite it is for."""
+    """One version of a tenant's public key: its raw bytes, the version and the suite it is for."""
 
     raw: bytes
     version: int
@@ -47,16 +40,6 @@ class Sealed(msgspec.Struct, frozen=True):
     value: bytes
     key_version: int
     suite: int
-
-
-def suite(number: int) -> Suite:
-    """The HPKE suite stored as ``number``. Raises :class:`UnknownSuiteError`."""
-    try:
-        return _SUITES[number]
-    except KeyError:
-        raise UnknownSuiteError(
-            f"cipher suite {number} is not known to this version of tradewise; upgrade it"
-        ) from None
 
 
 def info_for(place: Place, key_version: int) -> bytes:
@@ -74,7 +57,6 @@ def info_for(place: Place, key_version: int) -> bytes:
 
 def seal(plaintext: bytes, key: PublicKey, place: Place) -> Sealed:
     """Seal ``plaintext`` for the agents at ``place``."""
-    value = suite(key.suite).encrypt(
-        plaintext, X25519PublicKey.from_public_bytes(key.raw), info=info_for(place, key.version)
-    )
+    cipher = suite(key.suite)
+    value = cipher.hpke.encrypt(plaintext, cipher.public_key(key.raw), info=info_for(place, key.version))
     return Sealed(value=value, key_version=key.version, suite=key.suite)

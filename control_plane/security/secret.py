@@ -1,13 +1,14 @@
-"""A value that must not be shown: no repr, no string form, not serialisable, not picklable."""
+"""A value that must not be shown: no repr, no string form, not serialisable, not picklable, not copied."""
 
 from __future__ import annotations
 
 import hmac
-from typing import NoReturn
+from typing import NoReturn, final
 
 
+@final
 class Secret:
-    """Opened bytes on their short way to where they are used."""
+    """Opened bytes on their short way to where they are used. Only the vault makes one."""
 
     __slots__ = ("_value",)
 
@@ -32,3 +33,18 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret cannot be pickled")
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a secret has no state to be stored")
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a secret is not copied: it lives in one place")
+
+    def __deepcopy__(self, _memo: object) -> NoReturn:
+        raise TypeError("a secret is not copied: it lives in one place")
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("a kind of secret of its own might show what it holds")

@@ -11,13 +11,17 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from control_plane.security.keyproviders import KeyProvider, KeyProviderError
+from control_plane.security.keyproviders import KeyProvider, KeyProviderError, KeyProviderUnavailableError
+from control_plane.security.vault import wrap_context
+
+#: A version that no key pair has: a wrapped signing key can never stand in for one, nor the other way round.
+_NO_PAIR = 0
 
 
 class SigningKey(msgspec.Struct, frozen=True):
-    """A row of ``audit_keys`` with the installation that it is bound to."""
+    """A row of ``audit_keys``."""
 
-    installation_id: UUID
+    id: UUID
     version: int
     public_key: bytes
     wrapped_private_key: bytes | None
@@ -30,21 +34,17 @@ class SigningKeyError(RuntimeError):
     code = "signing_key"
 
 
-def wrap_context(installation_id: UUID, version: int) -> bytes:
-    """What a wrapped signing key is bound to; whoever wraps it anew must use the same."""
-    return b"tradewise-audit-wrap-v1" + installation_id.bytes + version.to_bytes(4, "big")
-
-
-async def generate_signing_key(provider: KeyProvider, installation_id: UUID, version: int) -> SigningKey:
-    """A fresh key pair, its private half wrapped."""
+async def generate_signing_key(provider: KeyProvider, key_id: UUID, version: int) -> SigningKey:
+    """A fresh key pair for the row ``key_id``, its private half wrapped."""
     private = Ed25519PrivateKey.generate()
     raw = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    wrapped = await provider.wrap(raw, wrap_context(key_id, _NO_PAIR))
     return SigningKey(
-        installation_id=installation_id,
+        id=key_id,
         version=version,
         public_key=_public(private),
-        wrapped_private_key=await provider.wrap(raw, wrap_context(installation_id, version)),
-        kek_id=provider.current_id,
+        wrapped_private_key=wrapped.value,
+        kek_id=wrapped.kek_id,
     )
 
 
@@ -65,8 +65,10 @@ async def open_signer(provider: KeyProvider, key: SigningKey) -> Signer:
     if key.wrapped_private_key is None:
         raise SigningKeyError(f"signing key {key.version} has no private half")
     try:
-        raw = await provider.unwrap(key.wrapped_private_key, key.kek_id, wrap_context(key.installation_id, key.version))
+        raw = await provider.unwrap(key.wrapped_private_key, key.kek_id, wrap_context(key.id, _NO_PAIR))
         private = Ed25519PrivateKey.from_private_bytes(raw)
+    except KeyProviderUnavailableError:
+        raise
     except (KeyProviderError, ValueError) as error:
         raise SigningKeyError(f"signing key {key.version} does not open: {error}") from None
     if _public(private) != key.public_key:

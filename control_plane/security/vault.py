@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
 
-from control_plane.security.keyproviders import KeyProvider, KeyProviderError
-from control_plane.security.models import SUITE_X25519_SHA256_AES256GCM
-from control_plane.security.sealing import Place, Sealed, UnknownSuiteError, info_for, suite
+from control_plane.security.keyproviders import KeyProvider, KeyProviderError, KeyProviderUnavailableError
+from control_plane.security.sealing import Place, Sealed, UnknownSuiteError, info_for
 from control_plane.security.secret import Secret
+from control_plane.security.suites import MLKEM768_X25519_SHA256_AES256GCM, X25519_SHA256_AES256GCM, suite
+
+#: How long an unwrapped private key may stay in memory, and how many, where unwrapping asks another machine.
+CACHE_S: Final = 300.0
+CACHE_SIZE: Final = 1024
+_MLKEM768_SEED_BYTES: Final = 64
 
 
 class OpenError(RuntimeError):
     """A sealed value does not open at this place: altered, moved, or sealed for a key that is gone."""
 
     code = "cannot_open"
+
+
+class KeyUnusableError(OpenError):
+    """The value's key cannot be used here and now; the value itself may be sound."""
+
+    code = "key_unusable"
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -32,47 +47,122 @@ class KeyPair(msgspec.Struct, frozen=True):
     kek_id: str
 
 
+class PrivateKeys(msgspec.Struct, frozen=True):
+    """How a suite's key pairs are made (the private half's bytes, the public one's) and loaded again."""
+
+    generate: Callable[[], tuple[bytes, bytes]]
+    load: Callable[[bytes], Any]
+
+
+def _generate_x25519() -> tuple[bytes, bytes]:
+    private = X25519PrivateKey.generate()
+    return private.private_bytes_raw(), private.public_key().public_bytes_raw()
+
+
+def _generate_hybrid() -> tuple[bytes, bytes]:
+    """ML-KEM's seed, then X25519's private key; their public halves in the same order."""
+    mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
+    return (
+        mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
+        mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw(),
+    )
+
+
+def _load_hybrid(raw: bytes) -> MLKEM768X25519PrivateKey:
+    return MLKEM768X25519PrivateKey(
+        MLKEM768PrivateKey.from_seed_bytes(raw[:_MLKEM768_SEED_BYTES]),
+        X25519PrivateKey.from_private_bytes(raw[_MLKEM768_SEED_BYTES:]),
+    )
+
+
+PRIVATE_KEYS: Final[dict[int, PrivateKeys]] = {
+    X25519_SHA256_AES256GCM: PrivateKeys(_generate_x25519, X25519PrivateKey.from_private_bytes),
+    MLKEM768_X25519_SHA256_AES256GCM: PrivateKeys(_generate_hybrid, _load_hybrid),
+}
+
+
 class Vault:
-    """Opens sealed values with the key-encryption key of its provider. Keeps unwrapped private keys nowhere."""
+    """Opens sealed values with the key-encryption key of its provider.
 
-    def __init__(self, provider: KeyProvider) -> None:
-        self._provider = provider
+    With a key at hand it keeps unwrapped private keys nowhere. Where unwrapping asks another machine (``remote``) it
+    keeps them for five minutes at most. A pair whose row says that it was destroyed is refused at once; what the memory
+    of a process still holds of it ends with those minutes.
+    """
 
-    @property
-    def provider(self) -> KeyProvider:
-        """Where its key-encryption key comes from."""
-        return self._provider
+    def __init__(
+        self,
+        provider: KeyProvider,
+        *,
+        new_pairs: int = X25519_SHA256_AES256GCM,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.provider = provider
+        self._new_pairs = new_pairs
+        self._clock = clock
+        self._cache: dict[tuple[UUID, int, bytes], tuple[float, Any]] = {}
 
     async def generate(self, tenant_id: UUID, version: int) -> KeyPair:
         """A fresh key pair for a tenant (or the installation), its private half wrapped."""
-        private = X25519PrivateKey.generate()
-        raw = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        private, public = PRIVATE_KEYS[self._new_pairs].generate()
+        wrapped = await self.provider.wrap(private, wrap_context(tenant_id, version))
         return KeyPair(
             tenant_id=tenant_id,
             version=version,
-            suite=SUITE_X25519_SHA256_AES256GCM,
-            public_key=private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw),
-            wrapped_private_key=await self._provider.wrap(raw, _wrap_context(tenant_id, version)),
-            kek_id=self._provider.current_id,
+            suite=self._new_pairs,
+            public_key=public,
+            wrapped_private_key=wrapped.value,
+            kek_id=wrapped.kek_id,
         )
 
     async def open(self, sealed: Sealed, pair: KeyPair, place: Place) -> Secret:
-        """Open ``sealed`` at ``place``. Raises :class:`OpenError`, whose message tells nothing of the value."""
+        """Open ``sealed`` at ``place``. Raises :class:`OpenError`, whose message tells nothing of the value.
+
+        That is :class:`KeyUnusableError` where the fault is the key's. KeyProviderUnavailableError where it may pass.
+        """
         if pair.wrapped_private_key is None:
-            raise OpenError("the key of this tenant was destroyed; what it sealed cannot be opened again")
-        if (pair.tenant_id, pair.version) != (place.tenant_id, sealed.key_version):
+            raise KeyUnusableError("the key of this tenant was destroyed; what it sealed cannot be opened again")
+        if (pair.tenant_id, pair.version, pair.suite) != (place.tenant_id, sealed.key_version, sealed.suite):
             raise OpenError("this key is not the one that the value was sealed for")
         try:
-            raw = await self._provider.unwrap(
-                pair.wrapped_private_key, pair.kek_id, _wrap_context(pair.tenant_id, pair.version)
-            )
-            private = X25519PrivateKey.from_private_bytes(raw)
-            return Secret(suite(sealed.suite).decrypt(sealed.value, private, info=info_for(place, sealed.key_version)))
+            private = await self._private_key(pair, pair.wrapped_private_key)
+        except KeyProviderUnavailableError:
+            raise
         except KeyProviderError as error:
-            raise OpenError(str(error)) from None
-        except (InvalidTag, ValueError, UnknownSuiteError):
+            raise KeyUnusableError(str(error)) from None
+        except (ValueError, UnknownSuiteError) as error:
+            raise KeyUnusableError(str(error)) from None
+        try:
+            return Secret(
+                suite(sealed.suite).hpke.decrypt(sealed.value, private, info=info_for(place, sealed.key_version))
+            )
+        except (InvalidTag, ValueError):
             raise OpenError("a sealed value does not open at this place: it was altered or moved") from None
 
+    async def _private_key(self, pair: KeyPair, wrapped: bytes) -> Any:
+        if not self.provider.remote:
+            return await self._unwrap(pair, wrapped)
+        name, now = (pair.tenant_id, pair.version, wrapped), self._clock()
+        until, private = self._cache.get(name, (now, None))
+        if until <= now:
+            private = await self._unwrap(pair, wrapped)
+            # Oldest first, because each is put in at its beginning and lives equally long.
+            self._cache.pop(name, None)
+            for old in [key for key, (end, _) in self._cache.items() if end <= now]:
+                del self._cache[old]
+            if len(self._cache) >= CACHE_SIZE:
+                del self._cache[next(iter(self._cache))]
+            self._cache[name] = (now + CACHE_S, private)
+        return private
 
-def _wrap_context(tenant_id: UUID, version: int) -> bytes:
+    async def _unwrap(self, pair: KeyPair, wrapped: bytes) -> Any:
+        keys = PRIVATE_KEYS.get(pair.suite)
+        if keys is None:
+            suite(pair.suite)  # says that it is unknown
+            raise KeyUnusableError(f"keys of cipher suite {pair.suite} cannot be loaded")
+        context = wrap_context(pair.tenant_id, pair.version)
+        return keys.load(await self.provider.unwrap(wrapped, pair.kek_id, context))
+
+
+def wrap_context(tenant_id: UUID, version: int) -> bytes:
+    """What binds a wrapped private key to its tenant (or the installation) and version."""
     return b"tradewise-wrap-v1" + tenant_id.bytes + version.to_bytes(4, "big")

@@ -64,6 +64,7 @@ class TemplateVersion(Base, TenantOwned):
         tenant_key("template_versions"),
         tenant_reference("template_versions", "template_id", "bot_templates"),
         UniqueConstraint("tenant_id", "template_id", "version", name="uq_template_versions_version"),
+        tenant_index("template_versions", "config_key_version"),
         Index("ix_template_versions_parameters", "parameters", postgresql_using="gin"),
     )
 
