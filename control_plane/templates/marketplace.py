@@ -96,7 +96,7 @@ async def browse(
     parameters: list[str] | None = None,
 ) -> list[ListingView]:
     """Published templates of every creator; ``parameters`` are JSON documents that theirs must contain."""
-    values = {
+    values: dict[str, Any] = {
         "risk_level": risk_level,
         "strategy_type": strategy_type,
         "q": q or None,

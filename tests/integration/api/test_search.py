@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from tests.api import Api, Person
 from tests.factories import Factory, Owner, Urls
-from tests.world import published, template_body
+from tests.world import published
 
 PARAMETERS: dict[str, Any] = {
     "symbol": "BTC/USDT",
@@ -191,7 +191,3 @@ async def test_only_the_web_tier_may_ask(urls: Urls) -> None:
                 await connection.fetch("select find_listings(array['{}']::jsonb[])")
         finally:
             await connection.close()
-
-
-def test_the_body_of_the_tests_is_public() -> None:
-    assert "Planted" not in str(template_body())
