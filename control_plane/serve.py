@@ -11,6 +11,7 @@ from prometheus_client import start_http_server
 from control_plane.app import create_app
 from control_plane.database.check import require_ready
 from control_plane.database.visit import visiting
+from control_plane.http.wire import BoundedProtocol
 from control_plane.live.hub import Hub
 from control_plane.settings import Settings
 
@@ -34,7 +35,7 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,

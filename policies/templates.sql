@@ -58,3 +58,28 @@ select pg_temp.open_to('template_versions', 'tradewise_agent_launcher', array['s
 grant select on template_versions to tradewise_agent_launcher;
 select pg_temp.open_to('bot_templates', 'tradewise_agent_launcher', array['select']);
 grant select (id, tenant_id, strategy_type, currency) on bot_templates to tradewise_agent_launcher;
+
+-- Listings by their public parameters. Containment is no leakproof operator, so no index answers it under a policy with a
+-- condition; the policy of this function's owner has none. It tells ids alone, and only to who acts in a tenant that is.
+do $$
+begin
+    if not exists (select from pg_policy where polrelid = 'tenants'::regclass and polname = 'market_select') then
+        perform pg_temp.open_to('tenants', 'tradewise_market', array['select']);
+    end if;
+end
+$$;
+grant select (id) on tenants to tradewise_market;
+grant create on schema public to tradewise_market;
+
+-- All must hold. The first is asked of the index, the others of what it finds.
+create or replace function find_listings(documents jsonb[]) returns setof uuid
+language sql stable security definer set search_path = public, pg_temp as $$
+    select l.id from marketplace_listings l
+    where l.parameters @> documents[1] and l.parameters @> all(documents)
+        and (select exists (
+            select from tenants t where t.id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+        ))
+$$;
+select pg_temp.hand_to('tradewise_market', array['find_listings(jsonb[])']);
+
+revoke create on schema public from tradewise_market;

@@ -65,7 +65,6 @@ class TemplateVersion(Base, TenantOwned):
         tenant_reference("template_versions", "template_id", "bot_templates"),
         UniqueConstraint("tenant_id", "template_id", "version", name="uq_template_versions_version"),
         tenant_index("template_versions", "config_key_version"),
-        Index("ix_template_versions_parameters", "parameters", postgresql_using="gin"),
     )
 
     template_id: Mapped[UUID]
@@ -90,6 +89,12 @@ class MarketplaceListing(Base, Updated):
         tenant_reference("marketplace_listings", "id", "bot_templates", tenant_column="creator_tenant_id"),
         Index("ix_marketplace_listings_creator", "creator_tenant_id", "id"),
         Index("ix_marketplace_listings_browse", "strategy_type", "risk_level"),
+        Index(
+            "ix_marketplace_listings_parameters",
+            "parameters",
+            postgresql_using="gin",
+            postgresql_ops={"parameters": "jsonb_path_ops"},
+        ),
     )
 
     creator_tenant_id: Mapped[UUID] = mapped_column(

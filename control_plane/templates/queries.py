@@ -23,7 +23,16 @@ _SELECT = """
     where t.deleted_at is null
 """
 _ONE = text(_SELECT + " and t.id = :id")
-_MANY = text(_SELECT + " and (cast(:before as uuid) is null or t.id < :before) order by t.id desc limit :limit")
+_MANY = text(
+    _SELECT
+    + """
+        and (cast(:before as uuid) is null or t.id < :before)
+        and (cast(:q as text) is null
+            or position(lower(:q) in lower(t.name || ' ' || coalesce(t.description, ''))) > 0)
+        and v.parameters @> all(coalesce(cast(:parameters as jsonb[]), '{}'))
+    order by t.id desc limit :limit
+    """
+)
 _LATEST = text("""
     select v.id from bot_templates t
     join template_versions v on v.tenant_id = t.tenant_id and v.template_id = t.id and v.version = t.latest_version
@@ -65,9 +74,17 @@ async def get_template(session: AsyncSession, template_id: UUID) -> TemplateView
     return _view(row)
 
 
-async def list_templates(session: AsyncSession, *, before: UUID | None, limit: int) -> list[TemplateView]:
-    """Templates of the bound tenant, newest first."""
-    return [_view(row) for row in await session.execute(_MANY, {"before": before, "limit": limit})]
+async def list_templates(
+    session: AsyncSession,
+    *,
+    before: UUID | None,
+    limit: int,
+    q: str | None = None,
+    parameters: list[str] | None = None,
+) -> list[TemplateView]:
+    """Templates of the bound tenant, newest first; ``parameters`` are JSON documents that theirs must contain."""
+    values = {"before": before, "limit": limit, "q": q or None, "parameters": parameters}
+    return [_view(row) for row in await session.execute(_MANY, values)]
 
 
 async def latest_own_version(session: AsyncSession, template_id: UUID) -> UUID:

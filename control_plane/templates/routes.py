@@ -32,6 +32,7 @@ from control_plane.templates.schemas import (
     StrategyType,
     TemplateView,
 )
+from control_plane.templates.search import Parameters, Words, wanted
 
 TemplateId = FromPath[UUID]
 
@@ -56,11 +57,16 @@ async def create_template_route(
 
 @get("/templates", **operation("List my templates", tag="templates", scope="templates:read"))
 async def list_templates_route(
-    caller: CallerDependency, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    caller: CallerDependency,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    q: Words = None,
+    parameter: Parameters = None,
 ) -> Page[TemplateView]:
-    """Newest first."""
+    """Newest first. Only public parameters are searched, never the private configuration."""
+    before, parameters = decode_cursor(cursor), wanted(parameter)
     async with caller.transaction() as session:
-        rows = await queries.list_templates(session, before=decode_cursor(cursor), limit=limit + 1)
+        rows = await queries.list_templates(session, before=before, limit=limit + 1, q=q, parameters=parameters)
     return page_of(rows, limit, lambda item: item.id)
 
 
@@ -148,10 +154,11 @@ async def marketplace_route(
     risk_level: Annotated[RiskLevel | None, QueryParameter(name="risk_level")] = None,
     strategy_type: Annotated[StrategyType | None, QueryParameter(name="strategy_type")] = None,
     sort: Annotated[marketplace.Sort, QueryParameter(name="sort")] = "newest",
-    q: Annotated[str | None, QueryParameter(name="q", max_length=120)] = None,
+    q: Words = None,
+    parameter: Parameters = None,
 ) -> Page[ListingView]:
-    """Public fields and the creator's own result; never the private configuration."""
-    offset = decode_position(cursor)
+    """Public fields and the creator's own result; the private configuration is neither shown nor searched."""
+    offset, parameters = decode_position(cursor), wanted(parameter)
     async with caller.transaction() as session:
         rows = await marketplace.browse(
             session,
@@ -162,6 +169,7 @@ async def marketplace_route(
             sort=sort,
             limit=limit + 1,
             offset=offset,
+            parameters=parameters,
         )
     return page_at(rows, limit, offset)
 

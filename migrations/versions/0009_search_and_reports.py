@@ -23,11 +23,25 @@ def upgrade() -> None:
     op.create_index(
         "ix_marketplace_listings_creator", "marketplace_listings", ["creator_tenant_id", "id"], unique=False
     )
+    # Row-level security keeps this one from ever being used; a tenant's own templates are found by their tenant.
+    op.drop_index("ix_template_versions_parameters", table_name="template_versions")
+    op.create_index(
+        "ix_marketplace_listings_parameters",
+        "marketplace_listings",
+        ["parameters"],
+        unique=False,
+        postgresql_using="gin",
+        postgresql_ops={"parameters": "jsonb_path_ops"},
+    )
     op.create_primary_key("pk_schema_snapshot", "schema_snapshot", ["policies_digest"])
 
 
 def downgrade() -> None:
     op.drop_constraint("pk_schema_snapshot", "schema_snapshot", type_="primary")
+    op.drop_index("ix_marketplace_listings_parameters", table_name="marketplace_listings")
+    op.create_index(
+        "ix_template_versions_parameters", "template_versions", ["parameters"], unique=False, postgresql_using="gin"
+    )
     op.drop_index("ix_marketplace_listings_creator", table_name="marketplace_listings")
     op.create_index("ix_marketplace_listings_creator", "marketplace_listings", ["creator_tenant_id"], unique=False)
     op.drop_index("ix_subscriptions_bot", table_name="subscriptions")

@@ -25,8 +25,9 @@ MEASURES: dict[str, Callable[[Urls], Awaitable[list[Row]]]] = {
 _REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TEXT = """# Benchmarks
 
-Written by `make bench ARGS=--write`. Every figure stands beside a baseline of the same run: rounds of both alternate, the figures
-are medians over rounds, the ratio is the median of the rounds' own ratios. A bound that is broken ends the command with 1.
+Written by `make bench`. Every figure stands beside a baseline of the same run: both take turns, piece by piece; the
+figures are medians over rounds, the ratio is the median of the rounds' own ratios. A bound that is broken ends the
+command with 1.
 
 {table}
 

@@ -15,7 +15,7 @@ Work = Callable[[], Awaitable[None]]
 class Row(msgspec.Struct, frozen=True):
     """One line of the report. ``ours`` and ``baseline`` in microseconds a piece; ``bound`` is what the ratio may be.
 
-    Where there is nothing to compare with, ``baseline`` is the bound in time and the ratio tells how much of it is used.
+    Where there is nothing to compare with, ``baseline`` is a limit in time and the ratio tells how much of it is used.
     """
 
     name: str

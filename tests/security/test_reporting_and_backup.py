@@ -41,13 +41,13 @@ async def reporting(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 
 def dump(url: str, file: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """As docs/operations.md says."""
-    command = [_DUMP, "--format=custom", f"--file={file}", *options, f"--dbname={url}"]
+    command: list[str | Path] = [_DUMP, "--format=custom", f"--file={file}", *options, f"--dbname={url}"]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def restore(url: str, file: Path) -> subprocess.CompletedProcess[str]:
     """As docs/operations.md says."""
-    command = [_RESTORE, "--exit-on-error", f"--dbname={url}", file]
+    command: list[str | Path] = [_RESTORE, "--exit-on-error", f"--dbname={url}", file]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import uvicorn
 
+from control_plane.http.wire import BoundedProtocol
 from tests.api import Api
 from tests.waiting import until
 
@@ -22,7 +23,16 @@ async def served(api: Api) -> AsyncIterator[str]:
     transport = api.client._transport
     assert isinstance(transport, httpx.ASGITransport)
     config = uvicorn.Config(
-        transport.app, host="127.0.0.1", port=0, lifespan="off", ws="none", log_config=None, access_log=False
+        transport.app,
+        host="127.0.0.1",
+        port=0,
+        http=BoundedProtocol,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
