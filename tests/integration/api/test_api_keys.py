@@ -11,8 +11,10 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
+import structlog
 from uuid_utils.compat import uuid7
 
+from control_plane.http import hygiene
 from control_plane.identity.permissions import ROLE_SCOPES, SCOPES
 from control_plane.security.tokens import checksum_of, digest_of, new_api_key
 from control_plane.security.vault import Vault
@@ -379,9 +381,17 @@ async def test_every_answer_names_its_request(api: Api) -> None:
     assert {identity.version for identity in seen} == {7}
 
 
-async def test_the_access_line_carries_the_same_id(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in ("/api/v1/me", "/api/v1/nowhere"):
-        capsys.readouterr()
-        answer = await api.client.get(path)
-        [line] = [line for line in capsys.readouterr().out.splitlines() if " request " in line]
-        assert f"request_id={answer.headers['x-request-id']}" in line
+async def test_the_access_line_carries_the_same_id(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, Any]] = []
+
+    class Recorder:
+        """What the configured processors would merge into the line."""
+
+        def info(self, event: str, **values: Any) -> None:
+            lines.append({"event": event, **structlog.contextvars.get_contextvars(), **values})
+
+    monkeypatch.setattr(hygiene, "_log", Recorder())
+    answers = [await api.client.get(path) for path in ("/api/v1/me", "/api/v1/nowhere")]
+    assert [line["event"] for line in lines] == ["request", "request"]
+    assert [line["request_id"] for line in lines] == [answer.headers["x-request-id"] for answer in answers]
+    assert "request_id" not in structlog.contextvars.get_contextvars()
