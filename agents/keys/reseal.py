@@ -209,6 +209,7 @@ class Resealer:
 
     async def _end(self, rotation: Rotation) -> bool:
         """Destroy older private halves that nothing needs, and end once none is left; whether to go on at once."""
+        await rotations.settle(self._pool, rotation.id)
         waiting = 0
         for wanted, destroy, count in (
             (rotation.with_tenants, _DESTROY, _WAITING),
