@@ -23,7 +23,7 @@ from control_plane.security.vault import KeyPair, KeyUnusableError, OpenError, V
 
 #: How long an older private half outlives the newer one's making: a page may have fetched the old public key before.
 GRACE_S: Final = 120.0
-BATCH: Final = 250
+BATCH: Final = 100
 _BUDGET_S: Final = 1.0
 _PAIRS: Final = 100
 _DESTROYED_AT_ONCE: Final = 50
