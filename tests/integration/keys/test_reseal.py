@@ -101,8 +101,6 @@ async def test_an_old_half_outlives_its_grace_and_serves_the_late(
     one.bots[bot] = "late"
     await one.opens(readers, vault)
     await age(admin)
-    # Made before the rotation began, as far as the clock can tell: the pair of this rotation must stay the newest.
-    await admin.execute("update key_rotations set started_at = started_at - interval '2 hours'")
     await to_the_end(pool, resealer)
     assert await keys_of(admin, one) == ALIVE
     await one.opens(readers, vault)
@@ -390,8 +388,7 @@ async def test_the_scheduler_agent_does_it_when_asked(
 
     await until(moved, what="the values move")
     await until(lambda: any("older ones are destroyed" in line for line in said), what="the wait is told")
-    await admin.execute("update tenant_keys set created_at = created_at - interval '1 hour' where version = 2")
-    await admin.execute("update key_rotations set started_at = started_at - interval '2 hours'")
+    await age(admin)
     scheduler.wake()
     await asked
     assert said[-1] == "done: 4 moved"
