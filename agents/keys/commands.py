@@ -31,6 +31,12 @@ _TENANT: Final = "select count(*) from tenants where id = $1 and status <> 'dele
 _WAKE: Final = "select pg_notify('tradewise_keys', '')"
 
 
+class NoSuchTenantError(RuntimeError):
+    """The tenant that was named is not there, or was deleted."""
+
+    code = "no_such_tenant"
+
+
 class RotationFailedError(RuntimeError):
     """Some rows could not be moved; the message says how many and where to look."""
 
@@ -97,11 +103,11 @@ async def rotate_wraps(settings: Settings, url: str, tell: Tell, *, dry_run: boo
 async def rotate_pairs(url: str, scope: Scope, tell: Tell, *, dry_run: bool, wait: bool) -> None:
     """Ask the scheduler for new key pairs and re-sealing; watch it where ``wait``.
 
-    Raises RotationRunsError and :class:`RotationFailedError`.
+    Raises :class:`NoSuchTenantError`, RotationRunsError and :class:`RotationFailedError`.
     """
     async with database(url) as pool:
         if scope.only_tenant is not None and not await pool.fetchval(_TENANT, scope.only_tenant):
-            raise LookupError(f"there is no tenant {scope.only_tenant}")
+            raise NoSuchTenantError(f"there is no tenant {scope.only_tenant}")
         if dry_run:
             await _count(pool, scope, tell)
             return

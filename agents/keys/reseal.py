@@ -23,7 +23,7 @@ from control_plane.security.vault import KeyPair, KeyUnusableError, OpenError, V
 
 #: How long an older private half outlives the newer one's making: a page may have fetched the old public key before.
 GRACE_S: Final = 120.0
-BATCH: Final = 250
+BATCH: Final = 100
 _BUDGET_S: Final = 1.0
 _PAIRS: Final = 100
 _DESTROYED_AT_ONCE: Final = 50
@@ -209,6 +209,7 @@ class Resealer:
 
     async def _end(self, rotation: Rotation) -> bool:
         """Destroy older private halves that nothing needs, and end once none is left; whether to go on at once."""
+        await rotations.settle(self._pool, rotation.id)
         waiting = 0
         for wanted, destroy, count in (
             (rotation.with_tenants, _DESTROY, _WAITING),

@@ -59,6 +59,7 @@ async def rewrap(
         # that was the current one a moment ago.
         if not await _anything(pool, provider, rotation.id, found):
             break
+    await rotations.settle(pool, rotation.id)
     await rotations.finish(pool, rotation.id)
     return await rotations.rotation(pool, rotation.id)
 

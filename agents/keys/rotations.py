@@ -42,6 +42,8 @@ _FAIL: Final = """
 _COUNT_FAILURE: Final = "update key_rotations set failed = failed + 1, beat_at = now() where id = $1"
 _TOTAL: Final = "update key_rotations set total = $2, beat_at = now() where id = $1 and total is null"
 _BEAT: Final = "update key_rotations set beat_at = now() where id = $1 returning state"
+# What was to be moved and was deleted by its owner meanwhile is not waited for.
+_SETTLE: Final = "update key_rotations set total = done + failed where id = $1 and total <> done + failed"
 _FINISH: Final = """
     update key_rotations set state = 'done', finished_at = now(), beat_at = now() where id = $1 and state = 'running'
 """
@@ -161,6 +163,11 @@ async def beat(pool: asyncpg.Pool, rotation_id: UUID) -> bool:
 async def set_total(pool: asyncpg.Pool, rotation_id: UUID, total: int) -> None:
     """What there is to move, counted once."""
     await pool.execute(_TOTAL, rotation_id, total)
+
+
+async def settle(pool: asyncpg.Pool, rotation_id: UUID) -> None:
+    """A whole look has found nothing more to move."""
+    await pool.execute(_SETTLE, rotation_id)
 
 
 async def finish(pool: asyncpg.Pool, rotation_id: UUID) -> None:

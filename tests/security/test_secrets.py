@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
+import copy
+import dataclasses
 import hashlib
 import io
 import json
 import logging
 import pickle
+import pprint
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -261,9 +266,38 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
     for holder, value in holders:
         for shown in (repr(holder), str(holder), f"{holder}", f"{[holder]}", repr(ValueError(holder))):
             assert value not in shown
-    for dangerous in (pickle.dumps, msgspec.json.encode, json.dumps, hash):
+    refused: tuple[Callable[[Any], Any], ...] = (
+        pickle.dumps, json.dumps, msgspec.json.encode, msgspec.msgpack.encode, msgspec.to_builtins, hash, copy.copy,
+        copy.deepcopy, bytes, vars, len, iter, Secret.__getstate__, lambda it: pickle.dumps(it, protocol=2),
+        lambda it: copy.copy([it])[0].__reduce__(), "".join, lambda it: b"" + it,
+        lambda it: type("Chatty", (type(it),), {}), dataclasses.asdict, msgspec.structs.asdict,
+    )  # fmt: skip
+    for dangerous in refused:
         with pytest.raises(TypeError):
-            dangerous(Secret(b"x"))
+            dangerous(Secret(secret.encode()))
+    held = Secret(secret.encode())
+    said = structlog.processors.JSONRenderer()(None, "info", {"event": "e", "held": held, "deep": [{"it": held}]})
+    lines = io.StringIO()
+    structlog.PrintLogger(lines).info(structlog.dev.ConsoleRenderer(colors=False)(None, "info", {"event": held}))
+    texts = [f"{held:>20}", f"{held!r:s}", f"{held!s}", "%s %r" % (held, held)]  # noqa: UP031
+    texts += [pprint.pformat({"a": held}), json.dumps([held], default=str), str(said), lines.getvalue()]
+    texts.append("".join(traceback.format_exception(ValueError(held))))
+    for text in texts:
+        assert secret not in text
+        assert "Secret(" in text
+
+
+def test_only_the_vault_makes_secrets() -> None:
+    """Whoever held an opened value in a Secret of their own making would have opened it elsewhere."""
+    root = Path(__file__).resolve().parents[2]
+    makers = [
+        path.relative_to(root).as_posix()
+        for folder in ("control_plane", "agents")
+        for path in (root / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Secret"
+    ]
+    assert makers == ["control_plane/security/vault.py"]
 
 
 def test_the_api_process_cannot_open_what_it_seals() -> None:

@@ -101,10 +101,14 @@ async def platform_pair(admin: asyncpg.Connection, vault: Vault) -> tuple[UUID, 
     return installation, PublicKey(pair.public_key, 1, pair.suite)
 
 
-async def age(admin: asyncpg.Connection, seconds: float = 3600) -> None:
-    """Make every key so much older, so that a rotation need not wait for its grace."""
+async def age(admin: asyncpg.Connection) -> None:
+    """Let an hour pass for every rotation and key, so that a rotation need not wait for its grace.
+
+    The rotations first: else one that is worked on meanwhile would take its own pairs for older ones.
+    """
+    await admin.execute("update key_rotations set started_at = started_at - interval '2 hours'")
     for table in ("tenant_keys", "platform_keys"):
-        await admin.execute(f"update {table} set created_at = created_at - make_interval(secs => $1)", seconds)
+        await admin.execute(f"update {table} set created_at = created_at - interval '1 hour'")
 
 
 async def kek_ids(admin: asyncpg.Connection) -> set[str]:
