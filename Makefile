@@ -21,7 +21,7 @@ say = @printf '\033[1m==> %s\033[0m\n' $(1) >&2
 $(shell if [ -e $(VENV) ] && ! { [ "$$(cat $(STAMPS)/venv 2>&1)" = "$(CURDIR)" ] && $(BIN)/python -c ''; } 2>/dev/null; \
     then rm -rf $(VENV); fi)
 
-.PHONY: help setup assets lint format test demo up build lock engine clean
+.PHONY: help setup assets lint format test bench demo up build lock engine clean
 
 help: ## List these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -39,6 +39,9 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	@$(BIN)/python -m agents.launcher.images || test -z "$${CI:-}"
 	$(call say,"Running the tests")
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMPS)/dev ## Measure what security costs, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
+	@$(BIN)/python -m tests.bench --write $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types, import directions, house rules and lock files
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The guarded HTTP client: small JSON calls to hosts that we do not trust."""
 
 import asyncio
+import copy
 import ssl
 import time
 from base64 import b64encode
@@ -31,6 +32,7 @@ class Limits:
     header_bytes: int = 64 * 1024
     body_bytes: int = 1024 * 1024
     per_host: int = 2
+    per_tenant: int = 32
     concurrency: int = 256
     idle_connections: int = 2000
     idle_seconds: float = 150.0
@@ -79,7 +81,13 @@ class GuardedClient:
         self._turn_key = turn_key
         self._on_close = on_close
         self._idle = IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds)
-        self._turns = Turns(per_host=limits.per_host, total=limits.concurrency, patience=limits.total_timeout)
+        self._tenant: Hashable | None = None
+        self._turns = Turns(
+            per_host=limits.per_host,
+            per_tenant=limits.per_tenant,
+            total=limits.concurrency,
+            patience=limits.total_timeout,
+        )
 
     @classmethod
     def for_tenants(
@@ -120,6 +128,13 @@ class GuardedClient:
         # By origin: all hosted bots may live at one address, each on a port of its own.
         return cls(dialer, limits, lambda url: (url.host, url.port), _nothing_to_close)
 
+    def acting_for(self, tenant: Hashable) -> Self:
+        """This client, with the same connections and turns, whose calls count as the tenant's: one with a thousand
+        hosts that hang cannot take every turn there is."""
+        acting = copy.copy(self)
+        acting._tenant = tenant  # noqa: SLF001 - a copy of our own
+        return acting
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -148,7 +163,7 @@ class GuardedClient:
         self, url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None
     ) -> Response:
         request = _request(url, method, path, auth, body)
-        async with self._turns.turn(self._turn_key(url)):
+        async with self._turns.turn(self._turn_key(url), self._tenant):
             try:
                 async with asyncio.timeout(self._limits.total_timeout):
                     return await self._exchange(url, request)

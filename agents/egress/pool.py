@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -79,37 +79,47 @@ class _Queue:
 
 
 class Turns:
-    """At most so many calls at once to one host, and in all. Who waits for a slow host holds nobody else up."""
+    """At most so many calls at once to one host, for one tenant, and in all. Who waits holds nobody else up."""
 
-    def __init__(self, *, per_host: int, total: int, patience: float) -> None:
+    def __init__(self, *, per_host: int, per_tenant: int, total: int, patience: float) -> None:
         self._per_host = per_host
+        self._per_tenant = per_tenant
         self._total = asyncio.Semaphore(total)
         self._patience = patience
         self._queues: dict[Hashable, _Queue] = {}
 
     @asynccontextmanager
-    async def turn(self, host: Hashable) -> AsyncIterator[None]:
-        """Hold one of the host's turns; raises `EgressError` with `timeout` after waiting in vain."""
-        queue = self._queues.setdefault(host, _Queue(asyncio.Semaphore(self._per_host)))
+    async def turn(self, host: Hashable, tenant: Hashable | None = None) -> AsyncIterator[None]:
+        """Hold a turn of the host, the tenant, and of all; raises `EgressError` with `timeout` after waiting in vain.
+
+        In this order: what waits for its own host or tenant holds no turn that anybody else could use.
+        """
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._queue(("host", host), self._per_host))
+            if tenant is not None:
+                await held.enter_async_context(self._queue(("tenant", tenant), self._per_tenant))
+            await self._wait_for(self._total)
+            held.callback(self._total.release)
+            yield
+
+    @asynccontextmanager
+    async def _queue(self, name: Hashable, turns: int) -> AsyncIterator[None]:
+        queue = self._queues.setdefault(name, _Queue(asyncio.Semaphore(turns)))
         queue.users += 1
         try:
             await self._wait_for(queue.turns)
             try:
-                await self._wait_for(self._total)
-                try:
-                    yield
-                finally:
-                    self._total.release()
+                yield
             finally:
                 queue.turns.release()
         finally:
             queue.users -= 1
             if not queue.users:
-                del self._queues[host]
+                del self._queues[name]
 
     async def _wait_for(self, semaphore: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(self._patience):
                 await semaphore.acquire()
         except TimeoutError:
-            raise EgressError("timeout", "Too many calls to this host are waiting.") from None
+            raise EgressError("timeout", "Too many calls to this host, or for this tenant, are waiting.") from None

@@ -68,7 +68,7 @@ class Checker:
             credential = await self._credential(bot)
         except _Local as local:
             return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
-        client = self._hosted if bot.hosted else self._tenants
+        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
         try:
             async with asyncio.timeout(self._budget_s):
                 # Ages are told by the wall clock that bots share with us; what is stored is by the database's.

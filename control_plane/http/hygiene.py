@@ -96,7 +96,7 @@ def _refusal(scope: Any) -> tuple[int, str, str] | None:
     """Status, code and words for a request that no route may see."""
     raw = scope.get("raw_path", b"").lower()
     if any(part in raw for part in _AMBIGUOUS) or any(character < " " for character in scope["path"]):
-        return 400, "malformed_path", "the path holds an encoded slash, a backslash or a control character"
+        return 404, "not_found", "no address here holds an encoded slash, a backslash or a control character"
     coding = next((value for name, value in scope["headers"] if name == b"content-encoding"), b"identity")
     if coding.strip().lower() not in {b"", b"identity"}:
         return 415, "unsupported_media_type", "bodies are taken as they are: leave out Content-Encoding"

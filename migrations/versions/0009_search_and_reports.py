@@ -33,11 +33,11 @@ def upgrade() -> None:
         postgresql_using="gin",
         postgresql_ops={"parameters": "jsonb_path_ops"},
     )
-    op.create_primary_key("pk_schema_snapshot", "schema_snapshot", ["policies_digest"])
+    op.execute("alter table schema_snapshot add column id uuid primary key default gen_random_uuid()")
 
 
 def downgrade() -> None:
-    op.drop_constraint("pk_schema_snapshot", "schema_snapshot", type_="primary")
+    op.drop_column("schema_snapshot", "id")
     op.drop_index("ix_marketplace_listings_parameters", table_name="marketplace_listings")
     op.create_index(
         "ix_template_versions_parameters", "template_versions", ["parameters"], unique=False, postgresql_using="gin"

@@ -51,9 +51,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description="Take the figures of what security costs."
     )
-    parser.add_argument("names", nargs="*", choices=[[], *MEASURES], help="which ones; all where none is named")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MEASURES)}; all where none is named")
     parser.add_argument("--write", action="store_true", help=f"write {_REPORT.name}")
     given = parser.parse_args()
+    if unknown := set(given.names) - set(MEASURES):
+        parser.error(f"there is no measure named {', '.join(sorted(unknown))}")
     rows, server = asyncio.run(_measure(given.names or list(MEASURES)))
     shown = table(rows)
     sys.stdout.write(shown + "\n")

@@ -18,7 +18,6 @@ UNIQUE_EVERYWHERE: Final = {
     "uq_bot_instances_host_port": "written by the launcher",
     "uq_platform_keys_version": "written by the scheduler",
     "pk_attempt_limits": "subjects are keyed digests, written by one function",
-    "pk_schema_snapshot": "written by migrations",
     "alembic_version_pkc": "written by migrations",
 }
 #: Definer functions that take a tenant's id from the web tier, and why that is no way into another tenant.

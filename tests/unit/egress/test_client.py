@@ -353,3 +353,34 @@ async def test_a_cancelled_call_gives_everything_back() -> None:
         response = await client.get_json(at(server.port), "/x", auth=Authorization.bearer(SECRET))
     assert response.status == 200
     assert server.connections == 2
+
+
+async def test_one_tenant_with_many_hosts_leaves_turns_for_the_others() -> None:
+    names = Names(**{f"h{number}_test": [["127.0.0.1"]] for number in range(9)})
+    limits = Limits(per_host=2, per_tenant=3, concurrency=6)
+    async with hostile_server(hang) as slow, hostile_server(always(OK)) as quick, local_client(limits, names) as client:
+        hoarding = client.acting_for("one")
+        calls = [asyncio.create_task(hoarding.get_json(at(slow.port, f"h{n}.test"), "/x")) for n in range(8)]
+        await until(lambda: len(slow.heads) == 3)
+        # The others are served at once, and so is a call for nobody; the tenant's own ninth host waits.
+        assert (await client.acting_for("two").get_json(at(quick.port, "h8.test"), "/x")).status == 200
+        assert (await client.get_json(at(quick.port, "h8.test"), "/x")).status == 200
+        waiting = asyncio.create_task(hoarding.get_json(at(quick.port, "h8.test"), "/x"))
+        assert await counted([slow]) == 3
+        assert not waiting.done()
+        for call in calls[:3]:
+            call.cancel()
+        await until(lambda: len(slow.heads) == 6)  # turns come back to whoever of the tenant waits longest
+        for call in calls:
+            call.cancel()
+        assert (await waiting).status == 200
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_tenant_that_waits_in_vain_is_told_in_time() -> None:
+    limits = Limits(per_tenant=1, total_timeout=0.2)
+    names = Names(a_test=[["127.0.0.1"]], b_test=[["127.0.0.1"]])
+    async with hostile_server(hang) as slow, local_client(limits, names) as client:
+        acting = client.acting_for("one")
+        codes = await asyncio.gather(*(failure(acting, at(slow.port, f"{name}.test")) for name in "ab"))
+    assert [error.code for error in codes] == ["timeout", "timeout"]
