@@ -43,7 +43,7 @@ _NOTE: Final = "select audit_agent_note($1, $2, $3, $4, $5::jsonb)"
 
 
 async def note(
-    pool: asyncpg.Pool,
+    on: asyncpg.Pool | asyncpg.Connection,
     action: str,
     *,
     tenant_id: UUID | None = None,
@@ -52,7 +52,7 @@ async def note(
     detail: dict[str, Any] | None = None,
 ) -> None:
     """Tell a tenant's log, or without one the platform's, what this agent did. ``detail`` must hold no secret."""
-    await pool.execute(_NOTE, tenant_id, action, resource, resource_id, msgspec.json.encode(detail or {}).decode())
+    await on.execute(_NOTE, tenant_id, action, resource, resource_id, msgspec.json.encode(detail or {}).decode())
 
 
 async def note_not_opened(pool: asyncpg.Pool, error: NotOpenedError, *, bot_id: UUID, generation: int) -> None:

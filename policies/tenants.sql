@@ -296,3 +296,6 @@ create or replace trigger tenant_status_changed after update of status on tenant
     when (old.status is distinct from new.status) execute function tenant_status_changed();
 
 revoke create on schema public from tradewise_auth, tradewise_market;
+
+select pg_temp.audited('invitations', 'invitation', '{email,role,invited_by,expires_at,accepted_at,revoked_at}',
+    secrets => '{token_hash}');

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from agents.notes import note
+from agents.audit import note
 
 _COLUMNS: Final = """id, kind, state, with_tenants, with_platform, only_tenant, total, done, failed, requested_by,
     started_at, beat_at, finished_at, beat_at > now() - interval '15 seconds' as worked_on"""
@@ -186,8 +186,8 @@ async def fail(pool: asyncpg.Pool, rotation_id: UUID, fault: Fault) -> None:
             detail = {"key_version": fault.key_version, "lost": fault.lost, "reason": fault.reason}
             await note(
                 connection,
-                fault.of_tenant,
                 "secret.unreadable",
+                tenant_id=fault.of_tenant,
                 resource=fault.relation,
                 resource_id=fault.row_id,
                 detail=detail,

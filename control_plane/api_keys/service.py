@@ -93,7 +93,7 @@ async def rotate_key(session: AsyncSession, principal: Principal, key_id: UUID, 
     await session.execute(_REPLACE, {"id": key_id, "successor": successor.id, "overlap": float(overlap_seconds)})
     await session.execute(_HAND_ON, {"id": key_id, "successor": successor.id})
     detail = {"replaced_by": str(successor.id), "overlap_seconds": overlap_seconds}
-    await note(session, "api_key.rotated", resource="api_key", resource_id=key_id, detail=detail)
+    await note(session, "key.rotated", resource="key", resource_id=key_id, detail=detail)
     return successor
 
 

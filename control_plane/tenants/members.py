@@ -74,7 +74,8 @@ async def remove(session: AsyncSession, principal: Principal, user_id: UUID) -> 
     await api_keys.revoke_keys_of(session, user_id)
     await session.execute(_TAKE_BACK, {"user": user_id})
     await session.execute(_REMOVE, {"tenant": actor.tenant_id, "user": user_id})
-    await note(session, "member.left" if leaving else "member.removed", resource="user", resource_id=user_id)
+    if leaving:
+        await note(session, "member.left", resource="member", resource_id=user_id)
 
 
 async def hand_over(session: AsyncSession, principal: Principal, user_id: UUID) -> None:
@@ -92,7 +93,7 @@ async def hand_over(session: AsyncSession, principal: Principal, user_id: UUID) 
         raise unacceptable("user_id", "is no member of this tenant: invite them first", code="not_a_member")
     for user, role in ((user_id, "owner"), (actor.user_id, "admin")):
         await session.execute(_SET_ROLE, {"tenant": actor.tenant_id, "user": user, "role": role})
-    await note(session, "tenant.handed_over", resource="user", resource_id=user_id)
+    await note(session, "tenant.handed_over", resource="member", resource_id=user_id)
 
 
 async def _owners(session: AsyncSession, principal: Principal) -> int:

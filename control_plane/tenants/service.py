@@ -56,8 +56,7 @@ async def suspend(session: AsyncSession, principal: Principal) -> TenantDetail:
     """Stop what the tenant runs until it is resumed. What people wish of their bots stays. Again: changes nothing."""
     principal.require("tenant:delete", even_suspended=True)
     principal.require_person()
-    if await session.scalar(_SUSPEND):
-        await note(session, "tenant.suspended", resource="tenant", resource_id=principal.tenant_id)
+    await session.scalar(_SUSPEND)
     return await get_tenant(session, principal)
 
 
@@ -65,8 +64,7 @@ async def resume(session: AsyncSession, principal: Principal) -> TenantDetail:
     """End an owner's suspension; bots start again as they are wished. Raises 403 for one by the operator."""
     principal.require("tenant:delete", even_suspended=True)
     principal.require_person()
-    if await session.scalar(_RESUME):
-        await note(session, "tenant.resumed", resource="tenant", resource_id=principal.tenant_id)
+    await session.scalar(_RESUME)
     tenant = await get_tenant(session, principal)
     if tenant.suspended_by == "operator":
         raise ForbiddenError(
@@ -107,8 +105,8 @@ async def check_subscribers(session: AsyncSession, *, end_subscriptions: bool) -
 async def wind_up(session: AsyncSession, principal: Principal, *, end_subscriptions: bool) -> None:
     """Everything that ends with a tenant, in one transaction. Agents take away what still runs. Raises 409."""
     others = await check_subscribers(session, end_subscriptions=end_subscriptions)
-    detail = {"subscribers": others}
-    await note(session, "tenant.deleted", resource="tenant", resource_id=principal.tenant_id, detail=detail)
+    if others:
+        await note(session, "subscribers.left_behind", resource="tenant", detail={"subscriptions": others})
     await subscriptions.cancel_all(session)
     await templates.withdraw_all(session, principal)
     await bots.retire_all(session)
