@@ -23,7 +23,12 @@ UNGUESSABLE = {
     "api_keys": {"prefix"},
     "attempt_limits": {"subject"},
 }
-WRITTEN_BY_AGENTS = {"uq_bot_instances_host_port", "uq_platform_keys_version"}
+WRITTEN_BY_AGENTS = {
+    "uq_bot_instances_host_port",
+    "uq_platform_keys_version",
+    "uq_key_rotations_running",
+    "pk_key_rotation_failures",
+}
 
 
 @pytest.fixture

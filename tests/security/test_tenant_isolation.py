@@ -27,6 +27,8 @@ PLATFORM = {
     "platform_keys",
     "mails",
     "attempt_limits",
+    "key_rotations",
+    "key_rotation_failures",
 }
 #: Whose a row is, where no column tenant_id says so: SQL that finds the rows of tenant $1 and person $2.
 OTHERS = {
