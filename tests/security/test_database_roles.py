@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from agents.keys.tables import SEALED
 from control_plane.database.roles import LOGIN_ROLES
 from tests.factories import Factory, Urls
 
@@ -61,6 +62,25 @@ async def test_the_web_tier_cannot_read_secrets_nor_their_digests(connect: Conne
     for statement in (f"select {column} from {table}", f"select * from {table}", f"table {table}"):
         with pytest.raises(DENIED, match="permission denied"):
             await web.fetch(statement)
+
+
+async def test_the_scheduler_reaches_sealed_values_and_nothing_around_them(admin: asyncpg.Connection) -> None:
+    """It moves values from one key version to the next, so it reads and writes just what that takes."""
+    rows = await admin.fetch(
+        "select c.relname::text as relation, a.attname::text as name,"
+        " has_column_privilege('tradewise_agent_scheduler', c.oid, a.attnum, 'select') as reads,"
+        " has_column_privilege('tradewise_agent_scheduler', c.oid, a.attnum, 'update') as writes,"
+        " has_column_privilege('tradewise_agent_scheduler', c.oid, a.attnum, 'insert')"
+        " or has_table_privilege('tradewise_agent_scheduler', c.oid, 'delete') as more"
+        " from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
+        " where c.oid = any(array['bot_secrets', 'template_versions', 'mails']::regclass[])"
+    )
+    for table in SEALED:
+        sealed = {table.value, table.key_version, table.suite}
+        mine = [row for row in rows if row["relation"] == table.name]
+        assert {row["name"] for row in mine if row["writes"]} == sealed
+        assert {row["name"] for row in mine if row["reads"]} - {"id", "tenant_id"} == sealed
+        assert not any(row["more"] for row in mine)
 
 
 async def test_every_bytea_of_a_tenant_is_either_listed_or_public(admin: asyncpg.Connection) -> None:

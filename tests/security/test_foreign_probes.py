@@ -32,6 +32,8 @@ UNGUESSABLE = {
 WRITTEN_BY_AGENTS = {
     "uq_bot_instances_host_port",
     "uq_platform_keys_version",
+    "uq_key_rotations_running",
+    "pk_key_rotation_failures",
     "uq_audit_keys_version",
     "uq_identity_providers_issuer",
 }

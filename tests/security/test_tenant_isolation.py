@@ -35,6 +35,8 @@ PLATFORM = {
     "spent_proofs",
     "identity_providers",
     "sign_in_exchanges",
+    "key_rotations",
+    "key_rotation_failures",
 }
 #: Whose a row is, where no column tenant_id says so: SQL that finds the rows of tenant $1 and person $2.
 OTHERS = {
