@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,14 +11,11 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from control_plane.database.sessions import Database
-from control_plane.identity import limits
 from control_plane.identity.attempts import Attempt, WrongCredentialError
-from control_plane.identity.limits import LOCKOUT, account_of
-from control_plane.security.limits import Rule, TooManyAttemptsError, take
+from control_plane.identity.limits import LOCKOUT
+from control_plane.security.limits import TooManyAttemptsError
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import PASSWORD, Api, running_api
@@ -49,7 +45,7 @@ async def sign_in(api: Api, email: str, password: str = PASSWORD, *, source: str
 
 
 def told(answer: httpx.Response) -> tuple[Any, ...]:
-    changing = {"date", "retry-after"}
+    changing = {"date", "retry-after", "x-request-id"}
     body = answer.json()
     if answer.status_code == 429:
         body.pop("detail")  # it names the seconds
@@ -194,50 +190,6 @@ async def _waits(admin: asyncpg.Connection) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    ("rule", "subject", "path", "body"),
-    [
-        (limits.FAILURES_OF_NETWORK, "198.51.100.4", "/auth/sign-in", {"password": PASSWORD}),
-        (limits.FAILURES_OF_ACCOUNT, None, "/auth/sign-in", {"password": PASSWORD}),
-        (limits.SIGN_UPS_OF_NETWORK, "198.51.100.4", "/auth/sign-up", {"password": PASSWORD}),
-        (limits.SIGN_UPS_OF_ACCOUNT, None, "/auth/sign-up", {"password": PASSWORD}),
-        (limits.CODES_OF_NETWORK, "198.51.100.4", "/auth/password/forgot", {}),
-        (limits.CODES_OF_ACCOUNT, None, "/auth/password/forgot", {}),
-        (limits.CODES_OF_ACCOUNT, None, "/auth/verify-email/resend", {}),
-        (limits.TRIES_OF_NETWORK, "198.51.100.4", "/auth/verify-email", {"code": "x"}),
-        (limits.TRIES_OF_ACCOUNT, None, "/auth/verify-email", {"code": "x"}),
-        (limits.TRIES_OF_ACCOUNT, None, "/auth/password/reset", {"code": "x", "new_password": PASSWORD}),
-    ],
-    ids=lambda value: value.name if isinstance(value, Rule) else None,
-)
-async def test_every_rule_holds_for_who_used_it_up_and_nobody_else(
-    replicas: tuple[Api, Api], api_db: Database, rule: Any, subject: str | None, path: str, body: dict[str, Any]
-) -> None:
-    one, two = replicas
-    ada = await one.person()
-    for email in (ada.email, NOBODY):
-        for _ in range(rule.burst):
-            try:
-                await take(api_db, rule, subject or account_of(email))
-            except TooManyAttemptsError:
-                break
-        refused = [
-            await api.client.post(
-                f"/api/v1{path}", json={"email": email, **body}, headers={"X-Forwarded-For": "198.51.100.4"}
-            )
-            for api in (one, two)
-        ]
-        assert [answer.status_code for answer in refused] == [429, 429], refused[0].text
-        assert refused[0].json()["code"] == "too_many_attempts"
-        assert 1 <= int(refused[0].headers["retry-after"]) <= rule.each_s + 1
-    elsewhere = await one.client.post(
-        f"/api/v1{path}",
-        json={"email": "somebody@example.com", **body},
-        headers={"X-Forwarded-For": "198.51.100.5"},
-    )
-    assert elsewhere.status_code not in {429, 500}
-
-
 async def test_failures_are_counted_by_network_and_by_account(
     replicas: tuple[Api, Api], admin: asyncpg.Connection
 ) -> None:
@@ -250,17 +202,6 @@ async def test_failures_are_counted_by_network_and_by_account(
     counted = await admin.fetch("select rule, count(*) from attempt_limits group by rule order by rule")
     assert [tuple(row) for row in counted] == [("sign_in.account", 1), ("sign_in.network", 2)]
     assert await admin.fetchval("select array_agg(failures order by failures) from sign_in_failures") == [1, 2]
-
-
-async def test_several_hundred_people_from_one_address_and_one_person_again_and_again(
-    api: Api, api_db: Database
-) -> None:
-    """A test harness, an office, a class: what is right is not limited."""
-    for _ in range(600):
-        await take(api_db, limits.SIGN_UPS_OF_NETWORK, "127.0.0.1")
-    ada = await api.person()
-    for _ in range(30):
-        await api.sign_in(ada.email)
 
 
 async def test_right_and_wrong_and_unknown_cost_the_same_questions(
@@ -288,26 +229,3 @@ async def test_right_and_wrong_and_unknown_cost_the_same_questions(
                     counts.append([trip.partition(";")[0].partition(" ")[0] for trip in proxy.trips])
                 assert counts[2] == counts[3], path
                 assert len(counts[2]) > 3
-
-
-@given(st.text(max_size=60))
-def test_no_spelling_of_an_address_has_an_allowance_of_its_own(text: str) -> None:
-    assert account_of(text) == account_of(text.upper()) or "ı" in text.lower() or _grows(text)
-    assert account_of(text) == account_of(account_of(text))
-
-
-def _grows(text: str) -> bool:
-    """Some characters have no upper case that leads back, such as ŉ; no server folds those either."""
-    return any(character.upper().lower() != character.lower() for character in text)
-
-
-@given(st.sampled_from("İıKÅéÉßẞſ"))
-def test_characters_that_servers_fold(character: str) -> None:
-    assert account_of(f"{character}@example.com") == account_of(f"{character.lower()}@example.com")
-
-
-def test_the_rules_are_told_apart_and_generous() -> None:
-    rules = [value for name, value in vars(limits).items() if isinstance(value, Rule)]
-    assert len({rule.name for rule in rules}) == len(rules) == 9
-    assert limits.SIGN_UPS_OF_NETWORK.burst >= 600
-    assert timedelta(seconds=limits.LOCKOUT.longest_s) == timedelta(minutes=15)

@@ -1,11 +1,10 @@
-"""Codes by mail, passwords, sessions: what each does, and that none tells who is here."""
+"""Codes by mail: what each does, and that no answer tells who is here."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -13,7 +12,6 @@ import msgspec
 import pytest
 
 from control_plane.identity.codes import hash_of, new_code
-from control_plane.security.passwords import Passwords
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import PASSWORD, Api, Person, running_api
@@ -55,7 +53,8 @@ async def verified(person: Person) -> bool:
 
 
 def told(answer: httpx.Response) -> tuple[Any, ...]:
-    return answer.status_code, answer.json(), {k: v for k, v in answer.headers.items() if k != "date"}
+    changing = {"date", "x-request-id"}
+    return answer.status_code, answer.json(), {k: v for k, v in answer.headers.items() if k not in changing}
 
 
 async def test_a_new_address_gets_a_code_and_a_known_one_a_word(
@@ -186,71 +185,6 @@ async def test_a_reset_ends_every_session_and_tells_the_owner(
     assert [letter.kind for letter in await mailbox.of(ada.email)][-1] == "password_changed"  # none to the suspended
 
 
-async def test_changing_the_password(api: Api, mailbox: Mailbox) -> None:
-    ada = await api.person()
-    other = await api.sign_in(ada.email)
-    body = {"current_password": PASSWORD, "new_password": NEW}
-    wrong = await ada.call("POST", "/me/password", json={**body, "current_password": "x"}, status=422)
-    assert (wrong["code"], wrong["errors"][0]["field"]) == ("wrong_password", "current_password")
-    await ada.call("POST", "/me/password", json={**body, "new_password": "short"}, status=400)
-    await ada.call("POST", "/me/password", json=body, status=204)
-    await ada.call("GET", "/me", status=200)
-    await other.call("GET", "/me", status=401)
-    assert (await post(api, "/auth/sign-in", email=ada.email, password=PASSWORD)).status_code == 401
-    assert (await post(api, "/auth/sign-in", email=ada.email, password=NEW)).status_code == 200
-    assert [letter.kind for letter in await mailbox.of(ada.email)][-1] == "password_changed"
-
-
-async def test_guessing_the_password_in_a_stolen_session_is_limited(api: Api) -> None:
-    ada = await api.person()
-    body = {"current_password": "x", "new_password": NEW}
-    for _ in range(5):
-        await ada.call("POST", "/me/password", json=body, status=422)
-    locked = await ada.call("POST", "/me/password", json={**body, "current_password": PASSWORD}, status=429)
-    assert locked["code"] == "too_many_attempts"
-
-
-async def test_sessions_are_listed_and_ended(api: Api, admin: asyncpg.Connection) -> None:
-    ada, bob = await api.person("ada"), await api.person("bob")
-    await api.client.post(
-        "/api/v1/auth/sign-in", json={"email": ada.email, "password": PASSWORD}, headers={"User-Agent": "a phone"}
-    )
-    third = await api.sign_in(ada.email)
-    listed = (await ada.call("GET", "/me/sessions", status=200))["items"]
-    assert [item["current"] for item in listed] == [False, False, True]
-    assert [item["user_agent"] for item in listed][1] == "a phone"
-    assert {item["address"] for item in listed} == {"127.0.0.1"}
-    assert set(listed[0]) == {"id", "created_at", "last_seen_at", "expires_at", "address", "user_agent", "current"}
-    page = await ada.call("GET", "/me/sessions?limit=2", status=200)
-    rest = await ada.call("GET", f"/me/sessions?limit=2&cursor={page['next_cursor']}", status=200)
-    assert [*page["items"], *rest["items"]] == listed
-    await ada.call("DELETE", f"/me/sessions/{listed[0]['id']}", status=204)
-    await third.call("GET", "/me", status=401)
-    [bobs] = (await bob.call("GET", "/me/sessions"))["items"]
-    for absent in (listed[0]["id"], bobs["id"], str(uuid4())):
-        assert (await ada.call("DELETE", f"/me/sessions/{absent}", status=404))["code"] == "not_found"
-    await bob.call("GET", "/me", status=200)
-    await ada.call("DELETE", "/me/sessions", status=204)
-    assert [item["current"] for item in (await ada.call("GET", "/me/sessions"))["items"]] == [True]
-    await bob.call("GET", "/me", status=200)
-    await admin.execute("update sessions set last_seen_at = now() - interval '8 days' where user_id = $1", bob.user_id)
-    again = await api.sign_in(bob.email)
-    assert len((await again.call("GET", "/me/sessions"))["items"]) == 1  # what has idled out is none
-    await again.call("DELETE", f"/me/sessions/{bobs['id']}", status=404)
-    key = await ada.call("POST", "/api-keys", json={"name": "ci", "scopes": ["bots:read"]}, status=201)
-    program = msgspec.structs.replace(ada, token=key["key"])
-    for method, path in (
-        ("GET", "/me/sessions"),
-        ("DELETE", "/me/sessions"),
-        ("DELETE", f"/me/sessions/{listed[2]['id']}"),
-        ("POST", "/me/password"),
-    ):
-        body = {"current_password": PASSWORD, "new_password": NEW} if method == "POST" else None
-        assert (await program.call(method, path, json=body, status=403))["code"] == "person_required"
-    await ada.call("DELETE", f"/me/sessions/{listed[2]['id']}", status=204)
-    await ada.call("GET", "/me", status=401)
-
-
 async def test_an_address_must_be_confirmed_where_the_operator_says_so(strict: Api, mailbox: Mailbox) -> None:
     assert (await post(strict, "/auth/sign-up", email=ADDRESS, password=PASSWORD)).status_code == 202
     first = await mailbox.code(ADDRESS, "verify_email")
@@ -275,21 +209,6 @@ async def test_the_right_password_of_an_unconfirmed_address_mails_no_more_than_i
     for _ in range(14):
         assert (await post(strict, "/auth/sign-in", email=ADDRESS, password=PASSWORD)).status_code == 403
     assert len(await mailbox.of(ADDRESS)) == 1 + 10
-
-
-async def test_a_password_is_hashed_anew_when_the_parameters_have_changed(
-    api: Api, settings: Settings, admin: asyncpg.Connection
-) -> None:
-    ada = await api.person()
-    other = Passwords(msgspec.structs.replace(settings, password_time_cost=2))
-    await admin.execute("update users set password_hash = $1", await other.hash(PASSWORD))
-    assert (await post(api, "/auth/sign-in", email=ada.email, password="x")).status_code == 401
-    assert "t=2" in await admin.fetchval("select password_hash from users")
-    await api.sign_in(ada.email)
-    renewed = await admin.fetchval("select password_hash from users")
-    assert "t=1" in renewed
-    await api.sign_in(ada.email)
-    assert await admin.fetchval("select password_hash from users") == renewed
 
 
 @pytest.mark.parametrize("path", BY_ADDRESS)
@@ -326,42 +245,3 @@ async def test_a_stranger_can_annoy_an_owner_only_so_often(api: Api, mailbox: Ma
     assert [answer.status_code for answer in unknown] == [202] * 10 + [429]
     assert told(unknown[0]) == told(answers[0])
     assert unknown[-1].headers.keys() == answers[-1].headers.keys()
-
-
-async def test_the_log_is_told_what_people_do(api: Api, mailbox: Mailbox, admin: asyncpg.Connection) -> None:
-    await admin.execute(
-        "create table noted (person uuid, action text, detail jsonb);"
-        " grant insert on noted to public;"
-        " create or replace function audit_person_note(of_user uuid, of_action text, of_detail jsonb) returns void"
-        " language sql security definer set search_path = public, pg_temp"
-        " as $$ insert into noted values (of_user, of_action, of_detail) $$"
-    )
-    ada = await api.person()
-    for _ in range(5):
-        await post(api, "/auth/sign-in", email=ada.email, password="x")
-    await post(api, "/auth/verify-email", email=ada.email, code=await mailbox.code(ada.email, "verify_email"))
-    await admin.execute("delete from sign_in_failures")
-    await api.sign_in(ada.email)
-    await ada.call("POST", "/me/password", json={"current_password": PASSWORD, "new_password": NEW}, status=204)
-    await post(api, "/auth/password/forgot", email=ada.email)
-    code = await mailbox.code(ada.email, "reset_password")
-    await post(api, "/auth/password/reset", email=ada.email, code=code, new_password=PASSWORD)
-    out = await api.sign_in(ada.email)
-    await out.call("POST", "/auth/sign-out", status=204)
-    rows = await admin.fetch("select action from noted where person = $1", ada.user_id)
-    assert [row["action"] for row in rows] == [
-        "session.opened",
-        *["sign_in.failed"] * 5,
-        "sign_in.locked",
-        "email.verified",
-        "session.opened",
-        "session.revoked",
-        "password.changed",
-        "password.reset",
-        "session.opened",
-        "session.revoked",
-    ]
-    everything = str(await admin.fetch("select * from noted"))
-    assert "python-httpx" in everything
-    for secret in (PASSWORD, NEW, code):
-        assert secret not in everything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -113,7 +114,7 @@ async def test_killed_while_the_relay_has_the_mail(
         return await admin.fetchval("select sealed is null and sent_at is not null from mails")
 
     await until(noted, what="it is noted")
-    assert process.end(signal.SIGTERM) == 0
+    assert await asyncio.to_thread(process.end, signal.SIGTERM) == 0  # the relay, in this loop, must go on
     assert len(relay.taken) == 1
     for secret in ("planted-code", "planted-password", "planted@example.com"):
         assert secret not in process.said
@@ -127,10 +128,10 @@ async def test_asked_to_end_it_finishes_what_it_has_begun(
     for number in range(40):
         await write(to=f"person-{number}@example.com")
     await until(lambda: relay.taken, what="the first went out")
-    assert process.end(signal.SIGTERM) == 0
+    assert await asyncio.to_thread(process.end, signal.SIGTERM) == 0  # the relay, in this loop, must go on
     taken = len(relay.taken)
     assert await admin.fetchval("select count(*) from mails where sent_at is not null") == taken
-    assert await admin.fetchval("select count(*) from mails where sent_at is null and attempts > 0") == 0
+    assert await admin.fetch("select attempts, error from mails where sent_at is null and attempts > 0") == []
     assert await admin.fetchval("select count(*) from agent_beats where kind = 'notifier'") == 0
 
 
