@@ -181,3 +181,5 @@ def test_notes_tell_of_proxies_vault_and_the_redirect_uri(tmp_path: Path) -> Non
     assert "not https" not in everything
     plain = _notes(tmp_path, "everything", 'encryption.vault.address="http://vault:8200"')
     assert "encryption.vault.address is not https" in plain
+    assert "networkPolicy.vault is empty" not in everything
+    assert "networkPolicy.vault is empty" in _notes(tmp_path, "everything", "networkPolicy.vault=[]")
