@@ -32,7 +32,8 @@ class Limits:
     header_bytes: int = 64 * 1024
     body_bytes: int = 1024 * 1024
     per_host: int = 2
-    per_tenant: int = 32
+    per_tenant: int = 128
+    """Half of all: many bots of one tenant that hang may hold up neither another tenant's nor, at once, its own."""
     concurrency: int = 256
     idle_connections: int = 2000
     idle_seconds: float = 150.0

@@ -165,3 +165,21 @@ def test_notes_have_nothing_to_warn_of_in_a_sound_setup(tmp_path: Path) -> None:
     notes = _notes(tmp_path, "ha")
     assert "WARNING" not in notes
     assert "port-forward" not in notes
+    assert "Second factors" not in notes
+
+
+def test_notes_tell_what_is_missing_without_a_data_key(tmp_path: Path) -> None:
+    notes = _notes(tmp_path, "minimal")
+    assert "answers 503 (data_key_missing)" in notes
+    assert "create secret generic tradewise-data-key --from-file=data.json=./data.json" in notes
+
+
+def test_notes_tell_of_proxies_vault_and_the_redirect_uri(tmp_path: Path) -> None:
+    assert "config.trustedProxies is empty" in _notes(tmp_path, "ha", "config.trustedProxies=[]")
+    everything = _notes(tmp_path, "everything")
+    assert "https://tradewise.example.com:8443/sign-in/oidc/callback" in everything
+    assert "not https" not in everything
+    plain = _notes(tmp_path, "everything", 'encryption.vault.address="http://vault:8200"')
+    assert "encryption.vault.address is not https" in plain
+    assert "networkPolicy.vault is empty" not in everything
+    assert "networkPolicy.vault is empty" in _notes(tmp_path, "everything", "networkPolicy.vault=[]")

@@ -82,6 +82,42 @@ def test_the_notifier_reaches_its_relay() -> None:
     assert pinned == {"ports": [{"protocol": "TCP", "port": 465}], "to": [{"ipBlock": {"cidr": "10.0.2.25/32"}}]}
 
 
+def _on_port(policy: chart.Manifest, port: int) -> list[chart.Manifest]:
+    return [rule for rule in policy["egress"] if {"protocol": "TCP", "port": port} in rule.get("ports", [])]
+
+
+def test_only_the_notifier_reaches_the_openid_provider() -> None:
+    for name, policy in _policies("everything").items():
+        rules = _on_port(policy, 8443)
+        assert bool(rules) is (name == "notifier")
+        assert all(rule["to"] == [{"ipBlock": {"cidr": "10.0.5.0/24"}}] for rule in rules)
+    bare = _policies("minimal", 'oidc={"issuer":"https://login.example.com","clientId":"tradewise"}')
+    assert _on_port(bare["notifier"], 443) == [{"ports": [{"protocol": "TCP", "port": 443}]}]
+    assert not _on_port(bare["api"], 443)
+
+
+def test_only_agents_reach_vault() -> None:
+    for name, policy in _policies("everything").items():
+        rules = _on_port(policy, 8200)
+        assert bool(rules) is (name in chart.AGENTS)
+        assert all(rule["to"] == [{"ipBlock": {"cidr": "10.0.4.8/32"}}] for rule in rules)
+    assert not any(_on_port(policy, 8200) for policy in _policies("minimal").values())
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("https://vault.example.com", 443),
+        ("http://vault.example.com/at:9/x", 80),
+        ("https://[fd00::8]", 443),
+        ("https://[fd00::8]:8201/v", 8201),
+    ],
+)
+def test_the_port_of_vault_follows_its_address(address: str, port: int) -> None:
+    (rule,) = _on_port(_policies("everything", f'encryption.vault.address="{address}"')["scheduler"], port)
+    assert rule["to"] == [{"ipBlock": {"cidr": "10.0.4.8/32"}}]
+
+
 def test_only_the_launcher_reaches_the_engine() -> None:
     for name, policy in _policies("ha").items():
         ports = [port["port"] for rule in policy["egress"] for port in rule.get("ports", [])]

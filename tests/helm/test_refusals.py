@@ -7,6 +7,21 @@ import pytest
 from tests.helm import chart
 
 _EXTRA_ENV = '[{{"name":"{name}","value":"x"}}]'
+_VAULT = (
+    'encryption={"provider":"vault","existingSecret":"",'
+    '"vault":{"address":"https://vault.example.com","tokenFile":"/vault/secrets/token"}}'
+)
+_AGENTS = " ".join(chart.AGENTS)
+_PARTS = ("api", *chart.AGENTS)
+_HOLDERS = {
+    **dict.fromkeys(["TRADEWISE_KEK", "TRADEWISE_KEK_PREVIOUS", "TRADEWISE_VAULT_TOKEN"], _AGENTS),
+    **dict.fromkeys(["TRADEWISE_DATA_KEY", "TRADEWISE_DATA_KEY_FILE", "TRADEWISE_DATA_KEY_PREVIOUS"], "api"),
+    "TRADEWISE_TELEGRAM_LOGIN_KEY": "api",
+    "TRADEWISE_TELEGRAM_BOT_TOKEN": "",
+    "TRADEWISE_OIDC_CLIENT_SECRET": "notifier",
+    "TRADEWISE_MIGRATION_DATABASE_URL": "",
+}
+"""Variables with a secret that `minimal` does not set, and the parts that may be given them."""
 
 
 @pytest.mark.parametrize(
@@ -36,6 +51,19 @@ _EXTRA_ENV = '[{{"name":"{name}","value":"x"}}]'
         ("api.podSecurityContext.runAsUser=0", ["api.podSecurityContext.runAsUser"]),
         ('api.podSecurityContext.seccompProfile.type="Unconfined"', ["api.podSecurityContext.seccompProfile.type"]),
         ("api.securityContext.privileged=true", ["api.securityContext.privileged"]),
+        ('encryption.provider="env"', ["encryption.provider", "must be one of"]),
+        ('encryption.vault.adress="https://v"', ["encryption.vault", "adress is not allowed"]),
+        ('encryption.vault.address="vault.example.com"', ["encryption.vault.address"]),
+        ('encryption.vault.address="https://token@vault.example.com"', ["encryption.vault.address"]),
+        ('encryption.vault.transitKey="a/b"', ["encryption.vault.transitKey"]),
+        ('encryption.vault.tokenFile="token"', ["encryption.vault.tokenFile"]),
+        ('oidc.issuer="http://login.example.com"', ["oidc.issuer"]),
+        ('telegram.botName="@bot"', ["telegram.botName"]),
+        ('config.trustedProxies=["10.0.0.1"]', ["config.trustedProxies.0"]),
+        ("config.sessionIdle=59", ["config.sessionIdle"]),
+        ("agents.scheduler.audit.retentionMonths=0", ["agents.scheduler.audit.retentionMonths"]),
+        ("agents.scheduler.audit.checkpointInterval=0.5", ["agents.scheduler.audit.checkpointInterval"]),
+        ('agents.scheduler.keySuite="rsa"', ["agents.scheduler.keySuite", "must be one of"]),
         (
             'api.securityContext.capabilities={"drop":["ALL"],"add":["SYS_ADMIN"]}',
             ["api.securityContext.capabilities.add.0"],
@@ -116,11 +144,86 @@ def test_a_missing_secret_tells_the_one_line_that_makes_it(setting: str, line: s
         ([f"api.extraEnv={_EXTRA_ENV.format(name='TRADEWISE_KEK_FILE')}"], "api.extraEnv sets TRADEWISE_KEK_FILE"),
         ([f"api.extraEnv={_EXTRA_ENV.format(name='TRADEWISE_SMTP_URL')}"], "api.extraEnv sets TRADEWISE_SMTP_URL"),
         ([f"api.extraEnv={_EXTRA_ENV.format(name='DOCKER_HOST')}"], "api.extraEnv sets DOCKER_HOST"),
+        (["config.sessionIdle=7200", "config.sessionLifetime=3600"], "config.sessionIdle (7200) is above"),
+        (['config.trustedProxies=["0.0.0.0/0"]'], "config.trustedProxies holds 0.0.0.0/0: anybody could claim"),
+        (['config.trustedProxies=["::/0"]'], "config.trustedProxies holds ::/0"),
         (
-            ['api.extraVolumes=[{"name":"keys","secret":{"secretName":"tradewise-kek"}}]'],
-            "api.extraVolumes mounts the Secret tradewise-kek of encryption.existingSecret",
+            ['encryption.vault.address="https://v:8200"'],
+            "encryption.vault.address is set and encryption.provider is file",
+        ),
+        (['encryption.provider="vault"'], "encryption.existingSecret is set and encryption.provider is vault"),
+        ([_VAULT, 'encryption.vault.address=""'], "encryption.vault.address is required"),
+        ([_VAULT, 'encryption.vault.token.existingSecret="t"'], "and encryption.vault.tokenFile are both set"),
+        ([_VAULT, 'encryption.vault.tokenFile=""'], "encryption.vault.token.existingSecret is required"),
+        ([_VAULT, 'encryption.vault.tokenFile=""'], "create secret generic tradewise-vault-token --from-file=token="),
+        (['oidc.issuer="https://login.example.com"'], "oidc.clientId is required with oidc.issuer"),
+        (['oidc.clientId="tradewise"'], "oidc.clientId or oidc.clientSecret is set without oidc.issuer"),
+        (['oidc.clientSecret.existingSecret="s"'], "oidc.clientId or oidc.clientSecret is set without oidc.issuer"),
+        (
+            ['oidc={"issuer":"https://login.example.com","clientId":"t"}', "agents.notifier.enabled=false"],
+            "oidc.issuer is set and agents.notifier.enabled is false",
+        ),
+        (['telegram.botName="example_bot"'], "telegram.loginKey.existingSecret is required"),
+        (['telegram.botName="example_bot"'], 'login-key="$(printf %s "$BOT_TOKEN" | sha256sum | cut -d \' \' -f 1)"'),
+        (['telegram.loginKey.existingSecret="t"'], "telegram.loginKey.existingSecret is set without telegram.botName"),
+        (
+            ['encryption.dataKey={"existingSecret":"tradewise-kek","key":"kek.json"}'],
+            "encryption.existingSecret and encryption.dataKey name the same Secret (tradewise-kek)",
+        ),
+        (
+            ['encryption.dataKey.existingSecret="tradewise-docker-tls"'],
+            "encryption.dataKey and agents.launcher.docker name the same Secret (tradewise-docker-tls)",
         ),
     ],
 )
 def test_what_the_schema_cannot_say_is_refused_too(settings: list[str], message: str) -> None:
     assert message in chart.refusal("minimal", *settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [(name, variable) for variable, holders in _HOLDERS.items() for name in _PARTS if name not in holders.split()],
+)
+def test_a_variable_with_a_secret_is_refused_where_it_does_not_belong(name: str, variable: str) -> None:
+    part = name if name == "api" else f"agents.{name}"
+    message = chart.refusal("minimal", f"{part}.extraEnv={_EXTRA_ENV.format(name=variable)}")
+    assert f"{part}.extraEnv sets {variable}: {name} must not hold it, only: " in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            'api.extraVolumes=[{"name":"keys","secret":{"secretName":"tradewise-kek"}}]',
+            "api.extraVolumes reads the Secret tradewise-kek of encryption.existingSecret: api must not hold it",
+        ),
+        (
+            'api.extraVolumes=[{"name":"keys","projected":{"sources":[{"secret":{"name":"tradewise-kek"}}]}}]',
+            "api.extraVolumes reads the Secret tradewise-kek of encryption.existingSecret",
+        ),
+        (
+            'api.extraEnv=[{"name":"X","valueFrom":{"secretKeyRef":{"name":"tradewise-smtp","key":"url"}}}]',
+            "api.extraEnv reads the Secret tradewise-smtp of agents.notifier.smtp: api must not hold it, only: "
+            "notifier",
+        ),
+        (
+            'api.initContainers=[{"name":"x","envFrom":[{"secretRef":{"name":"tradewise-db-migration"}}]}]',
+            "api.initContainers reads the Secret tradewise-db-migration of database.migration: api must not hold it",
+        ),
+        (
+            'agents.poller.extraEnvFrom=[{"secretRef":{"name":"tradewise-docker-tls"}}]',
+            "agents.poller.extraEnvFrom reads the Secret tradewise-docker-tls of agents.launcher.docker",
+        ),
+        (
+            'defaults.extraEnvFrom=[{"secretRef":{"name":"tradewise-db-api"}}]',
+            "agents.launcher.extraEnvFrom reads the Secret tradewise-db-api of database.api",
+        ),
+    ],
+)
+def test_extras_cannot_hand_a_part_the_secret_of_another(setting: str, message: str) -> None:
+    assert message in chart.refusal("minimal", setting)
+
+
+def test_another_key_of_a_shared_secret_is_nobodys_business() -> None:
+    extra = '[{"name":"X","valueFrom":{"secretKeyRef":{"name":"tradewise-smtp","key":"other"}}}]'
+    assert "- name: X" in chart.template_text("minimal", f"api.extraEnv={extra}")

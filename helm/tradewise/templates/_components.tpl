@@ -58,24 +58,88 @@ Every template that makes one object a component ranges over this list, so a new
 - name: TRADEWISE_METRICS_PORT
   value: "9000"
 {{- if .agent }}
-- name: TRADEWISE_KEY_PROVIDER
-  value: file
-- name: TRADEWISE_KEK_FILE
-  value: /etc/tradewise/kek/kek.json
+{{ include "tradewise.env.keys" .root }}
 {{- end }}
 {{- with include (printf "tradewise.env.%s" .name) . }}
 {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* Where agents find the key-encryption key. Vault's token is a file in either way, so that a new one takes no restart. */}}
+{{- define "tradewise.env.keys" -}}
+{{- $encryption := .Values.encryption -}}
+- name: TRADEWISE_KEY_PROVIDER
+  value: {{ $encryption.provider }}
+{{- if eq $encryption.provider "file" }}
+- name: TRADEWISE_KEK_FILE
+  value: /etc/tradewise/kek/kek.json
+{{- else }}
+{{- with $encryption.vault }}
+- name: TRADEWISE_VAULT_ADDRESS
+  value: {{ .address | quote }}
+{{- with .namespace }}
+- name: TRADEWISE_VAULT_NAMESPACE
+  value: {{ . | quote }}
+{{- end }}
+- name: TRADEWISE_VAULT_TRANSIT_MOUNT
+  value: {{ .transitMount | quote }}
+- name: TRADEWISE_VAULT_TRANSIT_KEY
+  value: {{ .transitKey | quote }}
+{{- if .ca.existingSecret }}
+- name: TRADEWISE_VAULT_CA_FILE
+  value: /etc/tradewise/vault-ca/ca.crt
+{{- end }}
+- name: TRADEWISE_VAULT_TOKEN_FILE
+  value: {{ default "/etc/tradewise/vault-token/token" .tokenFile | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What API and notifier know of the OpenID provider alike. Takes the values of `oidc`. */}}
+{{- define "tradewise.env.oidc" -}}
+- name: TRADEWISE_OIDC_ISSUER
+  value: {{ .issuer | quote }}
+- name: TRADEWISE_OIDC_CLIENT_ID
+  value: {{ .clientId | quote }}
+{{- end -}}
+
 {{- define "tradewise.env.api" -}}
 {{- $config := .root.Values.config -}}
+{{- $poller := .root.Values.agents.poller -}}
 - name: TRADEWISE_PUBLIC_URL
   value: {{ .root.Values.publicUrl | quote }}
 - name: TRADEWISE_ALLOWED_HOSTS
   value: {{ default (list (include "tradewise.publicHost" .root)) $config.allowedHosts | join "," | quote }}
 - name: TRADEWISE_REQUIRE_VERIFIED_EMAIL
   value: {{ $config.requireVerifiedEmail | quote }}
+{{- with $config.trustedProxies }}
+- name: TRADEWISE_TRUSTED_PROXIES
+  value: {{ join "," . | quote }}
+{{- end }}
+- name: TRADEWISE_SESSION_IDLE
+  value: {{ int64 $config.sessionIdle | quote }}
+- name: TRADEWISE_SESSION_LIFETIME
+  value: {{ int64 $config.sessionLifetime | quote }}
+{{- /* What the poller does, the API must know: it refuses addresses and calls readings stale by the same settings. */}}
+{{ include "tradewise.env.poller" (dict "values" $poller) }}
+{{- if .root.Values.encryption.dataKey.existingSecret }}
+- name: TRADEWISE_DATA_KEY_FILE
+  value: /etc/tradewise/data-key/data.json
+{{- end }}
+{{- with .root.Values.oidc }}
+{{- if .issuer }}
+{{ include "tradewise.env.oidc" . }}
+- name: TRADEWISE_OIDC_NAME
+  value: {{ .name | quote }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.telegram }}
+{{- if .botName }}
+- name: TRADEWISE_TELEGRAM_BOT_NAME
+  value: {{ .botName | quote }}
+{{ include "tradewise.env.secret" (dict "variable" "TRADEWISE_TELEGRAM_LOGIN_KEY" "secret" .loginKey) }}
+{{- end }}
+{{- end }}
 {{- if hasPrefix "http://" .root.Values.publicUrl }}
 - name: TRADEWISE_SECURE_COOKIES
   value: "false"
@@ -120,12 +184,27 @@ Every template that makes one object a component ranges over this list, so a new
 {{- end }}
 {{- end -}}
 
-{{- define "tradewise.env.scheduler" -}}{{- end -}}
+{{- define "tradewise.env.scheduler" -}}
+- name: TRADEWISE_KEY_SUITE
+  value: {{ .values.keySuite }}
+- name: TRADEWISE_AUDIT_RETENTION_MONTHS
+  value: {{ int64 .values.audit.retentionMonths | quote }}
+- name: TRADEWISE_AUDIT_CHECKPOINT_INTERVAL
+  value: {{ .values.audit.checkpointInterval | quote }}
+{{- end -}}
 
 {{- define "tradewise.env.notifier" -}}
 {{ include "tradewise.env.secret" (dict "variable" "TRADEWISE_SMTP_URL" "secret" .values.smtp) }}
 - name: TRADEWISE_MAIL_FROM
   value: {{ .values.mailFrom | quote }}
+{{- with .root.Values.oidc }}
+{{- if .issuer }}
+{{ include "tradewise.env.oidc" . }}
+{{- if .clientSecret.existingSecret }}
+{{ include "tradewise.env.secret" (dict "variable" "TRADEWISE_OIDC_CLIENT_SECRET" "secret" .clientSecret) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* One address as a network: /32, or /128 for IPv6. */}}

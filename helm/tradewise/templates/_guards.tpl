@@ -20,13 +20,14 @@ Nothing here makes a Secret: a value made while rendering would change with ever
 {{- fail "\n\npublicUrl is required: the address people use, such as https://tradewise.example.com" -}}
 {{- end -}}
 {{- include "tradewise.guards.databases" . -}}
-{{- include "tradewise.guard.secret" (dict "root" . "value" .Values.encryption.existingSecret "set" "encryption.existingSecret" "secret" "tradewise-kek" "from" (printf "--from-file=%s=./kek.json" .Values.encryption.key)) -}}
+{{- include "tradewise.guards.keys" . -}}
 {{- include "tradewise.guards.launcher" . -}}
 {{- with .Values.agents.notifier -}}
 {{- if .enabled -}}
 {{- include "tradewise.guard.secret" (dict "root" $ "value" .smtp.existingSecret "set" "agents.notifier.smtp.existingSecret" "secret" "tradewise-smtp" "from" (printf "--from-literal=%s='smtp://USER:PASSWORD@HOST:587'" .smtp.key)) -}}
 {{- end -}}
 {{- end -}}
+{{- include "tradewise.guards.signIn" . -}}
 {{- include "tradewise.guards.boundaries" . -}}
 {{- with .Values.api.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
@@ -74,31 +75,59 @@ Nothing here makes a Secret: a value made while rendering would change with ever
 {{- end -}}
 {{- end -}}
 
-{{/* The API holds no key, no engine and nobody else's login; and no variable is set twice, which server-side apply refuses. */}}
-{{- define "tradewise.guards.boundaries" -}}
-{{- $foreign := list "TRADEWISE_KEK" "TRADEWISE_KEK_FILE" "TRADEWISE_AGENT_DATABASE_URL" "TRADEWISE_MIGRATION_DATABASE_URL" "TRADEWISE_DOCKER_HOST" "DOCKER_HOST" "TRADEWISE_SMTP_URL" -}}
-{{- range include "tradewise.components" . | fromJsonArray -}}
-{{- $path := ternary (printf "agents.%s" .name) .name .agent -}}
-{{- $seen := dict -}}
-{{- range include "tradewise.env.component" (set . "root" $) | fromYamlArray -}}
-{{- $_ := set $seen .name "the chart" -}}
+{{/* One key provider, and all that it needs: settings of the other would be silently without effect. */}}
+{{- define "tradewise.guards.keys" -}}
+{{- with .Values.encryption -}}
+{{- if eq .provider "file" -}}
+{{- if .vault.address -}}
+{{- fail "\n\nencryption.vault.address is set and encryption.provider is file: set encryption.provider=vault, or take the address away" -}}
 {{- end -}}
-{{- $agent := .agent -}}
-{{- range .values.extraEnv -}}
-{{- if hasKey $seen .name -}}
-{{- fail (printf "\n\n%s.extraEnv repeats %s, which %s sets already: use the chart's own value for it" $path .name (get $seen .name)) -}}
+{{- include "tradewise.guard.secret" (dict "root" $ "value" .existingSecret "set" "encryption.existingSecret" "secret" "tradewise-kek" "from" (printf "--from-file=%s=./kek.json" .key)) -}}
+{{- else -}}
+{{- if .existingSecret -}}
+{{- fail "\n\nencryption.existingSecret is set and encryption.provider is vault: Vault keeps the key-encryption key, and no pod would get that Secret; take it away" -}}
 {{- end -}}
-{{- if and (not $agent) (has .name $foreign) -}}
-{{- fail (printf "\n\n%s.extraEnv sets %s: the API must not hold it, only agents and the migration do" $path .name) -}}
+{{- if not .vault.address -}}
+{{- fail "\n\nencryption.vault.address is required with encryption.provider=vault: Vault's URL, such as https://vault.example.com:8200" -}}
 {{- end -}}
-{{- $_ := set $seen .name "extraEnv" -}}
+{{- if and .vault.token.existingSecret .vault.tokenFile -}}
+{{- fail "\n\nencryption.vault.token.existingSecret and encryption.vault.tokenFile are both set: the token comes from one of them" -}}
 {{- end -}}
-{{- if not $agent -}}
-{{- range .values.extraVolumes -}}
-{{- if eq (dig "secret" "secretName" "" .) $.Values.encryption.existingSecret -}}
-{{- fail (printf "\n\n%s.extraVolumes mounts the Secret %s of encryption.existingSecret: the API seals and never opens" $path $.Values.encryption.existingSecret) -}}
+{{- if not .vault.tokenFile -}}
+{{- include "tradewise.guard.secret" (dict "root" $ "value" .vault.token.existingSecret "set" "encryption.vault.token.existingSecret" "secret" "tradewise-vault-token" "from" (printf "--from-file=%s=./vault-token (or set encryption.vault.tokenFile, where an injector writes it)" .vault.token.key)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ways to sign in that are half configured would answer with an error to the first person who tries. */}}
+{{- define "tradewise.guards.signIn" -}}
+{{- with .Values.config -}}
+{{- if gt (int64 .sessionIdle) (int64 .sessionLifetime) -}}
+{{- fail (printf "\n\nconfig.sessionIdle (%d) is above config.sessionLifetime (%d): no session would ever end by idleness" (int64 .sessionIdle) (int64 .sessionLifetime)) -}}
+{{- end -}}
+{{- range .trustedProxies -}}
+{{- if hasSuffix "/0" . -}}
+{{- fail (printf "\n\nconfig.trustedProxies holds %s: anybody could claim any address; name the network of your proxy's pods" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.oidc -}}
+{{- if and .issuer (not .clientId) -}}
+{{- fail "\n\noidc.clientId is required with oidc.issuer: the name under which the provider knows this installation" -}}
+{{- end -}}
+{{- if and (not .issuer) (or .clientId .clientSecret.existingSecret) -}}
+{{- fail "\n\noidc.clientId or oidc.clientSecret is set without oidc.issuer: name the provider, such as https://login.example.com" -}}
+{{- end -}}
+{{- if and .issuer (not $.Values.agents.notifier.enabled) -}}
+{{- fail "\n\noidc.issuer is set and agents.notifier.enabled is false: the notifier redeems the codes, the API reaches no provider" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.telegram -}}
+{{- if .botName -}}
+{{- include "tradewise.guard.secret" (dict "root" $ "value" .loginKey.existingSecret "set" "telegram.loginKey.existingSecret" "secret" "tradewise-telegram" "from" (printf "--from-literal=%s=\"$(printf %%s \"$BOT_TOKEN\" | sha256sum | cut -d ' ' -f 1)\"" .loginKey.key)) -}}
+{{- else if .loginKey.existingSecret -}}
+{{- fail "\n\ntelegram.loginKey.existingSecret is set without telegram.botName: the widget needs the bot's name" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

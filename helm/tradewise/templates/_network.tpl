@@ -23,6 +23,24 @@
 
 {{- define "tradewise.egress.scheduler" -}}{{- end -}}
 
+{{/* The port of a URL, said or by its scheme. */}}
+{{- define "tradewise.urlPort" -}}
+{{- $authority := regexReplaceAll "^https?://([^/]*).*$" . "${1}" -}}
+{{- regexFind ":[0-9]+$" $authority | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https://" .)) -}}
+{{- end -}}
+
+{{/* Vault, for agents alone. */}}
+{{- define "tradewise.egress.vault" -}}
+{{- if eq .Values.encryption.provider "vault" -}}
+- ports:
+    - {protocol: TCP, port: {{ include "tradewise.urlPort" .Values.encryption.vault.address }}}
+  {{- with .Values.networkPolicy.vault }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
 {{- define "tradewise.egress.notifier" -}}
 - ports:
     - {protocol: TCP, port: {{ .values.smtp.port }}}
@@ -30,6 +48,14 @@
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- with .root.Values.oidc.issuer }}
+- ports:
+    - {protocol: TCP, port: {{ include "tradewise.urlPort" . }}}
+  {{- with $.root.Values.networkPolicy.oidc }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "tradewise.egress.launcher" -}}

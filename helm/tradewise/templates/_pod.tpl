@@ -63,11 +63,49 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* The secrets that only agents see: the key-encryption keys, and for the launcher its certificate for the engine. */}}
-{{- define "tradewise.mounts.agent" -}}
-- name: kek
-  mountPath: /etc/tradewise/kek
+{{/* One key of a Secret as a read-only file. Takes {volume, secret: {existingSecret, key}, path}. */}}
+{{- define "tradewise.volume.secret" -}}
+- name: {{ .volume }}
+  secret:
+    secretName: {{ .secret.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .secret.key }}
+        path: {{ .path }}
+{{- end -}}
+
+{{/*
+The files that one kind of part sees and the other does not, as JSON: [{volume, secret, path}], each mounted below
+/etc/tradewise under its volume's name. The API: its data key. Agents: the key-encryption keys, or what leads to Vault.
+Takes {root, agent}.
+*/}}
+{{- define "tradewise.secretFiles" -}}
+{{- $found := list -}}
+{{- $encryption := .root.Values.encryption -}}
+{{- if not .agent -}}
+{{- if $encryption.dataKey.existingSecret -}}
+{{- $found = append $found (dict "volume" "data-key" "secret" $encryption.dataKey "path" "data.json") -}}
+{{- end -}}
+{{- else if eq $encryption.provider "file" -}}
+{{- $found = append $found (dict "volume" "kek" "secret" (pick $encryption "existingSecret" "key") "path" "kek.json") -}}
+{{- else -}}
+{{- if $encryption.vault.token.existingSecret -}}
+{{- $found = append $found (dict "volume" "vault-token" "secret" $encryption.vault.token "path" "token") -}}
+{{- end -}}
+{{- if $encryption.vault.ca.existingSecret -}}
+{{- $found = append $found (dict "volume" "vault-ca" "secret" $encryption.vault.ca "path" "ca.crt") -}}
+{{- end -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end -}}
+
+{{/* Mounts of a part's own secrets: its files, and for the launcher its certificate for the engine. Takes {root, agent, values}. */}}
+{{- define "tradewise.mounts.secrets" -}}
+{{- range include "tradewise.secretFiles" . | fromJsonArray }}
+- name: {{ .volume }}
+  mountPath: /etc/tradewise/{{ .volume }}
   readOnly: true
+{{- end }}
 {{- if dig "docker" "existingSecret" "" .values }}
 - name: docker-tls
   mountPath: /etc/tradewise/docker
@@ -75,14 +113,10 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- define "tradewise.volumes.agent" -}}
-- name: kek
-  secret:
-    secretName: {{ .root.Values.encryption.existingSecret }}
-    defaultMode: 0440
-    items:
-      - key: {{ .root.Values.encryption.key }}
-        path: kek.json
+{{- define "tradewise.volumes.secrets" -}}
+{{- range include "tradewise.secretFiles" . | fromJsonArray }}
+{{ include "tradewise.volume.secret" . }}
+{{- end }}
 {{- with dig "docker" "existingSecret" "" .values }}
 - name: docker-tls
   secret:
