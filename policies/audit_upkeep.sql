@@ -152,7 +152,7 @@ $$;
 select pg_temp.hand_to('tradewise_audit', array['audit_walk(uuid)', 'audit_begin()'], '{}');
 select pg_temp.hand_to('tradewise_audit', array['audit_verify()']);
 select pg_temp.hand_to('tradewise_audit', array['audit_verify_chain(uuid)', 'audit_chain_ids()',
-    'audit_unsigned(integer)', 'audit_unanchored(timestamptz)'], array['tradewise_agent_scheduler']);
+    'audit_unsigned(integer)', 'audit_unanchored(timestamptz)'], array['tradewise_agent_scheduler', 'tradewise_owner']);
 
 revoke create on schema public from tradewise_audit;
 

@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKey, Index, LargeBinary, Text, UniqueConstraint, t
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.database.base import Base, TenantOwned, Timestamp, Updated, one_of
+from control_plane.database.base import Base, TenantOwned, Timestamp, Updated, one_of, tenant_index
 
 USER_STATUSES: Final = ("active", "suspended", "deleted")
 TENANT_STATUSES: Final = ("active", "suspended", "deleted")
@@ -82,6 +82,8 @@ class Invitation(Base, TenantOwned):
             unique=True,
             postgresql_where=text("accepted_at is null and revoked_at is null"),
         ),
+        tenant_index("invitations", "id"),
+        Index("ix_invitations_invited_by", "invited_by"),
     )
 
     email: Mapped[str] = mapped_column(Text)

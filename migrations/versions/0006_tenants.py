@@ -55,6 +55,8 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("accepted_at is null and revoked_at is null"),
     )
+    op.create_index("ix_invitations_tenant_id", "invitations", ["tenant_id", "id"], unique=False)
+    op.create_index("ix_invitations_invited_by", "invitations", ["invited_by"], unique=False)
     op.add_column(
         "marketplace_listings", sa.Column("suspended", sa.Boolean(), server_default=sa.text("false"), nullable=False)
     )

@@ -1,9 +1,8 @@
 """Lints over the system catalogue, in the manner of the public linters for PostgreSQL.
 
 Each is a query that tells one line for each fault. They name no table of ours unless it is an exception with its
-reason, so whatever a migration
-    or a policy file adds is covered without anybody thinking of it. What must hold at every start
-of every process, drift included, is in ``control_plane/database/catalog.py``; the rest is here.
+reason, so whatever a migration or a policy file adds is covered without anybody thinking of it. What must hold at every
+start of every process, drift included, is in ``control_plane/database/catalog.py``; the rest is here.
 """
 
 from __future__ import annotations
@@ -19,9 +18,27 @@ UNIQUE_EVERYWHERE: Final = {
     "uq_platform_keys_version": "written by the scheduler",
     "pk_attempt_limits": "subjects are keyed digests, written by one function",
     "alembic_version_pkc": "written by migrations",
+    "uq_audit_keys_version": "written by the scheduler",
+    "uq_key_rotations_running": "written by the scheduler",
+    "pk_key_rotation_failures": "written by the scheduler",
+    "uq_identity_providers_issuer": "written by the notifier",
+    "pk_audit_pending": "numbers of the server's own, gone again before anybody could meet one",
+    "pk_sign_in_failures": "digests, written by functions that answer alike for everybody",
+    "uq_verification_codes_address": "digests, written by functions that answer alike for everybody",
+    "pk_spent_proofs": "a digest of what only its bearer holds",
+    "uq_invitations_token_hash": "a digest of 256 random bits",
+    "uq_recovery_codes_user_code": "of the bound person, written by a function",
+    "uq_totp_factors_user": "of the bound person, written by a function",
+    "uq_auth_identities_subject": "written by functions, for who has just proved the subject to be theirs",
 }
 #: Definer functions that take a tenant's id from the web tier, and why that is no way into another tenant.
-NAMES_A_TENANT: Final = {"auth_sign_up": "the id of the tenant that it makes"}
+NAMES_A_TENANT: Final = {
+    "auth_sign_up": "the id of the tenant that it makes",
+    "auth_sign_up_by": "the id of the tenant that it makes",
+    "found_tenant": "the id of the tenant that it makes",
+}
+#: Columns that are named like a secret's and hold none.
+NO_SECRETS: Final = {"audit_events.prev_hash": "a link of the caller's own audit chain"}
 
 _WITH: Final = """
 with tables as (
@@ -41,8 +58,9 @@ with tables as (
     from pg_policy p join tables t on t.oid = p.polrelid cross join lateral unnest(p.polroles) r
     left join pg_roles g on g.oid = r
 ), expressions as (
-    select table_name, name, role_name,
-        regexp_replace(e, '\\( SELECT \\(?NULLIF\\(current_setting\\(''(app\\.\\w+)''::text, true\\), ''''::text\\)\\)?'
+    select table_name, name, role_name, permissive,
+        regexp_replace(regexp_replace(e, '\\( SELECT \\(NULLIF\\(current_setting\\(''(app\\.bots)''::text, true\\), '
+            '''''::text\\) IS NULL\\)\\)', '(<\\1> IS NULL)', 'g'), '\\( SELECT \\(?NULLIF\\(current_setting\\(''(app\\.\\w+)''::text, true\\), ''''::text\\)\\)?'
             '(::\\w+(\\[\\])?)? AS "nullif"\\)', '<\\1>', 'g') as e
     from policies cross join lateral (values (visible), (checked)) as x (e) where e is not null
 ), commands as (
@@ -94,7 +112,7 @@ LINTS: Final[dict[str, str]] = {
     "a_policy_for_every_grant": """
         select format('%s %s on %s', role_name, privilege, table_name) from granted g
         where not exists (select from policies p where p.polrelid = g.oid and p.role_id = g.role_id
-            and p.command in (g.letter, '*'))""",
+            and p.permissive and p.command in (g.letter, '*'))""",
     "a_grant_for_every_policy": """
         select format('%s on %s for %s', p.name, p.table_name, p.role_name) from policies p
         where not exists (select from granted g where g.oid = p.polrelid and g.role_id = p.role_id
@@ -123,7 +141,7 @@ LINTS: Final[dict[str, str]] = {
         where s[1] not in ('app.tenant_id', 'app.user_id', 'app.actor', 'app.bots')""",
     "the_web_tier_has_no_open_policy": """
         select format('%s on %s: %s', name, table_name, e) from expressions
-        where role_name = 'tradewise_api' and e !~ '<app\\.(tenant_id|user_id)>'""",
+        where permissive and role_name = 'tradewise_api' and e !~ '<app\\.(tenant_id|user_id)>'""",
     "a_tenants_rows_are_written_by_that_tenant": """
         select format('%s on %s: %s', p.name, p.table_name, p.checked) from policies p
         join owned o on o.oid = p.polrelid
@@ -273,6 +291,7 @@ LINTS: Final[dict[str, str]] = {
 _EXCEPTIONS: Final[dict[str, set[str]]] = {
     "unique_constraints_lead_with_the_tenant": set(UNIQUE_EVERYWHERE),
     "no_definer_function_takes_a_tenant": set(NAMES_A_TENANT),
+    "secrets_are_read_by_agents_alone": set(NO_SECRETS),
 }
 
 

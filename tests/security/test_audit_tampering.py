@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import asyncpg
 import pytest
 
@@ -195,7 +197,7 @@ async def test_a_forged_signature_and_a_forged_key(
         await admin.execute("update audit_checkpoints set signature = decode(repeat('00', 64), 'hex')")
     assert await verdict(urls, vault, owner) == ([], (LAST, "signature_invalid"))
     # A whole forgery: another key pair in the place of ours, and everything signed anew with it.
-    stranger = Vault(LocalKeyProvider({"theirs": bytes(32)}, "theirs"))
+    stranger = Vault(LocalKeyProvider({"theirs": os.urandom(32)}, "theirs"))
     async with tampering(admin):
         for table in ("audit_checkpoints", "audit_keys"):
             await admin.execute(f"delete from {table}")
@@ -224,7 +226,7 @@ async def test_the_report_names_the_tenant_the_number_and_the_fault(
     vault: Vault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agents.audit.key_provider", lambda _settings: vault.provider)
+    monkeypatch.setattr("agents.audit.provider_for", lambda _settings: vault.provider)
     await sign(urls, vault)
     lines: list[str] = []
     assert await report(urls["agent_scheduler"], settings, None, lines.append)

@@ -28,6 +28,8 @@ UNGUESSABLE = {
     "auth_identities": {"uq_auth_identities_subject"},
     "spent_proofs": {"digest"},
     "invitations": {"token_hash"},
+    "sign_in_failures": {"account"},
+    "verification_codes": {"uq_verification_codes_address"},
 }
 WRITTEN_BY_AGENTS = {
     "uq_bot_instances_host_port",
