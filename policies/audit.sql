@@ -274,7 +274,8 @@ begin
 end
 $$;
 
-select pg_temp.audited('tenants', 'tenant', '{name,plan,status,deleted_at}', tenant_column => 'id');
+select pg_temp.audited('tenants', 'tenant', '{name,plan,status,suspended_by,suspended_reason,deleted_at}',
+    tenant_column => 'id');
 select pg_temp.audited('memberships', 'member', '{user_id,role}', id_column => 'user_id', made => 'added',
     gone => 'removed');
 select pg_temp.audited('api_keys', 'key', '{created_by,name,prefix,scopes,expires_at,revoked_at}',

@@ -183,6 +183,10 @@ begin
     update invitations i set revoked_at = now()
     where i.invited_by = person and i.accepted_at is null and i.revoked_at is null;
     delete from memberships m where m.user_id = person;
+    -- Who was known elsewhere may come back from there as somebody new.
+    delete from auth_identities i where i.user_id = person;
+    delete from recovery_codes c where c.user_id = person;
+    delete from totp_factors f where f.user_id = person;
     update users u set status = 'deleted', deleted_at = now(), email = null, full_name = null, password_hash = null,
         email_verified_at = null
     where u.id = person and u.deleted_at is null;

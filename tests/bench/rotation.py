@@ -209,8 +209,8 @@ async def measure(server: EmbeddedServer, folder: Path, count: int) -> None:
     print(f"moved {now.done} in {moved:.1f} s (older private halves gone after {whole:.1f} s, grace skipped)")
     print(f"readers: {load.reads}, failed: {load.failed}, slowest {load.slowest_read_ms:.1f} ms")
     print(f"writes: {load.writes}, slowest {load.slowest_write_ms:.1f} ms")
-    print(f"longest lock of the rotation (a statement that writes): {locking:.1f} ms; longest statement: {longest:.1f} ms"
-        f" of {statements}")  # fmt: skip
+    print(f"longest lock of the rotation (a statement that writes): {locking:.1f} ms")
+    print(f"longest statement: {longest:.1f} ms of {statements}")
     print(f"left under an older key: {left}, failed rows: {now.failed}")
     for each in (pool, readers):
         await each.close()

@@ -60,7 +60,8 @@ with tables as (
 ), expressions as (
     select table_name, name, role_name, permissive,
         regexp_replace(regexp_replace(e, '\\( SELECT \\(NULLIF\\(current_setting\\(''(app\\.bots)''::text, true\\), '
-            '''''::text\\) IS NULL\\)\\)', '(<\\1> IS NULL)', 'g'), '\\( SELECT \\(?NULLIF\\(current_setting\\(''(app\\.\\w+)''::text, true\\), ''''::text\\)\\)?'
+            '''''::text\\) IS NULL\\)\\)', '(<\\1> IS NULL)', 'g'),
+            '\\( SELECT \\(?NULLIF\\(current_setting\\(''(app\\.\\w+)''::text, true\\), ''''::text\\)\\)?'
             '(::\\w+(\\[\\])?)? AS "nullif"\\)', '<\\1>', 'g') as e
     from policies cross join lateral (values (visible), (checked)) as x (e) where e is not null
 ), commands as (

@@ -77,3 +77,17 @@ async def test_a_person_in_no_tenant_may_go_too(api: Api, admin: asyncpg.Connect
     await ada.call("DELETE", f"/tenants/{ada.tenant_id}", json={"confirm": "Ada's workspace"}, status=204)
     await end_me(ada)
     assert await admin.fetchval("select count(*) from users where deleted_at is null") == 0
+
+
+async def test_ways_in_go_with_the_person(api: Api, admin: asyncpg.Connection) -> None:
+    """Else whoever signs in from there would meet somebody who is gone, and could never come back."""
+    ada = await api.person("ada")
+    await ada.call("POST", "/me/totp", json={"password": PASSWORD}, status=201)
+    await admin.execute(
+        "insert into auth_identities (id, user_id, provider, issuer, subject, label)"
+        " values (gen_random_uuid(), $1, 'telegram', 'telegram', '42', 'ada')",
+        ada.user_id,
+    )
+    await end_me(ada)
+    for table in ("auth_identities", "totp_factors", "recovery_codes"):
+        assert await admin.fetchval(f"select count(*) from {table} where user_id = $1", ada.user_id) == 0, table
