@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 
 from control_plane.database.connection import Binding, TenantConnection
 from control_plane.database.urls import sqlalchemy_url
+
+_log = structlog.get_logger(__name__)
 
 _INFO_KEY = "binding"
 
@@ -66,6 +70,7 @@ class Database:
             },
         )
         event.listen(self.engine.sync_engine, "begin", _clear_stale_binding)
+        self._afterwards: set[asyncio.Task[None]] = set()
         self._sessions = async_sessionmaker(self.engine, sync_session_class=_BoundSession, expire_on_commit=False)
 
     @asynccontextmanager
@@ -87,6 +92,22 @@ class Database:
         """A transaction that sees no row; only the narrow sign-in functions work in it."""
         return self.transaction(Binding(address=address))
 
+    def afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` in sessions of its own beside whoever asks, who does not wait for it; a failure is logged.
+
+        For what must not show in how long an answer takes. It is lost with the process, so never for a change.
+        """
+        task = asyncio.create_task(work)
+        self._afterwards.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._afterwards.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("afterwards_failed", error=type(error).__name__)
+
     async def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every pooled connection, once what was to be done afterwards is done."""
+        await asyncio.gather(*self._afterwards, return_exceptions=True)
         await self.engine.dispose()

@@ -100,15 +100,21 @@ class Attempt:
 
     async def _failed(self) -> None:
         locked = await self._settle(good=False)
+        try:
+            # Where the allowance is used up they refuse, and who is refused is not told whether it was right.
+            await take(self._database, FAILURES_OF_NETWORK, self._network)
+            await take(self._database, FAILURES_OF_ACCOUNT, self._account)
+        finally:
+            # After the answer: writing it takes longer where there is somebody to write about.
+            self._database.afterwards(self._note(locked))
+
+    async def _note(self, locked: timedelta | None) -> None:
         # For an account that nobody has, the same is done about a person who is not there.
         person = self.user_id or uuid7()
         async with self._database.anonymous(address=self._address) as session:
             await note_person(session, person, "sign_in.failed")
             if locked is not None:
                 await note_person(session, person, "sign_in.locked", detail={"seconds": round(locked.total_seconds())})
-        # Last, because they refuse where the allowance is used up; who is refused is not told whether it was right.
-        await take(self._database, FAILURES_OF_NETWORK, self._network)
-        await take(self._database, FAILURES_OF_ACCOUNT, self._account)
 
 
 async def forgive(database: Database, email: str) -> None:

@@ -15,6 +15,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import PASSWORD, Api
 from tests.mailbox import Mailbox
+from tests.waiting import until
 
 NEW = "another long password"
 
@@ -119,6 +120,11 @@ async def test_the_log_is_told_what_people_do(api: Api, mailbox: Mailbox, admin:
     ada = await api.person()
     for _ in range(5):
         await post(api, "/auth/sign-in", email=ada.email, password="x")
+
+    async def told() -> bool:
+        return bool(await admin.fetchval("select count(*) = 6 from noted where action like 'sign_in.%'"))
+
+    await until(told, what="the failures are told, after their answers")
     await post(api, "/auth/verify-email", email=ada.email, code=await mailbox.code(ada.email, "verify_email"))
     await admin.execute("delete from sign_in_failures")
     await api.sign_in(ada.email)
