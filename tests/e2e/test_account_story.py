@@ -144,7 +144,7 @@ async def _look_at_every_page(desk: Watched, secret: str, recovery: str) -> None
 async def _pictures(person: Watched, name: str) -> None:
     """Light, dark, and on a telephone, where nothing may be wider than the screen."""
     await person.picture(f"account-{name}")
-    await person.page.emulate_media(color_scheme="dark")
+    await person.page.emulate_media(color_scheme="dark", reduced_motion="reduce")  # no picture of half a change
     await person.picture(f"account-{name}-dark")
     await person.page.emulate_media(color_scheme="light")
     await person.page.set_viewport_size({"width": 380, "height": 800})

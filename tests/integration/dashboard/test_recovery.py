@@ -10,7 +10,7 @@ import pytest
 
 from control_plane.database.sessions import Database
 from control_plane.identity import limits
-from control_plane.security.limits import network_of, take
+from control_plane.security.limits import take
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import PASSWORD, Api, running_api
@@ -66,7 +66,8 @@ async def test_a_fresh_code_is_the_same_answer_for_every_address(api: Api, mailb
             told = []
             for email in (ada.email, "nobody@example.com"):
                 await browser.get("/verify-email")
-                sent = await browser.send(path, {"email": email, "code": "left in the field"})
+                left = {"code": "left in the field"} if path.endswith("resend") else {}
+                sent = await browser.send(path, {"email": email, **left})
                 told.append(words_of(await browser.follow(sent)))
             assert told[0] == told[1]
             assert "a mail with a code is on its way" in told[0]
@@ -100,7 +101,7 @@ async def test_a_new_password_by_mail(api: Api, mailbox: Mailbox) -> None:
         assert f'value="{ada.email}"' in page.text
         code = await mailbox.code(ada.email, "reset_password")
         short = await browser.send("/reset-password", {"email": ada.email, "code": code, "new_password": "short"}, 422)
-        assert "must have at least" in words_of(short)
+        assert "Must have at least" in words_of(short)
         assert code not in short.text
         fields = {"email": ada.email, "code": WRONG, "new_password": NEW}
         wrong = await browser.send("/reset-password", fields, 422)
@@ -132,7 +133,6 @@ async def test_too_many_are_told_when_to_come_back(api: Api, api_db: Database) -
     for rule in (limits.CODES_OF_ACCOUNT, limits.TRIES_OF_ACCOUNT):
         for _ in range(rule.burst):
             await take(api_db, rule, limits.account_of(ada.email))
-    assert network_of(None)
     fields = {"email": ada.email, "code": WRONG, "new_password": NEW}
     async with Browser(api) as browser:
         for path in ("/verify-email", "/verify-email/resend", "/forgot-password", "/reset-password"):
