@@ -19,7 +19,8 @@ from control_plane.http.problems import field_error
 NOT_FIELDS = frozenset({"csrf_token", "next"})
 """Fields of a form that are not fields of the resource."""
 
-SECRETS = frozenset({"password", "totp", "config", "credentials.password", "credentials.token"})
+_PROOFS = frozenset({"password", "totp", "code", "current_password", "new_password"})
+SECRETS = _PROOFS | {"config", "credentials.password", "credentials.token"}
 """Fields that are never put into a page, not even into the page of the person who has just typed them."""
 
 REFUSALS = (MalformedError, ConflictError, UnacceptableError, UnavailableError)
@@ -94,7 +95,7 @@ class Form:
         for name in SECRETS & set(shown):
             if self.get(name).strip():
                 values[name] = ""
-                if name not in {"password", "totp"}:
+                if name not in _PROOFS:
                     errors.setdefault(name, _ENTER_AGAIN)
         whole = " ".join(others) if error.errors else in_words(error.detail)
         return FormState(values=values, errors=errors, error=whole or None)

@@ -29,6 +29,18 @@ _WORDS: dict[str, tuple[str, str]] = {
     "template-saved": ("success", "The template was saved as a draft. Publish it when you are ready."),
     "template-published": ("success", "The template is in the marketplace now."),
     "template-unpublished": ("success", "The template is no longer in the marketplace. Subscriptions that run go on."),
+    "code-sent": ("info", "If this address has an account that needs it, a mail with a code is on its way."),
+    "verified": ("success", "Your e-mail address is confirmed."),
+    "verified-already": ("info", "Your e-mail address is confirmed already."),
+    "password-set": ("success", "The password is set, and every session has ended. Sign in with the new one."),
+    "password-changed": ("success", "The password was changed. You are signed out everywhere else."),
+    "profile-saved": ("success", "Your profile was saved."),
+    "second-factor-off": ("success", "The second factor is off. You are signed out everywhere else."),
+    "session-ended": ("success", "That session has ended."),
+    "sessions-ended": ("success", "You are signed out everywhere else."),
+    "identity-linked": ("success", "The identity is linked: you can sign in with it from now on."),
+    "identity-unlinked": ("success", "The identity is no longer a way into your account."),
+    "account-deleted": ("success", "Your account is deleted. Thank you for having been here."),
     "key-revoked": ("success", "The key was revoked. Programs that use it are refused from now on."),
 }
 
@@ -66,6 +78,7 @@ def _viewer(visitor: Visitor | None) -> dict[str, Any] | None:
         "full_name": person.full_name,
         "tenant_name": person.tenant_name or "no tenant",
         "role": person.role or "member",
+        "unverified": not visitor.verified,
     }
 
 

@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from control_plane.dashboard.forms import provide_form
 from control_plane.dashboard.pages import account, bots, keys, marketplace, subscriptions, support, templates
+from control_plane.dashboard.pages.own import HANDLERS as OWN_HANDLERS
 from control_plane.dashboard.session import SignInNeededError, Visitor, receive
 from control_plane.http.caller import Caller
 
@@ -31,6 +32,7 @@ dashboard_router = Router(
         *templates.HANDLERS,
         *keys.HANDLERS,
         *support.HANDLERS,
+        *OWN_HANDLERS,
     ],
     before_request=receive,
     dependencies={"caller": Provide(provide_signed_in), "form": Provide(provide_form)},

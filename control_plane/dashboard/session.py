@@ -20,6 +20,7 @@ from litestar.datastructures import Cookie
 
 from control_plane.errors import ForbiddenError, UnauthenticatedError
 from control_plane.http.caller import Caller, located
+from control_plane.identity.people import is_verified
 from control_plane.identity.principal import Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.security.tokens import is_api_key
@@ -45,6 +46,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
 
     secret: str
     caller: Caller | None = None
+    verified: bool = True
+    """Whether a signed-in person's address is confirmed, or they have none. Found out for whole pages alone."""
     is_new: bool = False
     """The guest has no cookie yet: the answer must set it."""
 
@@ -106,7 +109,7 @@ async def _visitor_of(request: Request[Any, Any, Any]) -> Visitor:
     principal = await _person(request, token) if token else None
     if token and principal is not None:
         caller = Caller(principal=located(principal, request), database=request.app.state.database)
-        return Visitor(secret=token, caller=caller)
+        return Visitor(secret=token, caller=caller, verified=await _is_verified(request, caller))
     known = request.cookies.get(cookie_name(settings, GUEST), "")
     if _GUEST_FORM.fullmatch(known):
         return Visitor(secret=known)
@@ -118,6 +121,14 @@ async def _person(request: Request[Any, Any, Any], token: str) -> Principal | No
     if is_api_key(token):
         return None
     return await principal_of(request.app.state.database, request.app.state.settings, token)
+
+
+async def _is_verified(request: Request[Any, Any, Any], caller: Caller) -> bool:
+    # Streams, data and parts of a page have no place for the hint: they do not pay for the question.
+    if request.route_handler.opt.get("page") is False or "hx-request" in request.headers:
+        return True
+    async with caller.database.user(caller.principal.user_id) as session:
+        return await is_verified(session, caller.principal.user_id)
 
 
 async def _check_form(request: Request[Any, Any, Any], visitor: Visitor) -> None:

@@ -20,11 +20,24 @@ _TENANTS = text(
     " where m.user_id = :user and t.status <> 'deleted' order by m.id"
 )
 
+_VERIFIED = text("select email is null or email_verified_at is not null from users where id = :id")
+_RENAME = text("update users set full_name = :name where id = :id")
+
 
 async def user_view(session: AsyncSession, user_id: UUID) -> UserView:
     """A person as they see themself."""
     row = (await session.execute(_USER, {"id": user_id})).one()
     return UserView(*row)
+
+
+async def is_verified(session: AsyncSession, user_id: UUID) -> bool:
+    """Whether a person has shown that their address is theirs, or has none to show it of."""
+    return bool(await session.scalar(_VERIFIED, {"id": user_id}))
+
+
+async def rename(session: AsyncSession, user_id: UUID, full_name: str | None) -> None:
+    """Call a person otherwise."""
+    await session.execute(_RENAME, {"id": user_id, "name": full_name})
 
 
 async def tenants_of(session: AsyncSession, user_id: UUID) -> list[TenantView]:

@@ -6,13 +6,13 @@ from typing import Any
 
 from litestar import Request, Router, get, patch, post
 from litestar.params import JSONBody
-from sqlalchemy import text
 
 from control_plane.http.address import client_address
 from control_plane.http.caller import Caller, CallerDependency, require_session
 from control_plane.http.openapi import operation
 from control_plane.identity import sign_in
 from control_plane.identity.account_routes import ACCOUNT_ROUTES
+from control_plane.identity.people import rename
 from control_plane.identity.schemas import Accepted, MeView, PatchMe, SignIn, SignUp
 from control_plane.identity.sign_in import SignedIn
 from control_plane.identity.sign_up import sign_up
@@ -79,10 +79,7 @@ async def patch_me_route(caller: CallerDependency, data: JSONBody[PatchMe]) -> M
     """Only the name, for now."""
     require_session(caller)
     async with caller.transaction() as session:
-        await session.execute(
-            text("update users set full_name = :name where id = :id"),
-            {"name": data.full_name, "id": caller.principal.user_id},
-        )
+        await rename(session, caller.principal.user_id, data.full_name)
     return await _me(caller)
 
 

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from litestar import Request, Response, get, post
 from litestar.params import QueryParameter
 
-from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
+from control_plane.dashboard.entrance import (
+    FOR_GUESTS,
+    NO_ENTRY,
+    TRIES,
+    enter,
+    is_signed_in,
+    sign_in_again,
+    sign_in_data,
+    sign_in_form,
+    told,
+)
+from control_plane.dashboard.forms import FormDependency, FormState
 from control_plane.dashboard.rendering import go, page
-from control_plane.dashboard.session import GUEST, SESSION, Visitor, local_path, make_cookie
-from control_plane.errors import AppError
+from control_plane.dashboard.session import SESSION, local_path, make_cookie
 from control_plane.http.address import client_address
 from control_plane.http.caller import CallerDependency
 from control_plane.identity import sign_in
-from control_plane.identity.factors import TotpFailedError, TotpRequiredError
-from control_plane.identity.schemas import SignIn, SignUp
-from control_plane.identity.sessions import EmailNotVerifiedError
-from control_plane.identity.sign_in import SignedIn, SignInFailedError
+from control_plane.identity.schemas import SignUp
+from control_plane.identity.sign_in import SignedIn
 from control_plane.identity.sign_up import sign_up
-from control_plane.security.limits import TooManyAttemptsError
 from control_plane.security.passwords import MINIMUM_LENGTH
 
-_FOR_GUESTS = {"guest": True}
-_NOT_NOW = (SignInFailedError, EmailNotVerifiedError, TooManyAttemptsError)
 Next = Annotated[str | None, QueryParameter(name="next", max_length=2000)]
 
 
-def _is_signed_in(request: Request[Any, Any, Any]) -> bool:
-    visitor: Visitor = request.state.visitor
-    return visitor.caller is not None
-
-
-@get("/sign-up", opt=_FOR_GUESTS)
+@get("/sign-up", opt=FOR_GUESTS)
 async def sign_up_page(request: Request[Any, Any, Any]) -> Response[Any]:
     """The form, or the fleet for somebody who is signed in."""
-    if _is_signed_in(request):
+    if is_signed_in(request):
         return go(request, "/")
     return _sign_up_form(request, FormState())
 
@@ -44,7 +45,7 @@ def _sign_up_form(request: Request[Any, Any, Any], form: FormState, status: int 
     return page(request, "account/sign_up.html", status_code=status, form=form, password_min_length=MINIMUM_LENGTH)
 
 
-@post("/sign-up", opt=_FOR_GUESTS)
+@post("/sign-up", opt=FOR_GUESTS)
 async def sign_up_action(request: Request[Any, Any, Any], form: FormDependency) -> Response[Any]:
     """Make the person, then try what they would do next: sign in with what they typed.
 
@@ -55,49 +56,36 @@ async def sign_up_action(request: Request[Any, Any, Any], form: FormDependency) 
         data = form.read(SignUp)
         state = request.app.state
         await sign_up(state.database, state.passwords, state.settings, data, address=client_address(request))
-    except (*REFUSALS, TooManyAttemptsError) as error:
+    except TRIES as error:
         refused = form.refused(error, shown=("full_name", "email", "password"))
-        return _told(_sign_up_form(request, refused, error.status), error)
+        return told(_sign_up_form(request, refused, error.status), error)
     if state.settings.require_verified_email:
-        return go(request, "/sign-in", say="check-mail")
+        return go(request, f"/verify-email?email={quote(data.email, safe='@')}", say="check-mail")
     try:
         signed_in = await _sign_in(request, data.email, data.password)
-    except (*_NOT_NOW, TotpRequiredError):
+    except NO_ENTRY:
         return go(request, "/sign-in", say="perhaps-new")
-    return _enter(request, signed_in, "/")
+    return enter(request, signed_in, "/")
 
 
-@get("/sign-in", opt=_FOR_GUESTS)
+@get("/sign-in", opt=FOR_GUESTS)
 async def sign_in_page(request: Request[Any, Any, Any], then: Next = None) -> Response[Any]:
     """The form; ``next`` is where to go afterwards, if that is a path of ours."""
-    if _is_signed_in(request):
+    if is_signed_in(request):
         return go(request, local_path(then) or "/")
-    return page(request, "account/sign_in.html", form=FormState(), next=local_path(then) or "", factor=False)
+    return sign_in_form(request, FormState(), local_path(then) or "")
 
 
-@post("/sign-in", opt=_FOR_GUESTS)
+@post("/sign-in", opt=FOR_GUESTS)
 async def sign_in_action(request: Request[Any, Any, Any], form: FormDependency) -> Response[Any]:
     """Open a session and lead to where the person wanted to go."""
-    then = local_path(form.get("next"))
-    shown = ("email", "password", "totp")
+    then = local_path(form.get("next")) or ""
     try:
-        data = form.read(SignIn)
+        data = sign_in_data(form)
         signed_in = await _sign_in(request, data.email, data.password, data.totp)
-    except (*REFUSALS, *_NOT_NOW, TotpRequiredError, TotpFailedError) as error:
-        state = form.refused(error, shown=shown)
-        factor = isinstance(error, TotpRequiredError | TotpFailedError) or "totp" in state.errors
-        shown_again = page(
-            request, "account/sign_in.html", status_code=error.status, form=state, next=then or "", factor=factor
-        )
-        return _told(shown_again, error)
-    return _enter(request, signed_in, then or "/")
-
-
-def _told(answer: Response[str], error: AppError) -> Response[str]:
-    """``answer`` with what the error says to programs as well: when to try again."""
-    if "Retry-After" in error.headers:
-        answer.headers["Retry-After"] = error.headers["Retry-After"]
-    return answer
+    except NO_ENTRY as error:
+        return sign_in_again(request, form, then, error)
+    return enter(request, signed_in, then or "/")
 
 
 async def _sign_in(request: Request[Any, Any, Any], email: str, password: str, totp: str | None = None) -> SignedIn:
@@ -112,12 +100,6 @@ async def _sign_in(request: Request[Any, Any, Any], email: str, password: str, t
         address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )
-
-
-def _enter(request: Request[Any, Any, Any], signed_in: SignedIn, path: str) -> Response[Any]:
-    settings = request.app.state.settings
-    session = make_cookie(settings, SESSION, signed_in.access_token, int(settings.session_lifetime))
-    return go(request, path, cookies=[session, make_cookie(settings, GUEST, "", 0)])
 
 
 @post("/sign-out", opt={"any_tenant": True})

@@ -58,10 +58,12 @@ async def test_an_address_that_is_not_confirmed(strict: Api) -> None:
         for _ in range(2):  # new, and known
             await browser.get("/sign-up")
             sent = await browser.send("/sign-up", fields)
-            assert sent.headers["location"] == "/sign-in"
+            assert sent.headers["location"] == "/verify-email?email=eve@example.com"
             pages.append(words_of(await browser.follow(sent)))
         assert pages[0] == pages[1]
         assert "Confirm your address with the code" in pages[0]
+        await browser.get("/sign-in")
         refused = await browser.send("/sign-in", fields, 403)
+        assert "/verify-email?email=eve%40example.com" in refused.text
         assert "not confirmed yet" in words_of(refused)
         assert "tw_session" not in browser.cookies
