@@ -78,7 +78,11 @@ async def _team(
             "leave": active and rules.remove(role, role, owners=owners) is None,
             "own": "tenant:delete" in person.scopes and tenant.suspended_by != "operator",
         },
-        forms={name: forms.get(name, _NOTHING) for name in ("page", "invite", "rename", "owner", "delete")},
+        forms={
+            **dict.fromkeys(("page", "invite", "owner", "delete"), _NOTHING),
+            "rename": FormState(values={"name": tenant.name}),
+            **forms,
+        },
         subscribers=subscribers,
     )
 
