@@ -17,7 +17,7 @@ ACTORS: Final = (
     ("user", "People"),
     ("key", "API keys"),
     ("agent", "TradeWise itself"),
-    ("role", "Changes by hand in the database"),
+    ("role", "Nobody signed in, or by hand in the database"),
 )
 #: All actions of one subject: `bot.*` as the log is asked for them.
 ACTIONS: Final = tuple(
@@ -40,6 +40,7 @@ ACTIONS: Final = tuple(
 RESOURCES: Final = tuple(
     (name, readable(name)) for name in ("bot", "template", "listing", "subscription", "key", "member", "user", "tenant")
 )
+_WEB_TIER: Final = "tradewise_api"
 _TONES: Final = {"success": "good", "failure": "bad", "denied": "warn"}
 _OUTCOMES: Final = {"success": "Done", "failure": "Failed", "denied": "Refused"}
 
@@ -67,7 +68,10 @@ class Names:
         if actor.kind == "key":
             name = next((name for key, name in self.keys.items() if str(key) == actor.id), None)
             return f"API key “{name}”" if name else f"API key {actor.id[:8]}…"
-        return f"TradeWise ({actor.id})" if actor.kind == "agent" else f"Database role {actor.id}"
+        if actor.kind == "agent":
+            return f"TradeWise ({actor.id})"
+        # The web tier with nobody bound: somebody who signs up, or fails to sign in.
+        return "Nobody signed in" if actor.id == _WEB_TIER else f"Database role {actor.id}"
 
     def thing(self, resource: str, resource_id: UUID) -> str | None:
         """What a thing is called now; None where that is not known."""

@@ -90,7 +90,7 @@ async def mailed_link(admin: asyncpg.Connection, vault: Vault, email: str) -> st
 async def portraits(person: Watched, name: str) -> None:
     """Pictures of a page by day, by night, and on a telephone, where nothing may stick out."""
     for scheme in _SCHEMES:
-        await person.page.emulate_media(color_scheme=scheme)
+        await person.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await person.picture(f"{name}-{scheme}")
     await person.page.emulate_media(color_scheme="light")
     await person.page.set_viewport_size({"width": NARROW, "height": 820})

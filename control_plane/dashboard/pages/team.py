@@ -10,7 +10,7 @@ from uuid import UUID
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
-from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState, sentence
+from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState, in_words, sentence
 from control_plane.dashboard.pages.tenants import chosen
 from control_plane.dashboard.rendering import go, more_path, page
 from control_plane.errors import AppError
@@ -114,7 +114,7 @@ def _name(member: MemberView) -> str:
 
 
 def _whole(error: AppError) -> dict[str, FormState]:
-    return {"page": FormState(error=sentence(error.detail))}
+    return {"page": FormState(error=in_words(error.detail))}
 
 
 @post("/team/members/{user_id:uuid}/role")
