@@ -10,7 +10,7 @@ from litestar.types import ExceptionHandler, ExceptionHandlersMap
 
 from control_plane.dashboard.forms import sentence
 from control_plane.dashboard.rendering import current_path, go, page
-from control_plane.dashboard.session import SignInNeededError
+from control_plane.dashboard.session import NoTenantError, SignInNeededError
 from control_plane.http.problems import EXCEPTION_HANDLERS, app_error
 
 _FOR_PROGRAMS = ("/api", "/health", "/assets")
@@ -56,8 +56,16 @@ def _sign_in_needed(request: Request[Any, Any, Any], error: SignInNeededError) -
     return go(request, f"/sign-in?next={back}" if back not in {"", "%2F"} else "/sign-in")
 
 
+def _no_tenant(request: Request[Any, Any, Any], error: NoTenantError) -> Response[Any]:
+    """Pages lead to where a tenant is made or joined; whatever else was asked for is refused."""
+    if request.method != "GET" or "hx-request" in request.headers or not for_people(request):
+        return _on_a_page(app_error)(request, error)
+    return go(request, "/tenants/new")
+
+
 PAGE_AND_PROBLEM_HANDLERS: ExceptionHandlersMap = {
     **{kind: _on_a_page(told) for kind, told in EXCEPTION_HANDLERS.items()},
     SignInNeededError: _sign_in_needed,
+    NoTenantError: _no_tenant,
 }
 """For the whole application: the API keeps its problem documents, everything else gets a page."""

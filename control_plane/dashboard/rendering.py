@@ -42,6 +42,18 @@ _WORDS: dict[str, tuple[str, str]] = {
     "identity-unlinked": ("success", "The identity is no longer a way into your account."),
     "account-deleted": ("success", "Your account is deleted. Thank you for having been here."),
     "key-revoked": ("success", "The key was revoked. Programs that use it are refused from now on."),
+    "tenant-made": ("success", "The tenant was made. You own it, and you work in it now."),
+    "joined": ("success", "You are a member now, and you work in this tenant."),
+    "tenant-renamed": ("success", "The tenant has its new name."),
+    "tenant-suspended": ("success", "The tenant is suspended. Its bots are being stopped."),
+    "tenant-resumed": ("success", "The tenant is resumed. Its bots start again as they were wished."),
+    "tenant-deleted": ("success", "The tenant was deleted for good."),
+    "tenant-left": ("success", "You left the tenant. Your keys there were revoked."),
+    "owner-changed": ("success", "The tenant was handed over. You are an admin of it now."),
+    "role-changed": ("success", "The role was changed. It holds from now on."),
+    "member-removed": ("success", "The member was removed, and the keys they had made were revoked."),
+    "invited": ("success", "The invitation is on its way by mail."),
+    "invitation-withdrawn": ("success", "The invitation was withdrawn. Its code is worth nothing now."),
 }
 
 
@@ -79,6 +91,10 @@ def _viewer(visitor: Visitor | None) -> dict[str, Any] | None:
         "tenant_name": person.tenant_name or "no tenant",
         "role": person.role or "member",
         "unverified": not visitor.verified,
+        "tenant": person.tenant,
+        "tenants": person.tenants,
+        "scopes": person.scopes,
+        "suspended": person.tenant_status == "suspended",
     }
 
 

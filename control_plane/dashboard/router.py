@@ -8,7 +8,18 @@ from litestar import Request, Router
 from litestar.di import Provide
 
 from control_plane.dashboard.forms import provide_form
-from control_plane.dashboard.pages import account, bots, keys, marketplace, subscriptions, support, templates
+from control_plane.dashboard.pages import (
+    account,
+    audit,
+    bots,
+    keys,
+    marketplace,
+    subscriptions,
+    support,
+    team,
+    templates,
+    tenants,
+)
 from control_plane.dashboard.pages.own import HANDLERS as OWN_HANDLERS
 from control_plane.dashboard.session import SignInNeededError, Visitor, receive
 from control_plane.http.caller import Caller
@@ -33,6 +44,9 @@ dashboard_router = Router(
         *keys.HANDLERS,
         *support.HANDLERS,
         *OWN_HANDLERS,
+        *tenants.HANDLERS,
+        *team.HANDLERS,
+        *audit.HANDLERS,
     ],
     before_request=receive,
     dependencies={"caller": Provide(provide_signed_in), "form": Provide(provide_form)},

@@ -13,21 +13,24 @@ import re
 import secrets
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import Cookie
 
-from control_plane.errors import ForbiddenError, UnauthenticatedError
+from control_plane.errors import ConflictError, ForbiddenError, UnauthenticatedError
 from control_plane.http.caller import Caller, located
 from control_plane.identity.people import is_verified
-from control_plane.identity.principal import Principal
+from control_plane.identity.principal import NotAMemberError, Principal
 from control_plane.identity.sign_in import principal_of
 from control_plane.security.tokens import is_api_key
 from control_plane.settings import Settings
 
-SESSION, GUEST = "tw_session", "tw_guest"
+SESSION, GUEST, TENANT = "tw_session", "tw_guest", "tw_tenant"
 CSRF_FIELD = "csrf_token"
+SHOWN_TENANT = "x-shown-tenant"
+"""With every request that a page makes by itself: the tenant that it shows."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE = frozenset({"same-origin", "none"})  # what browsers say of our own pages, and of a person's own doing
@@ -39,6 +42,24 @@ class SignInNeededError(UnauthenticatedError):
 
     def __init__(self) -> None:
         super().__init__("your session has ended: sign in again")
+
+
+class NoTenantError(ForbiddenError):
+    """A page of a tenant, asked for by somebody who is in none. Browsers are led to where they can make or join one."""
+
+    code = "not_a_member"
+
+    def __init__(self) -> None:
+        super().__init__("you are a member of no tenant: make one, or accept an invitation")
+
+
+class OutdatedPageError(ConflictError):
+    """A part of a page that shows another tenant than the one chosen since, in another tab. Browsers load it anew."""
+
+    code = "other_tenant"
+
+    def __init__(self) -> None:
+        super().__init__("another tenant was chosen in the meantime: reload the page", headers={"HX-Refresh": "true"})
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +78,20 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def csrf_token(self) -> str:
-        """What every form carries. It follows from the cookie, which other sites can neither read nor set."""
-        return hmac.new(self.secret.encode(), b"tradewise dashboard form", hashlib.sha256).hexdigest()
+        """What every form carries. It follows from the cookie, which other sites can neither read nor set, and from the
+        tenant: a form that was opened before another tenant was chosen does nothing in that one.
+        """
+        return self._token_in(self.caller.principal.tenant if self.caller else None)
+
+    @property
+    def csrf_tokens(self) -> tuple[str, ...]:
+        """What is good for forms that mean no tenant: those of all that the person is in."""
+        mine = [tenant.id for tenant in self.caller.principal.tenants] if self.caller else []
+        return tuple(self._token_in(tenant) for tenant in (*mine, None))
+
+    def _token_in(self, tenant: UUID | None) -> str:
+        said = b"tradewise dashboard form" + (tenant.bytes if tenant else b"")
+        return hmac.new(self.secret.encode(), said, hashlib.sha256).hexdigest()
 
 
 def cookie_name(settings: Settings, plain: str) -> str:
@@ -83,7 +116,7 @@ async def receive(request: Request[Any, Any, Any]) -> None:
     """Runs before every page: find out who asks, and refuse forms that are not ours.
 
     Raises :class:`SignInNeededError` where a guest asks for what is not for guests, :class:`ForbiddenError` for a form
-    of another site or one that is no longer good, and for somebody who is in no tenant.
+    of another site or one that is no longer good, and :class:`NoTenantError` for somebody who is in no tenant.
     """
     visitor = await _visitor_of(request)
     request.state.visitor = visitor
@@ -91,7 +124,11 @@ async def receive(request: Request[Any, Any, Any]) -> None:
         raise SignInNeededError
     options = request.route_handler.opt
     if visitor.caller is not None and not (options.get("guest") or options.get("any_tenant")):
-        visitor.caller.principal.require_tenant()
+        tenant = visitor.caller.principal.tenant
+        if tenant is None:
+            raise NoTenantError
+        if request.headers.get(SHOWN_TENANT, str(tenant)) != str(tenant):
+            raise OutdatedPageError
     if request.method not in _SAFE_METHODS:
         await _check_form(request, visitor)
 
@@ -120,7 +157,19 @@ async def _person(request: Request[Any, Any, Any], token: str) -> Principal | No
     # An API key in the cookie is no session: nobody signed in, and nobody could sign it out.
     if is_api_key(token):
         return None
-    return await principal_of(request.app.state.database, request.app.state.settings, token)
+    database, settings = request.app.state.database, request.app.state.settings
+    try:
+        return await principal_of(database, settings, token, chosen_tenant(request))
+    except NotAMemberError:  # no longer, or somebody else chose it in this browser
+        return await principal_of(database, settings, token)
+
+
+def chosen_tenant(request: Request[Any, Any, Any]) -> UUID | None:
+    """The tenant that was chosen in this browser; None where the cookie holds nothing of the kind."""
+    try:
+        return UUID(request.cookies.get(cookie_name(request.app.state.settings, TENANT), ""))
+    except ValueError:
+        return None
 
 
 async def _is_verified(request: Request[Any, Any, Any], caller: Caller) -> bool:
@@ -139,7 +188,10 @@ async def _check_form(request: Request[Any, Any, Any], visitor: Visitor) -> None
         )
     form = await request.form()
     given = form.get(CSRF_FIELD)
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), visitor.csrf_token.encode()):
+    options = request.route_handler.opt
+    anywhere = options.get("guest") or options.get("any_tenant")
+    good = visitor.csrf_tokens if anywhere else (visitor.csrf_token,)
+    if not isinstance(given, str) or not any(hmac.compare_digest(given.encode(), token.encode()) for token in good):
         raise ForbiddenError(
             "this form is no longer good, so nothing was done. Reload the page and try again", code="csrf_failed"
         )

@@ -8,6 +8,7 @@ import msgspec
 
 from control_plane.database.connection import Binding
 from control_plane.errors import ForbiddenError
+from control_plane.identity.schemas import TenantView
 
 
 class NotAMemberError(ForbiddenError):
@@ -31,6 +32,8 @@ class Principal(msgspec.Struct, frozen=True):
     tenant_status: str = "active"
     #: The name of that tenant, known for a session; nobody shows it to a key.
     tenant_name: str | None = None
+    #: All that a person may act in, the tenant above among them; a key says nothing of others.
+    tenants: tuple[TenantView, ...] = ()
     session_id: UUID | None = None
     key_id: UUID | None = None
     #: The only bots that a restricted API key reaches; None for all of the tenant.

@@ -110,5 +110,6 @@ async def principal_of(
         tenant_status=chosen.status if chosen else "active",
         role=chosen.role if chosen else None,
         scopes=granted(chosen.role, None) if chosen else frozenset(),
+        tenants=tuple(tenants),
         session_id=row.session_id,
     )

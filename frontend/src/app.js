@@ -3,6 +3,7 @@ import "htmx.org";
 import { installActions } from "./actions.js";
 import { installCopyButtons } from "./copy.js";
 import { installForms } from "./forms.js";
+import { installInvitation } from "./invitation.js";
 import { startLiveUpdates } from "./live.js";
 import { keepTimesCurrent } from "./time.js";
 
@@ -10,5 +11,6 @@ import { keepTimesCurrent } from "./time.js";
 installActions();
 installCopyButtons();
 installForms();
+installInvitation();
 keepTimesCurrent();
 startLiveUpdates();

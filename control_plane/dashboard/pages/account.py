@@ -34,15 +34,24 @@ Next = Annotated[str | None, QueryParameter(name="next", max_length=2000)]
 
 
 @get("/sign-up", opt=FOR_GUESTS)
-async def sign_up_page(request: Request[Any, Any, Any]) -> Response[Any]:
-    """The form, or the fleet for somebody who is signed in."""
+async def sign_up_page(request: Request[Any, Any, Any], then: Next = None) -> Response[Any]:
+    """The form, or the fleet for somebody who is signed in; ``next`` is where to go afterwards, as when signing in."""
     if is_signed_in(request):
-        return go(request, "/")
-    return _sign_up_form(request, FormState())
+        return go(request, local_path(then) or "/")
+    return _sign_up_form(request, FormState(), local_path(then))
 
 
-def _sign_up_form(request: Request[Any, Any, Any], form: FormState, status: int = 200) -> Response[str]:
-    return page(request, "account/sign_up.html", status_code=status, form=form, password_min_length=MINIMUM_LENGTH)
+def _sign_up_form(
+    request: Request[Any, Any, Any], form: FormState, then: str | None, status: int = 200
+) -> Response[str]:
+    return page(
+        request,
+        "account/sign_up.html",
+        status_code=status,
+        form=form,
+        next=then or "",
+        password_min_length=MINIMUM_LENGTH,
+    )
 
 
 @post("/sign-up", opt=FOR_GUESTS)
@@ -52,20 +61,22 @@ async def sign_up_action(request: Request[Any, Any, Any], form: FormDependency) 
     That works for a new address, and where it does not the words fit everybody. It tells no more than the two steps
     tell who does them by hand, and both are done with the same work for every address.
     """
+    then = local_path(form.get("next"))
+    sign_in_path = f"/sign-in?next={quote(then, safe='')}" if then else "/sign-in"
     try:
         data = form.read(SignUp)
         state = request.app.state
         await sign_up(state.database, state.passwords, state.settings, data, address=client_address(request))
     except TRIES as error:
         refused = form.refused(error, shown=("full_name", "email", "password"))
-        return told(_sign_up_form(request, refused, error.status), error)
+        return told(_sign_up_form(request, refused, then, error.status), error)
     if state.settings.require_verified_email:
         return go(request, f"/verify-email?email={quote(data.email, safe='@')}", say="check-mail")
     try:
         signed_in = await _sign_in(request, data.email, data.password)
     except NO_ENTRY:
-        return go(request, "/sign-in", say="perhaps-new")
-    return enter(request, signed_in, "/")
+        return go(request, sign_in_path, say="perhaps-new")
+    return enter(request, signed_in, then or "/")
 
 
 @get("/sign-in", opt=FOR_GUESTS)

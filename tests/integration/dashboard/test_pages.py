@@ -21,6 +21,10 @@ FRESH = {
     "/templates/new": "New template",
     "/keys": "New key",
     "/api/docs": "API reference",
+    "/team": "Who works in this tenant",
+    "/audit": "Tenant created",
+    "/tenants/new": "New tenant",
+    "/invitations": "Accept an invitation",
 }
 
 
