@@ -43,6 +43,11 @@ function keepOpened() {
 /** Connects htmx's request events to the page: failures, lost connections and sessions that ended. */
 export function installActions() {
   keepOpened();
+  // Another tenant may have been chosen in another tab: the server then has this page loaded anew.
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    const { shownTenant } = document.body.dataset;
+    if (shownTenant) detail.headers["X-Shown-Tenant"] = shownTenant;
+  });
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt } = event.detail;
     if (xhr.status === 401) {
