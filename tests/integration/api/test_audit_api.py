@@ -33,7 +33,7 @@ async def test_what_was_done_is_told_newest_first(api: Api) -> None:
     told = await listed(person)
     assert [item["seq"] for item in told] == list(range(len(told), 0, -1))
     names = [item["action"] for item in told][::-1]
-    assert names[:2] == ["tenant.created", "member.added"]
+    assert names[:3] == ["tenant.created", "member.added", "session.opened"]
     assert [name for name in names if name.startswith("bot.")] == [
         "bot.created",
         "bot.credentials_set",
@@ -108,7 +108,7 @@ async def test_a_question_that_cannot_be_read_names_the_field(api: Api, query: d
 
 async def test_each_tenant_reads_its_own_log(api: Api) -> None:
     ada, bob = await busy(api), await api.person("bob")
-    assert [item["action"] for item in await listed(bob)] == ["member.added", "tenant.created"]
+    assert [item["action"] for item in await listed(bob)] == ["session.opened", "member.added", "tenant.created"]
     [bot] = {item["resource_id"] for item in await listed(ada) if item["resource"] == "bot"}
     assert await listed(bob, resource=f"bot:{bot}") == []
 
@@ -150,7 +150,7 @@ async def test_a_change_that_finds_no_place_in_the_log_is_not_made(api: Api, adm
     problem = await make_bot(person, 500)
     assert problem["code"] == "internal"
     assert "secret words" not in str(problem)
-    assert await actions(admin, person.tenant_id) == ["tenant.created", "member.added"]
+    assert await actions(admin, person.tenant_id) == ["tenant.created", "member.added", "session.opened"]
     await admin.execute("drop trigger fault on audit_pending")
     month = await admin.fetchval("select 'audit_events_' || to_char(now() at time zone 'utc', 'YYYY_MM')")
     await admin.execute(f"alter table audit_events detach partition {month}")
@@ -168,6 +168,6 @@ async def test_a_head_that_is_held_too_long_answers_try_again(api: Api, admin: a
         await admin.execute("select from audit_chains where tenant_id = $1 for update", person.tenant_id)
         assert (await make_bot(person, 503))["code"] == "database_unavailable"
     before = await actions(admin, person.tenant_id)
-    assert before == ["tenant.created", "member.added"]
+    assert before == ["tenant.created", "member.added", "session.opened"]
     await make_bot(person, 201)
     assert len(await actions(admin, person.tenant_id)) > len(before)
