@@ -47,7 +47,9 @@ begin
     if current_setting('server_version_num')::int < 160000 then
         alter role tradewise_owner {noinherit};
     else
-        grant tradewise_auth, tradewise_market, tradewise_audit to tradewise_owner with inherit {inherit}, set true;
+        -- As text, because an older server reads the whole block before it runs any of it.
+        execute 'grant tradewise_auth, tradewise_market, tradewise_audit to tradewise_owner
+            with inherit {inherit}, set true';
     end if;
 end
 $$
