@@ -12,7 +12,7 @@ import base64
 import re
 import ssl
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -45,8 +45,6 @@ class _Key(msgspec.Struct, frozen=True):
 
 class TransitKeyProvider:
     """Wraps through one transit key; its ids are ``vault:{mount}/{key}:v{version}``."""
-
-    remote: ClassVar[bool] = True
 
     def __init__(self, settings: Settings) -> None:
         mount, key = settings.vault_transit_mount.strip("/"), settings.vault_transit_key

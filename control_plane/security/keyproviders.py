@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -61,9 +61,6 @@ class Wrapped(msgspec.Struct, frozen=True):
 
 class KeyProvider(Protocol):
     """Wraps and unwraps tenants' private keys. ``context`` binds a wrapped key to its tenant and version."""
-
-    #: Whether each call asks another machine, so that the vault may keep what it unwrapped for a short while.
-    remote: ClassVar[bool]
 
     async def current_id(self) -> str:
         """The id of the key that wraps from now on."""
@@ -114,8 +111,6 @@ def check_key(kek_id: str, key: bytes, source: str) -> bytes:
 
 class LocalKeyProvider:
     """KEKs in this process's memory: AES-256-GCM with a random 96-bit nonce in front of each wrapped key."""
-
-    remote: ClassVar[bool] = False
 
     def __init__(self, keys: Mapping[str, bytes], current_id: str, source: str = "key provider") -> None:
         self._source = source

@@ -84,9 +84,10 @@ PRIVATE_KEYS: Final[dict[int, PrivateKeys]] = {
 class Vault:
     """Opens sealed values with the key-encryption key of its provider.
 
-    With a key at hand it keeps unwrapped private keys nowhere. Where unwrapping asks another machine (``remote``) it
-    keeps them for five minutes at most. A pair whose row says that it was destroyed is refused at once; what the memory
-    of a process still holds of it ends with those minutes.
+    Loaded private keys are kept for five minutes at most: loading one costs as much as opening a value with it. That
+    gives away nothing more than the key-encryption key in the same memory does; with a remote provider it is what an
+    agent can still open without asking. A pair whose row says that it was destroyed is refused at once; what the
+    memory of a process still holds of it ends with those minutes.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Vault:
         self.provider = provider
         self._new_pairs = new_pairs
         self._clock = clock
-        self._cache: dict[tuple[UUID, int, bytes], tuple[float, Any]] = {}
+        self._cache: dict[tuple[UUID, int, str, bytes], tuple[float, Any]] = {}
 
     async def generate(self, tenant_id: UUID, version: int) -> KeyPair:
         """A fresh key pair for a tenant (or the installation), its private half wrapped."""
@@ -139,18 +140,15 @@ class Vault:
             raise OpenError("a sealed value does not open at this place: it was altered or moved") from None
 
     async def _private_key(self, pair: KeyPair, wrapped: bytes) -> Any:
-        if not self.provider.remote:
-            return await self._unwrap(pair, wrapped)
-        name, now = (pair.tenant_id, pair.version, wrapped), self._clock()
+        name, now = (pair.tenant_id, pair.version, pair.kek_id, wrapped), self._clock()
         until, private = self._cache.get(name, (now, None))
         if until <= now:
+            self._cache.pop(name, None)
             private = await self._unwrap(pair, wrapped)
             # Oldest first, because each is put in at its beginning and lives equally long.
-            self._cache.pop(name, None)
-            for old in [key for key, (end, _) in self._cache.items() if end <= now]:
-                del self._cache[old]
-            if len(self._cache) >= CACHE_SIZE:
+            while self._cache and (len(self._cache) >= CACHE_SIZE or next(iter(self._cache.values()))[0] <= now):
                 del self._cache[next(iter(self._cache))]
+            self._cache.pop(name, None)
             self._cache[name] = (now + CACHE_S, private)
         return private
 

@@ -16,7 +16,6 @@ from control_plane.security import keyproviders
 from control_plane.security.keyproviders import (
     EnvKeyProvider,
     FileKeyProvider,
-    KeyProvider,
     KeyProviderError,
     LocalKeyProvider,
     create_kek_file,
@@ -184,8 +183,3 @@ def test_replacing_a_file_leaves_one_whole_file_of_its_owner(tmp_path: Path) -> 
         replace_private_file(file, "text")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == b"three"
-
-
-def test_every_provider_fits_the_interface() -> None:
-    providers: list[KeyProvider] = [LocalKeyProvider({"a": GOOD}, "a"), EnvKeyProvider(spelt(GOOD))]
-    assert not any(provider.remote for provider in providers)
