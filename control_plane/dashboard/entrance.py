@@ -10,6 +10,7 @@ from control_plane.dashboard.forms import REFUSALS, Form, FormState, in_words
 from control_plane.dashboard.rendering import go, page
 from control_plane.dashboard.session import GUEST, SESSION, Visitor, make_cookie
 from control_plane.errors import AppError
+from control_plane.identity import oidc
 from control_plane.identity.factors import TotpFailedError, TotpRequiredError
 from control_plane.identity.schemas import SignIn
 from control_plane.identity.sessions import EmailNotVerifiedError, SignedIn, SignInFailedError
@@ -83,8 +84,7 @@ def sign_in_form(
 
 def oidc_name(settings: Settings) -> str | None:
     """What people call the OpenID provider; None where this installation has none."""
-    configured = settings.oidc_issuer and settings.oidc_client_id and settings.public_url
-    return settings.oidc_name if configured else None
+    return settings.oidc_name if oidc.is_configured(settings) else None
 
 
 def sign_in_again(request: Request[Any, Any, Any], form: Form, then: str, error: AppError) -> Response[str]:

@@ -98,3 +98,12 @@ class OidcStart(msgspec.Struct, frozen=True):
 
     authorization_url: str
     state: str
+
+
+class Providers(msgspec.Struct, frozen=True):
+    """Ways in besides a password; null for one that this installation has not."""
+
+    #: The bot of Telegram's login widget.
+    telegram_bot_name: str | None
+    #: What people call the OpenID provider.
+    oidc_name: str | None

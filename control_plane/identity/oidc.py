@@ -84,12 +84,17 @@ def redirect_uri(settings: Settings) -> str:
     return (settings.public_url or "").rstrip("/") + CALLBACK_PATH
 
 
+def is_configured(settings: Settings) -> bool:
+    """Whether people may sign in by an OpenID provider here."""
+    return bool(settings.oidc_issuer and settings.oidc_client_id and settings.public_url)
+
+
 async def start(database: Database, settings: Settings, principal: Principal | None) -> OidcStart:
     """Begin a sign-in, or with ``principal`` a link to their account that nobody else can finish.
 
     Raises :class:`NotConfiguredError`, and UnavailableError while the notifier has not found the provider.
     """
-    if not (settings.oidc_issuer and settings.oidc_client_id and settings.public_url):
+    if not is_configured(settings):
         raise NotConfiguredError("an OpenID provider", "oidc_not_configured")
     began = Began(
         nonce=secrets.token_urlsafe(32), verifier=secrets.token_urlsafe(48), redirect_uri=redirect_uri(settings)
@@ -126,7 +131,7 @@ async def redeem(
     The same code and state may be sent again until then, with a second factor. Raises :class:`NotConfiguredError`,
     :class:`ExchangeRefusedError`, UnavailableError where the provider or the notifier does not answer.
     """
-    if not (settings.oidc_issuer and settings.oidc_client_id and settings.public_url):
+    if not is_configured(settings):
         raise NotConfiguredError("an OpenID provider", "oidc_not_configured")
     exchange = Exchange(
         id=UUID(bytes=base64.urlsafe_b64decode(data.state)[:16]),

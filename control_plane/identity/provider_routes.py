@@ -19,6 +19,7 @@ from control_plane.identity.factor_schemas import (
     OidcProof,
     OidcSignIn,
     OidcStart,
+    Providers,
     TelegramProof,
     TelegramSignIn,
 )
@@ -26,6 +27,16 @@ from control_plane.identity.identities import LINK_RULE, Proof
 from control_plane.identity.reauthentication import require_recent
 from control_plane.identity.sign_in import SignedIn
 from control_plane.security.limits import take
+
+
+@get("/auth/providers", **operation("List ways in besides a password", auth=False, tag="auth"))
+async def providers_route(request: Request[Any, Any, Any]) -> Providers:
+    """What a sign-in page of one's own has to offer."""
+    settings = request.app.state.settings
+    return Providers(
+        telegram_bot_name=settings.telegram_bot_name if telegram.is_configured(settings) else None,
+        oidc_name=settings.oidc_name if oidc.is_configured(settings) else None,
+    )
 
 
 @post(
@@ -189,6 +200,7 @@ async def _spend_telegram(request: Request[Any, Any, Any], data: TelegramProof) 
 providers_router = Router(
     path="/",
     route_handlers=[
+        providers_route,
         telegram_route,
         oidc_start_route,
         oidc_callback_route,

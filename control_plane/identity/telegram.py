@@ -42,6 +42,11 @@ def login_key(settings: Settings) -> bytes:
     raise NotConfiguredError("Telegram", "telegram_not_configured")
 
 
+def is_configured(settings: Settings) -> bool:
+    """Whether people may sign in by Telegram here."""
+    return settings.telegram_login_key is not None or settings.telegram_bot_token is not None
+
+
 def check_string(payload: TelegramProof) -> bytes:
     """What Telegram signed: the fields that are there, in the order of their names, a line each."""
     given = ((name, getattr(payload, name)) for name in _FIELDS)

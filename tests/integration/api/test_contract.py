@@ -31,7 +31,7 @@ PUBLIC = {
     "/api/v1/auth/password/forgot",
     "/api/v1/auth/password/reset",
 }
-PUBLIC |= {"/api/v1/auth/telegram", "/api/v1/auth/oidc/start", "/api/v1/auth/oidc/callback"}
+PUBLIC |= {"/api/v1/auth/providers", "/api/v1/auth/telegram", "/api/v1/auth/oidc/start", "/api/v1/auth/oidc/callback"}
 #: Needed for what a person is, not for what a tenant has.
 WITHOUT_SCOPE = {
     "/api/v1/me",

@@ -218,3 +218,22 @@ def test_a_key_that_is_none_stops_the_start(key: str) -> None:
     with pytest.raises(SettingsError, match="TRADEWISE_TELEGRAM_LOGIN_KEY") as told:
         load_settings({"TRADEWISE_TELEGRAM_LOGIN_KEY": key})
     assert key not in str(told.value)
+
+
+async def test_a_sign_in_page_of_ones_own_learns_what_there_is(settings: Settings, urls: Urls, vault: Vault) -> None:
+    named = msgspec.structs.replace(settings, telegram_bot_name="tw_bot", oidc_name="Acme")
+    for given, expected in (
+        (named, {"telegram_bot_name": "tw_bot", "oidc_name": None}),
+        (
+            msgspec.structs.replace(
+                named,
+                telegram_bot_token=None,
+                oidc_issuer="https://id.example.com",
+                oidc_client_id="tw",
+                public_url="https://tw.example.com",
+            ),
+            {"telegram_bot_name": None, "oidc_name": "Acme"},
+        ),
+    ):
+        async with running_api(given, urls, vault) as api:
+            assert (await api.client.get("/api/v1/auth/providers")).json() == expected
