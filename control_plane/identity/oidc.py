@@ -24,9 +24,12 @@ from uuid_utils.compat import uuid7
 from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
 from control_plane.errors import AppError, UnavailableError
-from control_plane.identity.factor_schemas import OidcProof, OidcStart
+from control_plane.identity import identities
+from control_plane.identity.factor_schemas import OidcProof, OidcSignIn, OidcStart
 from control_plane.identity.identities import NotConfiguredError, Proof, full_name_of
 from control_plane.identity.principal import Principal
+from control_plane.identity.sessions import SignedIn
+from control_plane.security.datakey import DataKeyStore
 from control_plane.security.keyring import platform_key
 from control_plane.security.sealing import Place, Sealed, seal
 from control_plane.settings import Settings
@@ -211,3 +214,31 @@ def _digest(value: str) -> bytes:
 
 def _encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+async def sign_in(
+    database: Database,
+    settings: Settings,
+    data_keys: DataKeyStore,
+    data: OidcSignIn,
+    *,
+    address: str | None,
+    user_agent: str | None,
+) -> SignedIn:
+    """Finish a sign-in that was begun in this browser. Raises what :func:`redeem` and :func:`identities.enter` do."""
+    await identities.count_attempt(database, address)
+    proof, exchange = await redeem(database, settings, None, data)
+
+    async def spend() -> bool:
+        return await end(database, exchange)
+
+    return await identities.enter(
+        database,
+        settings,
+        data_keys,
+        proof,
+        spend=spend,
+        totp=data.totp,
+        address=address,
+        user_agent=user_agent,
+    )

@@ -94,21 +94,13 @@ async def oidc_callback_route(request: Request[Any, Any, Any], data: JSONBody[Oi
     401 `totp_required`: send the same again with `totp`. 409 `email_known`: there is an account with the address that
     the provider vouches for; sign in there as before and link the identity.
     """
-    state, address = request.app.state, client_address(request)
-    await identities.count_attempt(state.database, address)
-    proof, exchange = await oidc.redeem(state.database, state.settings, None, data)
-
-    async def spend() -> bool:
-        return await oidc.end(state.database, exchange)
-
-    return await identities.enter(
+    state = request.app.state
+    return await oidc.sign_in(
         state.database,
         state.settings,
         state.data_keys,
-        proof,
-        spend=spend,
-        totp=data.totp,
-        address=address,
+        data,
+        address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )
 

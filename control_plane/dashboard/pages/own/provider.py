@@ -108,21 +108,13 @@ async def _enter(request: Request[Any, Any, Any], kept: Kept, proof: OidcProof, 
 
 
 async def _signed_in(request: Request[Any, Any, Any], data: OidcSignIn) -> SignedIn:
-    state, address = request.app.state, client_address(request)
-    await identities.count_attempt(state.database, address)
-    proof, exchange = await oidc.redeem(state.database, state.settings, None, data)
-
-    async def spend() -> bool:
-        return await oidc.end(state.database, exchange)
-
-    return await identities.enter(
+    state = request.app.state
+    return await oidc.sign_in(
         state.database,
         state.settings,
         state.data_keys,
-        proof,
-        spend=spend,
-        totp=data.totp,
-        address=address,
+        data,
+        address=client_address(request),
         user_agent=request.headers.get("user-agent"),
     )
 
