@@ -75,7 +75,7 @@ class Starter:
         if spec is None:
             return
         try:
-            ref = await self._runtime.create(spec)
+            ref = await self._runtime.ensure(spec)
         except RuntimeFault:
             await queries.release(self._pool, bot, spec.instance_id)
             raise

@@ -7,6 +7,7 @@ started later, so that the launcher can make sure in between that it is still wa
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -50,6 +51,41 @@ class EngineInfo(msgspec.Struct, frozen=True):
     version: str
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one copy may use at most. The launcher takes them from the plan of the bot's tenant."""
+
+    cpus: float = 1.0
+    """Whole cores."""
+    memory_bytes: int = 256 * 1024 * 1024
+    """Resident memory; there is no swap beside it."""
+    processes: int = 128
+    """Processes and threads together."""
+    disk_bytes: int | None = None
+    """What the bot's storage may hold; None where nothing bounds it."""
+    log_bytes: int = 15 * 1024 * 1024
+    """What the engine keeps of its output."""
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that a copy wrote, as it wrote it: not redacted yet."""
+
+    at: datetime
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """What one copy uses. Counters count from its start; None is unknown, never zero."""
+
+    at: datetime
+    cpu_seconds: float | None
+    memory_bytes: int | None
+    memory_limit_bytes: int | None
+    received_bytes: int | None
+    sent_bytes: int | None
+    processes: int | None
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """One copy of one bot, as it shall be made. Holds no secret: those go over standard input at the start."""
 
@@ -60,6 +96,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     publish_address: str
     host_port: int | None
+    limits: Limits = Limits()
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +133,8 @@ class Runtime(Protocol):
     async def pull(self, reference: str) -> str:
         """Fetch an image once, without long waits, and return its id. Raises RuntimeFault with the registry's words."""
 
-    async def create(self, spec: Spec) -> str:
-        """Make a copy that does not run yet, with its network and storage, and return its reference."""
+    async def ensure(self, spec: Spec) -> str:
+        """Make sure of a copy that does not run yet, with its network and storage, and return its reference."""
 
     async def start(self, ref: str, handover: bytes) -> None:
         """Start a copy and hand it the document on standard input. Raises PortTaken."""

@@ -81,8 +81,8 @@ class DockerRuntime:
     async def pull(self, reference: str) -> str:
         return await self._call(self._pull, reference)
 
-    async def create(self, spec: Spec) -> str:
-        return await self._call(self._create, spec)
+    async def ensure(self, spec: Spec) -> str:
+        return await self._call(self._ensure, spec)
 
     async def start(self, ref: str, handover: bytes) -> None:
         await self._call(self._start, ref, handover)
@@ -180,7 +180,7 @@ class DockerRuntime:
             except (requests.Timeout, requests.ConnectionError) as error:
                 raise RuntimeFault("its registry did not answer in time") from error
 
-    def _create(self, spec: Spec) -> str:
+    def _ensure(self, spec: Spec) -> str:
         api = self._docker.api
         volume = storage_name(self._installation, spec.bot_id)
         api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))

@@ -60,8 +60,8 @@ async def test_a_launcher_that_comes_later_adopts_what_runs(rig: Rig) -> None:
 async def test_containers_that_no_bot_accounts_for_are_taken_away(rig: Rig, runtime: DockerRuntime) -> None:
     bot, at_rest, stranger = await rig.bot(), await rig.bot(desired="stopped"), UUID(str(uuid4()))
     for owner in (bot, at_rest, stranger):
-        await runtime.start(await runtime.create(spec(rig, owner)), b"")
-        await runtime.create(spec(rig, owner))
+        await runtime.start(await runtime.ensure(spec(rig, owner)), b"")
+        await runtime.ensure(spec(rig, owner))
     async with rig.launcher():
         instance = await rig.up(bot)
         await until(lambda: len(rig.containers()) == 1, what="one container left")
@@ -84,7 +84,7 @@ async def test_a_launch_that_was_cut_off_anywhere_is_begun_again(rig: Rig, runti
         )
         if bot == claimed:
             continue
-        ref = await runtime.create(spec(rig, bot, instance))
+        ref = await runtime.ensure(spec(rig, bot, instance))
         if bot == made:
             continue
         await rig.admin.execute("update bot_instances set container_id = $2 where id = $1", instance, ref)
@@ -99,7 +99,7 @@ async def test_a_launch_that_was_cut_off_anywhere_is_begun_again(rig: Rig, runti
 
 async def test_two_installations_on_one_engine_leave_each_other_alone(rig: Rig, runtime: DockerRuntime) -> None:
     neighbour = DockerRuntime(rig.settings.docker_host, UUID(str(uuid4())))
-    theirs = await neighbour.create(spec(rig, UUID(str(uuid4()))))
+    theirs = await neighbour.ensure(spec(rig, UUID(str(uuid4()))))
     try:
         bot = await rig.bot()
         async with rig.launcher():

@@ -1,0 +1,16 @@
+"""Lifecycle of hosted bots: crash policy, restart budget, crash capsules"""
+
+from __future__ import annotations
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
