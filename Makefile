@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON ?= python3
 ARGS ?=
+# Processes that share the tests, a file at a time: each has a database server of its own. `make test WORKERS=0` uses none.
+WORKERS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,7 +40,7 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	@scripts/chromium.sh
 	@$(BIN)/python -m agents.launcher.images || test -z "$${CI:-}"
 	$(call say,"Running the tests")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 bench: $(STAMPS)/dev ## Measure what security costs, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
 	@$(BIN)/python -m tests.bench --write $(ARGS)
