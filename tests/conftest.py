@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import tempfile
 import uuid
@@ -29,6 +30,9 @@ from tests.second_ways import TELEGRAM_BOT
 pytest_plugins = ("tests.assets", "tests.engine")
 
 _TEMPLATE = "tradewise_test_template"
+
+# An application is some hundred thousand objects: looking through them again and again was half the cost of making one.
+gc.set_threshold(100_000, 20, 50)
 
 # The default renderer draws each frame with its variables: seconds of work for one error that a test provokes.
 structlog.configure(
