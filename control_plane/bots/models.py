@@ -45,6 +45,7 @@ SECRET_KINDS: Final = ("credentials", "config")
 CAUSES: Final = ("person", "key", "agent", "system")
 #: Whether a bot that ended by itself is started again: never, where it ended badly, or whatever its exit code was.
 CRASH_POLICIES: Final = ("never", "on_failure", "always")
+DEFAULT_CRASH_POLICY: Final = "on_failure"
 
 
 class Bot(Base, Updated, TenantOwned):
@@ -92,7 +93,7 @@ class Bot(Base, Updated, TenantOwned):
     generation: Mapped[int] = mapped_column(Integer, server_default="0")
     ping_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    crash_policy: Mapped[str] = mapped_column(Text, server_default="on_failure")
+    crash_policy: Mapped[str] = mapped_column(Text, server_default=DEFAULT_CRASH_POLICY)
     #: Whose wish the present generation is, ``user:…`` or ``key:…``; null is the platform. Kept by a trigger.
     wished_by: Mapped[str | None] = mapped_column(Text)
     # observed: written by the launcher (hosted bots) or the poller (external bots)
