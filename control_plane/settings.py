@@ -73,6 +73,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start_deadline: float = 120.0
     stop_grace: float = 30.0
     reconcile_interval: float = 15.0
+    liveness_deadline: float = 300.0
+    orphans: Literal["remove", "report"] = "remove"
+    orphan_grace: float = 300.0
+    orphan_limit: int = 5
     poll_interval: float = 15.0
     egress_allow: tuple[Network, ...] = ()
     public_url: str | None = None
@@ -244,6 +248,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "start_deadline": _seconds(5, 3600),
     "stop_grace": _seconds(1, 3600),
     "reconcile_interval": _seconds(0.2, 3600),
+    "liveness_deadline": _seconds(0, 86400),
+    "orphans": _one_of("remove", "report"),
+    "orphan_grace": _seconds(0, 86400),
+    "orphan_limit": _whole(1, 10000),
     "poll_interval": _seconds(0.2, 86400),
     "egress_allow": _networks,
     "public_url": _text,

@@ -46,8 +46,11 @@ class Starter:
         self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
         self._ports = Ports(settings.port_range)
 
-    async def launch(self, work: Work) -> None:
-        """Launch ``work``'s bot, unless it has a live copy. Raises LaunchFailed, EngineUnreachable."""
+    async def launch(self, work: Work) -> bool:
+        """Launch ``work``'s bot; False where it has a live copy, or is not wanted any more as it was.
+
+        Raises LaunchFailed, EngineUnreachable.
+        """
         reference = self._reference(work)
         image_id = await self._image(reference)
         try:
@@ -69,11 +72,11 @@ class Starter:
             f"range of its own, then start the bot again ({taken}).",
         )
 
-    async def _launch_once(self, work: Work, reference: str, image_id: str, opened: Opened) -> None:
+    async def _launch_once(self, work: Work, reference: str, image_id: str, opened: Opened) -> bool:
         bot = work.bot
         spec = await self._claim(work, reference)
         if spec is None:
-            return
+            return False
         try:
             ref = await self._runtime.ensure(spec)
         except RuntimeFault:
@@ -82,8 +85,11 @@ class Starter:
         if not await queries.attach(self._pool, spec.instance_id, ref, image_id):
             # Another launcher gave this place away in the meantime: what was made for it must never run.
             await self._runtime.remove(ref)
-            return
+            return False
         flows = await queries.cash_flows(self._pool, bot.tenant_id, bot.id)
+        if not await queries.hold(self._pool, spec.instance_id):
+            await self._give_up(spec, ref)
+            return False
         try:
             await self._runtime.start(ref, handover.document(bot.id, opened, flows))
         except PortTaken:
@@ -94,7 +100,11 @@ class Starter:
         except RuntimeFault:
             await self._give_up(spec, ref)
             raise
-        await queries.running(self._pool, spec.instance_id)
+        if not await queries.running(self._pool, spec.instance_id):
+            # Another launcher took this one for dead while it started the copy, and may launch the next at any moment.
+            await self._runtime.stop(ref, 0.0)
+            return False
+        return True
 
     async def _claim(self, work: Work, image: str) -> Spec | None:
         """The bot's one place, and a port that no other bot of ours has; None where the bot has a live copy."""

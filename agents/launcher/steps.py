@@ -12,11 +12,12 @@ import asyncpg
 import msgspec
 import structlog
 
-from agents.launcher import handover, queries
+from agents.launcher import handover, queries, transitions
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.launch import LaunchFailed, Starter
+from agents.launcher.lifecycle import Bot, Policy
 from agents.launcher.queries import Work
-from agents.launcher.reconcile import Action, Bot, Decision, Policy, Verb
+from agents.launcher.reconcile import Action, Decision, Verb
 from agents.launcher.runtimes.base import Exit, Observed, Runtime
 from agents.launcher.verdicts import after_exit, after_failure
 from control_plane.security.vault import Vault
@@ -44,7 +45,7 @@ class Steps:
         """
         bot: Bot | None = work.bot
         if decision.change is not None:
-            bot = await queries.change(self._pool, work.bot, decision.change)
+            bot = await transitions.change(self._pool, work.bot, decision.change)
         if bot is None:
             return _AT_ONCE
         if bot.status != work.bot.status:
@@ -53,7 +54,7 @@ class Steps:
             return decision.again_in
         again = await self._act(msgspec.structs.replace(work, bot=bot), decision.action)
         if decision.afterwards is not None:
-            await queries.change(self._pool, bot, decision.afterwards)
+            await transitions.change(self._pool, bot, decision.afterwards)
         return again
 
     async def clear_stray(self, action: Action) -> float:
@@ -78,14 +79,15 @@ class Steps:
     async def _on_container(self, action: Action) -> float:
         if action.ref is None:
             return _LOOK_AGAIN_S
-        if action.verb is Verb.STOP:
-            return await self._runtime.stop(action.ref, self._policy.stop_grace)
+        if action.verb in {Verb.STOP, Verb.KILL}:
+            grace = self._policy.stop_grace if action.verb is Verb.STOP else 0.0
+            return await self._runtime.stop(action.ref, grace)
         await self._runtime.remove(action.ref)
         return _AT_ONCE
 
     async def _launch(self, work: Work) -> float:
         try:
-            await self._starter.launch(work)
+            launched = await self._starter.launch(work)
         except LaunchFailed as failure:
             self._log.warning("launch_failed", bot=str(work.bot.id), reason=failure.reason, detail=failure.detail)
             verdict = after_failure(
@@ -97,8 +99,10 @@ class Steps:
                 random.random(),  # noqa: S311 - spreading, not secrecy
                 retry=failure.retry,
             )
-            await queries.change(self._pool, work.bot, verdict)
-        return _AT_ONCE
+            await transitions.change(self._pool, work.bot, verdict)
+            return _AT_ONCE
+        # Its health wakes us; a hundred that were started together need no look each.
+        return _LOOK_AGAIN_S if launched else _AT_ONCE
 
     async def _examine(self, work: Work, action: Action) -> float:
         if action.ref is None or work.instance is None:
@@ -115,9 +119,12 @@ class Steps:
             work.now,
             self._policy,
             random.random(),  # noqa: S311 - spreading, not secrecy
+            oom_before=bool(kept.oom_killed) and await queries.ran_out_of_memory(self._pool, work.bot),
         )
         await queries.exited(self._pool, work.bot, work.instance, kept, verdict)
-        self._log.info("bot_exited", bot=str(work.bot.id), exit_code=kept.code, oom_killed=kept.oom_killed)
+        self._log.info(
+            "bot_exited", bot=str(work.bot.id), exit_code=kept.code, oom_killed=kept.oom_killed, why=verdict.why
+        )
         return _AT_ONCE
 
     async def _without_secrets(self, work: Work, found: Exit) -> Exit:
@@ -129,6 +136,17 @@ class Steps:
         except SecretUnreadable:
             opened = None
         return msgspec.structs.replace(found, lines=handover.redacted(found.lines, opened))
+
+
+def policy_of(settings: Settings) -> Policy:
+    """How patient the operator wants the launcher to be."""
+    return Policy(
+        start_deadline=settings.start_deadline,
+        stop_grace=settings.stop_grace,
+        liveness_deadline=settings.liveness_deadline,
+        # Three checks, and the time that one which gets no answer takes.
+        health_fresh=3 * settings.poll_interval + 30.0,
+    )
 
 
 def by_bot(containers: Iterable[Observed]) -> dict[UUID | None, list[Observed]]:

@@ -6,8 +6,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, LargeBinary, SmallInteger, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.database.base import (
@@ -33,6 +43,9 @@ HEALTH_STATES: Final = ("unknown", "healthy", "unhealthy", "stale")
 INSTANCE_STATES: Final = ("creating", "running", "exited", "removed")
 SECRET_KINDS: Final = ("credentials", "config")
 CAUSES: Final = ("person", "key", "agent", "system")
+#: Whether a bot that ended by itself is started again: never, where it ended badly, or whatever its exit code was.
+CRASH_POLICIES: Final = ("never", "on_failure", "always")
+DEFAULT_CRASH_POLICY: Final = "on_failure"
 
 
 class Bot(Base, Updated, TenantOwned):
@@ -43,6 +56,12 @@ class Bot(Base, Updated, TenantOwned):
         one_of("bot_type", BOT_TYPES),
         one_of("desired", DESIRED),
         one_of("status", STATUSES),
+        one_of("crash_policy", CRASH_POLICIES),
+        CheckConstraint(
+            "case bot_type when 'external' then status in ('inactive', 'connected', 'error')"
+            " else status <> 'connected' end",
+            name="status_of_its_kind",
+        ),
         tenant_key("bots"),
         ForeignKeyConstraint(
             ["template_tenant_id", "template_version_id"],
@@ -74,6 +93,9 @@ class Bot(Base, Updated, TenantOwned):
     generation: Mapped[int] = mapped_column(Integer, server_default="0")
     ping_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    crash_policy: Mapped[str] = mapped_column(Text, server_default=DEFAULT_CRASH_POLICY)
+    #: Whose wish the present generation is, ``user:…`` or ``key:…``; null is the platform. Kept by a trigger.
+    wished_by: Mapped[str | None] = mapped_column(Text)
     # observed: written by the launcher (hosted bots) or the poller (external bots)
     status: Mapped[str] = mapped_column(Text, server_default="inactive")
     reason: Mapped[str | None] = mapped_column(Text)
@@ -83,6 +105,8 @@ class Bot(Base, Updated, TenantOwned):
     exposed_host_port: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
     next_retry_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: When it was started again of late, oldest first: the budget that decides between another start and an error.
+    restarts: Mapped[list[datetime]] = mapped_column(ARRAY(Timestamp), server_default=text("'{}'::timestamptz[]"))
 
 
 class BotSecret(Base, Updated, TenantOwned):
@@ -193,6 +217,14 @@ class BotInstance(Base, Updated, TenantOwned):
     started_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     released_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: How many restarts came before this copy.
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Why it ended, as a stable word and in words; null while it lives, and where nobody looked.
+    end_reason: Mapped[str | None] = mapped_column(Text)
+    end_detail: Mapped[str | None] = mapped_column(Text)
+    #: Until when a copy that is still being made may be started: the launch loses its right by itself, however late
+    #: it comes. Renewed at each step of the launch.
+    lease_until: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now() + interval '60 seconds'"))
 
 
 class AgentBeat(Base):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url, origin_of
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.models import DEFAULT_CRASH_POLICY, HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.errors import ConflictError, ForbiddenError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
@@ -27,9 +27,9 @@ _URL_CONSTRAINT = "uq_bots_tenant_api_url"
 
 _INSERT = text(
     "insert into bots (id, bot_type, engine, name, description, api_url, template_tenant_id, template_version_id,"
-    " desired, generation)"
+    " desired, generation, crash_policy)"
     " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
-    " :desired, :generation)"
+    " :desired, :generation, :crash_policy)"
 )
 _SEAL = text(
     "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
@@ -77,6 +77,7 @@ async def create_bot(
         config=checked_config(data.config),
         template=(principal.tenant_id, version) if version is not None else None,
         running=data.bot_type == "external",
+        crash_policy=data.crash_policy or DEFAULT_CRASH_POLICY,
     )
 
 
@@ -94,6 +95,7 @@ async def add_bot(
     config: bytes | None = None,
     template: tuple[UUID, UUID] | None = None,
     running: bool,
+    crash_policy: str = DEFAULT_CRASH_POLICY,
 ) -> UUID:
     """Insert the rows of a bot whose fields were checked. A bot that we run gets a token of its own if it has none."""
     bot_id = uuid7()
@@ -111,6 +113,7 @@ async def add_bot(
                 "template_version": template[1] if template else None,
                 "desired": "running" if running else "stopped",
                 "generation": 1 if running else 0,
+                "crash_policy": crash_policy,
             },
         )
     except IntegrityError as error:
@@ -231,11 +234,25 @@ async def change_bot(
         if config is not None:
             await _store(session, principal, key, bot_id, "config", config, None)
             anew = True
+    names |= _choices(row, data)
     await _update(session, bot_id, names)
     if anew:
         await steer(session, bot_id, running=row.desired == "running")
     if given := _changed_fields(data):
         await note(session, principal, bot_id, "changed", reason=", ".join(given))
+
+
+#: What people choose for bots that we run. No new generation: it says what happens at an end, and a bot that runs well
+#: goes on.
+_CHOICES = ("crash_policy",)
+
+
+def _choices(row: Row[Any], data: PatchBot) -> dict[str, Any]:
+    """The given ones among `_CHOICES`. Raises 422 for an external bot."""
+    given = {name: getattr(data, name) for name in _CHOICES if getattr(data, name) is not msgspec.UNSET}
+    for name in given if row.bot_type not in HOSTED_TYPES else ():
+        raise unacceptable(name, "is for bots that we run; leave it out for an external one")
+    return given
 
 
 def _refuse_redirect(principal: Principal, old: str, new: str) -> None:
@@ -260,6 +277,7 @@ async def _update(session: AsyncSession, bot_id: UUID, columns: Mapping[str, Any
 _COLUMN_UPDATES = {
     "name": text("update bots set name = :value where id = :id"),
     "description": text("update bots set description = :value where id = :id"),
+    "crash_policy": text("update bots set crash_policy = :value where id = :id"),
     "api_url": text("update bots set api_url = :value where id = :id"),
 }
 

@@ -106,6 +106,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["created", "running", "exited"]
     bot_id: UUID | None
     instance_id: UUID | None
+    created_at: datetime | None = None
+    """By the engine's clock; None where it does not say."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +116,9 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     code: int | None = None
     oom_killed: bool | None = None
     lines: tuple[str, ...] = ()
+    witnessed: bool = True
+    """Whether the engine told of the end as it came; False where we learned of it afterwards, so that the engine itself
+    may have stopped in between."""
 
 
 class Runtime(Protocol):
