@@ -76,7 +76,7 @@ class DockerRuntime:
         return await self._call("look", None, self._observe)
 
     async def find_image(self, reference: str) -> str | None:
-        return await self._call("launch", None, self._find_image, reference)
+        return await self._call("act", None, self._find_image, reference)
 
     async def pull(self, reference: str) -> str:
         return await self._call("slow", None, self._pull, reference)
