@@ -7,6 +7,7 @@ import random
 import time
 from fnmatch import fnmatchcase
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 from uuid_utils.compat import uuid7
@@ -14,13 +15,16 @@ from uuid_utils.compat import uuid7
 from agents.launcher import handover, queries
 from agents.launcher.handover import Opened, SecretUnreadable
 from agents.launcher.queries import Work
-from agents.launcher.runtimes.base import PortTaken, Runtime, RuntimeFault, Spec
+from agents.launcher.runtimes.base import EngineUnreachable, PortTaken, Runtime, RuntimeFault, Spec
 from control_plane.security.vault import Vault
 from control_plane.settings import PortRange, Settings
 
 _PORT_TRIES: Final = 5
 _CLAIM_TRIES: Final = 20
 _PULLS_AT_ONCE: Final = 2
+#: Launches under way at once, and those of bots whose last launch got no answer: they hold up nobody but their like.
+_LAUNCHES_AT_ONCE: Final = 8
+_HANGING_AT_ONCE: Final = 2
 _FOREIGN_FOR_S: Final = 600.0
 _LIVE_COPY = "uq_bot_instances_live"
 
@@ -44,6 +48,9 @@ class Starter:
         self._vault = vault
         self._runtime = runtime
         self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
+        self._launches = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
+        self._slow_launches = asyncio.Semaphore(_HANGING_AT_ONCE)
+        self._hanging: set[UUID] = set()
         self._ports = Ports(settings.port_range)
 
     async def launch(self, work: Work) -> bool:
@@ -60,7 +67,7 @@ class Starter:
         taken: PortTaken | None = None
         for _ in range(_PORT_TRIES if self._runtime.capabilities.host_ports else 1):
             try:
-                return await self._launch_once(work, reference, image_id, opened)
+                return await self._in_turn(work, reference, image_id, opened)
             except PortTaken as error:
                 taken = error
             except RuntimeFault as error:
@@ -71,6 +78,18 @@ class Starter:
             f"{_PORT_TRIES} ports in a row were in use by other programs of the host. Give TRADEWISE_PORT_RANGE a "
             f"range of its own, then start the bot again ({taken}).",
         )
+
+    async def _in_turn(self, work: Work, reference: str, image_id: str, opened: Opened) -> bool:
+        """Launch when there is a turn. Only then is a place claimed: its lease is for the launch, not for waiting."""
+        bot = work.bot.id
+        async with self._slow_launches if bot in self._hanging else self._launches:
+            try:
+                launched = await self._launch_once(work, reference, image_id, opened)
+            except EngineUnreachable:
+                self._hanging.add(bot)
+                raise
+        self._hanging.discard(bot)
+        return launched
 
     async def _launch_once(self, work: Work, reference: str, image_id: str, opened: Opened) -> bool:
         bot = work.bot
