@@ -33,6 +33,10 @@ HEALTH_STATES: Final = ("unknown", "healthy", "unhealthy", "stale")
 INSTANCE_STATES: Final = ("creating", "running", "exited", "removed")
 SECRET_KINDS: Final = ("credentials", "config")
 CAUSES: Final = ("person", "key", "agent", "system")
+#: What becomes of a bot's positions when it stops.
+ON_STOP: Final = ("keep", "close")
+#: How far a copy has come in winding down its trading: asked or not yet, and with which outcome.
+DRAIN_STATES: Final = ("asking", "asked", "drained", "unconfirmed")
 
 
 class Bot(Base, Updated, TenantOwned):
@@ -43,6 +47,7 @@ class Bot(Base, Updated, TenantOwned):
         one_of("bot_type", BOT_TYPES),
         one_of("desired", DESIRED),
         one_of("status", STATUSES),
+        one_of("on_stop", ON_STOP),
         tenant_key("bots"),
         ForeignKeyConstraint(
             ["template_tenant_id", "template_version_id"],
@@ -74,6 +79,9 @@ class Bot(Base, Updated, TenantOwned):
     generation: Mapped[int] = mapped_column(Integer, server_default="0")
     ping_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    on_stop: Mapped[str] = mapped_column(Text, server_default="keep")
+    #: The generation, if any, whose stop somebody wants at once, without winding down the trading first.
+    forced_generation: Mapped[int | None]
     # observed: written by the launcher (hosted bots) or the poller (external bots)
     status: Mapped[str] = mapped_column(Text, server_default="inactive")
     reason: Mapped[str | None] = mapped_column(Text)
@@ -83,6 +91,9 @@ class Bot(Base, Updated, TenantOwned):
     exposed_host_port: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
     next_retry_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: Whether its last copy ended without having shown that no order of it is open; null while nobody can say.
+    orders_unconfirmed: Mapped[bool | None] = mapped_column(Boolean)
+    orders_detail: Mapped[str | None] = mapped_column(Text)
 
 
 class BotSecret(Base, Updated, TenantOwned):
@@ -157,11 +168,13 @@ class BotEvent(Base, TenantOwned):
 
 
 class BotInstance(Base, Updated, TenantOwned):
-    """One launched container. At most one that is not released may exist for a bot, and for a host port."""
+    """One launched container. At most one that is not released may exist for a bot; its port is a lease (leases.py)."""
 
     __tablename__ = "bot_instances"
     __table_args__ = (
         one_of("state", INSTANCE_STATES),
+        one_of("drain_state", DRAIN_STATES),
+        one_of("drain_positions", ON_STOP),
         tenant_reference("bot_instances", "bot_id", "bots"),
         tenant_index("bot_instances", "bot_id", "id"),
         Index(
@@ -170,12 +183,6 @@ class BotInstance(Base, Updated, TenantOwned):
             "bot_id",
             unique=True,
             postgresql_where=text("released_at is null"),
-        ),
-        Index(
-            "uq_bot_instances_host_port",
-            "host_port",
-            unique=True,
-            postgresql_where=text("released_at is null and host_port is not null"),
         ),
     )
 
@@ -193,6 +200,10 @@ class BotInstance(Base, Updated, TenantOwned):
     started_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     released_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    drain_state: Mapped[str | None] = mapped_column(Text)
+    drain_positions: Mapped[str | None] = mapped_column(Text)
+    drain_started_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    drain_detail: Mapped[str | None] = mapped_column(Text)
 
 
 class AgentBeat(Base):
