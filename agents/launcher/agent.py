@@ -20,7 +20,8 @@ import asyncpg
 from agents.agent import Agent
 from agents.launcher import queries
 from agents.launcher.leadership import Leadership
-from agents.launcher.reconcile import Policy, decide, end
+from agents.launcher.lifecycle import Policy
+from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.steps import Steps, by_bot

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from uuid_utils.compat import uuid7
 
-from agents.launcher.reconcile import Bot, Change, Instance, intent_of
+from agents.launcher.lifecycle import Bot, Change, Instance, intent_of
 from agents.launcher.runtimes.base import Exit
+from agents.launcher.transitions import change
 from control_plane.bots.models import HOSTED_TYPES
 
 #: Held by the launcher that acts; any number that nothing else in this database uses.
@@ -57,19 +57,6 @@ _WORK = """
             )
         )
     order by b.id
-"""
-_CHANGE = """
-    with changed as (
-        update bots
-        set status = $5, reason = $6, reason_detail = $7, attempt = $8, next_retry_at = $9,
-            observed_generation = generation, status_since = case when status = $5 then status_since else now() end
-        where tenant_id = $1 and id = $2 and generation = $3 and status = $4
-        returning id
-    ), told as (
-        insert into bot_events (id, tenant_id, bot_id, kind, from_status, to_status, reason, detail, cause, actor)
-        select $10, $1, id, 'status', $4, $5, $6, $7, 'agent', 'launcher' from changed where $11
-    )
-    select count(*) from changed
 """
 _CLAIM = """
     insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image, host_port)
@@ -170,31 +157,6 @@ def _work(row: asyncpg.Record) -> Work:
 _BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "reason", "attempt",
                        "next_retry_at", "healthy_at")  # fmt: skip
 _WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "now")
-
-
-async def change(on: asyncpg.Pool | asyncpg.Connection, bot: Bot, new: Change) -> Bot | None:
-    """Write ``new`` if the bot is still as it was read, with its event; returns it as it is then, None if it is not."""
-    # An attempt that is forgotten after a long steady run is no news.
-    told = (bot.status, bot.reason) != (new.status, new.reason) or new.attempt > bot.attempt
-    changed = await on.fetchval(
-        _CHANGE,
-        bot.tenant_id,
-        bot.id,
-        bot.generation,
-        bot.status,
-        new.status,
-        new.reason,
-        new.detail,
-        new.attempt,
-        new.next_retry_at,
-        uuid7(),
-        told,
-    )
-    if not changed:
-        return None
-    return msgspec.structs.replace(
-        bot, observed_generation=bot.generation, **{name: getattr(new, name) for name in Change.__struct_fields__}
-    )
 
 
 async def claim(

@@ -14,8 +14,9 @@ import structlog
 from agents.agent import make_pool
 from agents.keys.providers import vault_for
 from agents.launcher import queries
+from agents.launcher.lifecycle import Intent, Policy
 from agents.launcher.queries import Work
-from agents.launcher.reconcile import Intent, Policy, decide, end
+from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.steps import Steps, by_bot

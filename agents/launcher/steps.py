@@ -12,11 +12,12 @@ import asyncpg
 import msgspec
 import structlog
 
-from agents.launcher import handover, queries
+from agents.launcher import handover, queries, transitions
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.launch import LaunchFailed, Starter
+from agents.launcher.lifecycle import Bot, Policy
 from agents.launcher.queries import Work
-from agents.launcher.reconcile import Action, Bot, Decision, Policy, Verb
+from agents.launcher.reconcile import Action, Decision, Verb
 from agents.launcher.runtimes.base import Exit, Observed, Runtime
 from agents.launcher.verdicts import after_exit, after_failure
 from control_plane.security.vault import Vault
@@ -44,7 +45,7 @@ class Steps:
         """
         bot: Bot | None = work.bot
         if decision.change is not None:
-            bot = await queries.change(self._pool, work.bot, decision.change)
+            bot = await transitions.change(self._pool, work.bot, decision.change)
         if bot is None:
             return _AT_ONCE
         if bot.status != work.bot.status:
@@ -53,7 +54,7 @@ class Steps:
             return decision.again_in
         again = await self._act(msgspec.structs.replace(work, bot=bot), decision.action)
         if decision.afterwards is not None:
-            await queries.change(self._pool, bot, decision.afterwards)
+            await transitions.change(self._pool, bot, decision.afterwards)
         return again
 
     async def clear_stray(self, action: Action) -> float:
@@ -97,7 +98,7 @@ class Steps:
                 random.random(),  # noqa: S311 - spreading, not secrecy
                 retry=failure.retry,
             )
-            await queries.change(self._pool, work.bot, verdict)
+            await transitions.change(self._pool, work.bot, verdict)
         return _AT_ONCE
 
     async def _examine(self, work: Work, action: Action) -> float:

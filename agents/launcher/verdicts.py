@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from agents.launcher.reconcile import Bot, Change, Instance, Intent, Policy
+from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy
 from agents.launcher.runtimes.base import Exit
 
 EX_CONFIG: Final = 78

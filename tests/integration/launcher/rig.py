@@ -19,7 +19,7 @@ from docker.errors import NotFound
 
 from agents.agent import make_pool
 from agents.launcher.agent import Launcher
-from agents.launcher.reconcile import Policy
+from agents.launcher.lifecycle import Policy
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault

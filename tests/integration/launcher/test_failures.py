@@ -7,7 +7,7 @@ import socket
 import msgspec
 import pytest
 
-from agents.launcher.reconcile import Policy
+from agents.launcher.lifecycle import Policy
 from control_plane.settings import PortRange
 from tests.integration.launcher.rig import CONFIG, TOKEN, Rig
 

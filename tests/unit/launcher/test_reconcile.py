@@ -11,18 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.launcher.reconcile import (
-    Action,
-    Bot,
-    Change,
-    Decision,
-    Instance,
-    Intent,
-    Policy,
-    Verb,
-    decide,
-    intent_of,
-)
+from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy, intent_of
+from agents.launcher.reconcile import Action, Decision, Verb, decide
 from agents.launcher.runtimes.base import Exit, Observed
 from agents.launcher.verdicts import after_exit, after_failure, backoff
 
