@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_range: PortRange = PortRange(21000, 29999)
     start_deadline: float = 120.0
     stop_grace: float = 30.0
+    drain_deadline: float = 30.0
     reconcile_interval: float = 15.0
     poll_interval: float = 15.0
     egress_allow: tuple[Network, ...] = ()
@@ -243,6 +244,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "port_range": _port_range,
     "start_deadline": _seconds(5, 3600),
     "stop_grace": _seconds(1, 3600),
+    "drain_deadline": _seconds(0, 3600),
     "reconcile_interval": _seconds(0.2, 3600),
     "poll_interval": _seconds(0.2, 86400),
     "egress_allow": _networks,

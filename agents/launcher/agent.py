@@ -43,7 +43,12 @@ class Launcher(Agent):
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, policy: Policy | None = None) -> None:
         super().__init__(settings, pool, vault)
-        self.policy = policy or Policy(start_deadline=settings.start_deadline, stop_grace=settings.stop_grace)
+        self.policy = policy or Policy(
+            start_deadline=settings.start_deadline,
+            stop_grace=settings.stop_grace,
+            drain_deadline=settings.drain_deadline,
+            publish_address=settings.publish_address,
+        )
         self._leadership = Leadership(pool)
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._all_at = 0.0
@@ -69,6 +74,7 @@ class Launcher(Agent):
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._steps.close()
         await asyncio.to_thread(self._runtime.close)
         await self._leadership.give_up()
 

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import msgspec
 
+from agents.launcher.draining import Drain
+
 
 class Intent(StrEnum):
     """What is wanted of a bot."""
@@ -41,6 +43,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     longest_delay: float = 300.0
     restarts: int = 5
     steady_after: float = 600.0
+    drain_deadline: float = 30.0
+    """How long a bot may take to wind down its trading before it is ended all the same."""
+    publish_address: str | None = None
+    """Where copies are published; None where that is of no interest."""
 
 
 class Bot(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +68,24 @@ class Bot(msgspec.Struct, frozen=True, kw_only=True):
     """What a halted bot says of itself."""
     withdrawn: bool = False
     """The tenant that made its template was deleted: what the bot ran can never be opened again."""
+    on_stop: str = "keep"
+    forced: bool = False
+    """Somebody wants this very generation's stop at once."""
+    orders_unconfirmed: bool | None = None
+    """Whether its last copy may have left orders open; None while one runs or nobody can say."""
+    orders_detail: str | None = None
 
     @property
     def fresh(self) -> bool:
         """A person asked for something that has not been acted upon yet."""
         return self.observed_generation != self.generation
+
+    @property
+    def positions(self) -> str:
+        """What shall become of positions when its copy ends. One that another copy follows keeps them, whatever its
+        owner chose for a stop: that one goes on where this one was."""
+        stays = self.intent is Intent.RUN or (self.intent is Intent.HALT and self.halt_reason == "platform_stopped")
+        return "keep" if stays else self.on_stop
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +99,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     container_id: str | None = None
     started_at: datetime | None = None
+    host_port: int | None = None
+    drain: Drain = Drain()
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from agents.launcher import draining, published
 from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy
 from agents.launcher.runtimes.base import Observed
 
@@ -23,6 +24,8 @@ class Verb(StrEnum):
     """The one thing to do."""
 
     LAUNCH = "launch"
+    DRAIN = "drain"
+    """Have it wind down its trading, and see whether it has: what is to be done before STOP."""
     STOP = "stop"
     EXAMINE = "examine"
     """Find out for certain how a copy ended, or that it is gone: a listing is not proof."""
@@ -56,6 +59,27 @@ def decide(
     bot: Bot, instance: Instance | None, containers: Sequence[Observed], now: datetime, policy: Policy
 ) -> Decision:
     """The next step for ``bot``, given its live instance and every container that carries its label."""
+    return _drained_first(bot, instance, _step(bot, instance, containers, now, policy), now, policy)
+
+
+def _drained_first(bot: Bot, instance: Instance | None, step: Decision, now: datetime, policy: Policy) -> Decision:
+    """``step``, but where somebody's wish ends a copy that trades, it winds its trading down before.
+
+    A copy that hangs, failed its start or lost its port is not asked: it does not answer, and another one follows it.
+    """
+    if step.action is None or step.action.verb is not Verb.STOP or instance is None or instance.state != "running":
+        return step
+    wished = bot.intent is not Intent.RUN or bot.withdrawn or instance.generation != bot.generation
+    if not wished or step.action.ref != instance.container_id or instance.host_port is None:
+        return step
+    if not draining.due(instance.drain, bot.positions, forced=bot.forced, now=now, deadline_s=policy.drain_deadline):
+        return step
+    return msgspec.structs.replace(step, action=Action(Verb.DRAIN, step.action.ref))
+
+
+def _step(
+    bot: Bot, instance: Instance | None, containers: Sequence[Observed], now: datetime, policy: Policy
+) -> Decision:
     own = _own(instance, containers)
     stranger = next((container for container in containers if container is not own), None)
     if stranger is not None:
@@ -118,6 +142,9 @@ def _wind_down(bot: Bot, instance: Instance | None, own: Observed | None) -> Dec
     if bot.intent is Intent.DELETE:
         gone = _unless_so(bot, Change(status="inactive", reason="deleted"))
         return Decision(action=Action(Verb.DROP_STORAGE) if gone else None, afterwards=gone)
+    if bot.orders_unconfirmed:
+        said = Change(status="inactive", reason="orders_unconfirmed", detail=bot.orders_detail)
+        return Decision(change=_unless_so(bot, said))
     return Decision(change=_unless_so(bot, Change(status="inactive")))
 
 
@@ -128,7 +155,11 @@ def _keep(bot: Bot, instance: Instance, own: Observed, now: datetime, policy: Po
         return Decision(change=_starting(bot) if bot.fresh else None, action=end(own))
     if instance.generation != bot.generation or bot.status == "stopping":
         attempt = 0 if bot.fresh else bot.attempt
-        return Decision(change=_unless_so(bot, Change(status="stopping", attempt=attempt)), action=end(own))
+        told = bot.status == "stopping" and not bot.fresh
+        return Decision(change=None if told else Change(status="stopping", attempt=attempt), action=end(own))
+    lost = published.misplaced(own, policy.publish_address, instance.host_port, started, now)
+    if lost is not None:
+        return Decision(change=_moved(bot, lost, policy), action=end(own))
     if bot.status == "running":
         steady = now - started >= timedelta(seconds=policy.steady_after)
         return Decision(change=_unless_so(bot, Change(status="running", attempt=0 if steady else bot.attempt)))
@@ -157,9 +188,18 @@ def _bring_up(bot: Bot, instance: Instance | None, own: Observed | None, now: da
     return Decision(action=Action(Verb.LAUNCH))
 
 
+def _moved(bot: Bot, lost: str, policy: Policy) -> Change:
+    """A bot that nobody reaches where it runs is started anew, within the budget of restarts."""
+    if bot.attempt >= policy.restarts:
+        words = f"{lost}. It was started again {policy.restarts} times. Ask your operator, then start it again."
+        return Change(status="error", reason=published.REASON, detail=words, attempt=bot.attempt)
+    return Change(status="stopping", reason=published.REASON, detail=f"{lost}.", attempt=bot.attempt + 1)
+
+
 def _starting(bot: Bot) -> Change:
     """A start that somebody asked for begins without the memory of earlier attempts."""
-    return Change(status="starting", attempt=bot.attempt if bot.status == "running" and not bot.fresh else 0)
+    counted = bot.status == "running" or bot.reason == published.REASON
+    return Change(status="starting", attempt=bot.attempt if counted and not bot.fresh else 0)
 
 
 def _unless_so(bot: Bot, change: Change) -> Change | None:

@@ -49,7 +49,7 @@ class PortLease(Table):
 
 
 class AccountLease(Table):
-    """An exchange account that a live copy trades, by a keyed fingerprint: its row is the fence against a second one."""
+    """An exchange account that a live copy trades, by a keyed fingerprint: its row is the fence against another."""
 
     __tablename__ = "account_leases"
     __table_args__ = (

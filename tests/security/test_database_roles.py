@@ -42,8 +42,8 @@ UNREADABLE = [
     ("sign_in_exchanges", "sealed_code"),
     ("invitations", "token_hash"),
 ]
-DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id", "on_stop",
-           "forced_generation")  # fmt: skip
+DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id",
+           "on_stop", "forced_generation")  # fmt: skip
 OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since",
             "orders_unconfirmed", "orders_detail")  # fmt: skip
 
