@@ -17,7 +17,7 @@ ROGUE_IMAGE = "tradewise/rogue-bot:test"
 
 # Takes the hand-over like any bot, then does what `config.behaviour` says.
 _ROGUE = """
-import json, signal, sys, time
+import http.server, json, signal, sys, time
 document = json.loads(sys.stdin.readline())
 behaviour = document["config"]["behaviour"]
 print("token", document["token"], "config", document["config"].get("secret"), flush=True)
@@ -30,6 +30,26 @@ elif behaviour.startswith("exit "):
     sys.exit(int(behaviour.removeprefix("exit ")))
 else:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if behaviour.startswith("drains in "):
+    asked, needed = [], float(behaviour.removeprefix("drains in "))
+    class Api(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        def do_POST(self):
+            print("asked", self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
+            asked.append(time.monotonic())
+            self.do_GET()
+        def do_GET(self):
+            done = bool(asked) and time.monotonic() - asked[0] >= needed
+            body = json.dumps({"state": "drained" if done else "draining", "open_orders": 0 if done else 2,
+                               "open_positions": 1}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *_):
+            pass
+    http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Api).serve_forever()
 while True:
     time.sleep(3600)
 """

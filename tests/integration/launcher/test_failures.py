@@ -145,7 +145,7 @@ async def test_a_bot_that_ignores_its_stop_is_ended_by_force_and_holds_up_no_oth
         await rig.up(other)
         assert {(await rig.row(bot))["status"] for bot in deaf} == {"stopping"}
         for bot in deaf:
-            await rig.until_status(bot, "inactive")
+            await rig.until_status(bot, "inactive", "orders_unconfirmed")
             assert (await rig.last(bot))["exit_code"] == 137
 
 

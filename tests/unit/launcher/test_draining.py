@@ -1,4 +1,4 @@
-"""How a stop goes on: what the row and the bot say on the left, ask or end on the right; and what is said afterwards."""
+"""How a stop goes on, from what the row and the bot say: ask, look or end; and what is said afterwards."""
 
 from __future__ import annotations
 
@@ -215,8 +215,7 @@ _drains = st.builds(
     Drain,
     state=st.sampled_from([None, "asking", "asked", "drained", "unconfirmed"]),
     positions=st.sampled_from([None, "keep", "close"]),
-    started_at=st.none()
-    | st.datetimes(datetime(2026, 3, 1), datetime(2026, 3, 2)).map(lambda at: at.replace(tzinfo=UTC)),
+    started_at=st.none() | st.floats(-9999, 9999).map(lambda ago: NOW - timedelta(seconds=ago)),
     answered=st.booleans(),
 )
 _standings = st.none() | st.builds(
