@@ -27,9 +27,9 @@ _URL_CONSTRAINT = "uq_bots_tenant_api_url"
 
 _INSERT = text(
     "insert into bots (id, bot_type, engine, name, description, api_url, template_tenant_id, template_version_id,"
-    " desired, generation)"
+    " desired, generation, on_stop)"
     " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
-    " :desired, :generation)"
+    " :desired, :generation, :on_stop)"
 )
 _SEAL = text(
     "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
@@ -40,7 +40,16 @@ _LOCKED = text(
     "select id, bot_type, engine, desired, status, generation, api_url from bots"
     " where id = :id and deleted_at is null for update"
 )
-_STEER = text("update bots set desired = :desired, generation = generation + 1 where id = :id and deleted_at is null")
+_STEER = text(
+    "update bots set desired = :desired, generation = generation + 1,"
+    " forced_generation = case when :force then generation + 1 end where id = :id and deleted_at is null"
+)
+# The credentials of a bot that trades stay until it has wound its trading down; its launcher then deletes them.
+_UNSEAL_ALL = text("""
+    delete from bot_secrets where bot_id = :id and (kind <> 'credentials' or not exists (
+        select from bot_instances i where i.bot_id = :id and i.released_at is null and i.state = 'running'
+    ))
+""")
 _EVENT = text(
     "insert into bot_events (id, bot_id, kind, reason, detail, cause, actor)"
     " values (:id, :bot, :kind, :reason, :detail, :cause, :actor)"
@@ -76,6 +85,7 @@ async def create_bot(
         credential=credential,
         config=checked_config(data.config),
         template=(principal.tenant_id, version) if version is not None else None,
+        on_stop=data.on_stop or "keep",
         running=data.bot_type == "external",
     )
 
@@ -93,6 +103,7 @@ async def add_bot(
     credential: Credential | None = None,
     config: bytes | None = None,
     template: tuple[UUID, UUID] | None = None,
+    on_stop: str = "keep",
     running: bool,
 ) -> UUID:
     """Insert the rows of a bot whose fields were checked. A bot that we run gets a token of its own if it has none."""
@@ -111,6 +122,7 @@ async def add_bot(
                 "template_version": template[1] if template else None,
                 "desired": "running" if running else "stopped",
                 "generation": 1 if running else 0,
+                "on_stop": on_stop,
             },
         )
     except IntegrityError as error:
@@ -203,11 +215,7 @@ async def change_bot(
     """Change a bot. A new address, credential or configuration is a new generation: agents take it up at once."""
     principal.require("bots:write")
     row = await locked(session, bot_id)
-    names: dict[str, Any] = {}
-    if data.name is not msgspec.UNSET:
-        names["name"] = data.name.strip()
-    if data.description is not msgspec.UNSET:
-        names["description"] = data.description
+    names = _plain(row, data)
     anew = False
     if data.api_url is not msgspec.UNSET:
         if row.bot_type != "external":
@@ -238,6 +246,20 @@ async def change_bot(
         await note(session, principal, bot_id, "changed", reason=", ".join(given))
 
 
+def _plain(row: Row[Any], data: PatchBot) -> dict[str, Any]:
+    """Columns whose change concerns nothing that runs. Raises 422."""
+    names: dict[str, Any] = {}
+    if data.name is not msgspec.UNSET:
+        names["name"] = data.name.strip()
+    if data.description is not msgspec.UNSET:
+        names["description"] = data.description
+    if data.on_stop is not msgspec.UNSET:
+        if row.bot_type == "external":
+            raise unacceptable("on_stop", "is for bots that we run; leave it out for an external one")
+        names["on_stop"] = data.on_stop
+    return names
+
+
 def _refuse_redirect(principal: Principal, old: str, new: str) -> None:
     """Whoever may name where credentials are sent can read them there. Raises 422 for who may not have them."""
     if origin_of(old) != origin_of(new) and "bots:redirect" not in principal.scopes:
@@ -261,6 +283,7 @@ _COLUMN_UPDATES = {
     "name": text("update bots set name = :value where id = :id"),
     "description": text("update bots set description = :value where id = :id"),
     "api_url": text("update bots set api_url = :value where id = :id"),
+    "on_stop": text("update bots set on_stop = :value where id = :id"),
 }
 
 
@@ -268,15 +291,17 @@ def _changed_fields(data: PatchBot) -> list[str]:
     return [field for field in data.__struct_fields__ if getattr(data, field) is not msgspec.UNSET]
 
 
-async def steer(session: AsyncSession, bot_id: UUID, *, running: bool) -> None:
+async def steer(session: AsyncSession, bot_id: UUID, *, running: bool, force: bool = False) -> None:
     """A new generation of what is wished of a bot: agents take it up at once. A bot taken away stays away."""
-    await session.execute(_STEER, {"id": bot_id, "desired": "running" if running else "stopped"})
+    await session.execute(_STEER, {"id": bot_id, "desired": "running" if running else "stopped", "force": force})
 
 
-async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str) -> None:
+async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str, *, force: bool = False) -> None:
     """``start``, ``stop`` or ``restart``: what should be so from now on. Raises 404, 409.
 
     Asking again for what is wished already changes nothing, except that a start tries a bot in error once more.
+    ``force``: the present copy ends at once, whatever it has open. It must be said: a client that only repeats a stop
+    of which it got no answer must not turn it into an emergency.
     """
     principal.require("bots:write")
     row = await locked(session, bot_id)
@@ -285,10 +310,11 @@ async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: 
     desired = "stopped" if verb == "stop" else "running"
     if verb == "restart" and row.desired != "running":
         raise ConflictError("this bot is stopped: start it instead", code="not_running")
-    if verb != "restart" and row.desired == desired and row.status != "error":
+    hurried = force and row.bot_type in HOSTED_TYPES and row.status != "inactive"
+    if verb != "restart" and row.desired == desired and row.status != "error" and not hurried:
         return
-    await steer(session, bot_id, running=desired == "running")
-    await note(session, principal, bot_id, verb)
+    await steer(session, bot_id, running=desired == "running", force=force)
+    await note(session, principal, bot_id, verb, reason="force" if force else None)
 
 
 async def request_ping(session: AsyncSession, principal: Principal, bot_id: UUID) -> None:
@@ -300,25 +326,28 @@ async def request_ping(session: AsyncSession, principal: Principal, bot_id: UUID
     await session.execute(text("update bots set ping_requested_at = clock_timestamp() where id = :id"), {"id": bot_id})
 
 
-async def delete_bot(session: AsyncSession, principal: Principal, bot_id: UUID) -> None:
-    """Take a bot away: an external one is forgotten, one that we run is stopped and its container removed."""
+async def delete_bot(session: AsyncSession, principal: Principal, bot_id: UUID, *, force: bool = False) -> None:
+    """Take a bot away: an external one is forgotten, one that we run is stopped and its container removed.
+
+    ``force`` as for :func:`wish`.
+    """
     principal.require("bots:write")
     await locked(session, bot_id)
     await refuse_subscribed(session, bot_id)
-    await retire(session, bot_id)
-    await note(session, principal, bot_id, "deleted")
+    await retire(session, bot_id, force=force)
+    await note(session, principal, bot_id, "deleted", reason="force" if force else None)
 
 
-async def retire(session: AsyncSession, bot_id: UUID) -> None:
+async def retire(session: AsyncSession, bot_id: UUID, *, force: bool = False) -> None:
     """Mark a bot deleted and wished stopped; its secrets go, its history stays."""
     await session.execute(
         text(
-            "update bots set desired = 'stopped', generation = generation + 1, deleted_at = now()"
-            " where id = :id and deleted_at is null"
+            "update bots set desired = 'stopped', generation = generation + 1, deleted_at = now(),"
+            " forced_generation = case when :force then generation + 1 end where id = :id and deleted_at is null"
         ),
-        {"id": bot_id},
+        {"id": bot_id, "force": force},
     )
-    await session.execute(text("delete from bot_secrets where bot_id = :id"), {"id": bot_id})
+    await session.execute(_UNSEAL_ALL, {"id": bot_id})
 
 
 async def retire_all(session: AsyncSession) -> None:

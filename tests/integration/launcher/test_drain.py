@@ -30,12 +30,11 @@ async def told(rig: Rig, bot: UUID) -> list[tuple[str, str | None]]:
 async def holding(rig: Rig, port: int) -> dict[str, Any]:
     """Wait until the bot behind a port holds a position; its performance."""
 
-    async def held() -> dict[str, Any] | None:
+    async def held() -> dict[str, Any]:
         performance = await rig.ask(port, "performance")
-        return performance if performance["open_positions"] else None
+        return performance if performance["open_positions"] else {}
 
-    found: dict[str, Any] = await until(held, what="a position")
-    return found
+    return await until(held, what="a position")
 
 
 async def last_sale(rig: Rig, port: int) -> str | None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from agents.engines.base import Standing
 from agents.launcher.draining import MARGIN_S, SILENT_S, Drain, Outcome, due, judge, left_unconfirmed
-from agents.launcher.lifecycle import Bot, Instance, Intent, Policy
+from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy
 from agents.launcher.published import SETTLED_S, misplaced
-from agents.launcher.reconcile import Action, Change, Verb, decide
+from agents.launcher.reconcile import Action, Verb, decide
 from agents.launcher.runtimes.base import Observed
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
