@@ -74,6 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace: float = 30.0
     drain_deadline: float = 30.0
     reconcile_interval: float = 15.0
+    liveness_deadline: float = 300.0
+    orphans: Literal["remove", "report"] = "remove"
+    orphan_grace: float = 300.0
+    orphan_limit: int = 5
     poll_interval: float = 15.0
     egress_allow: tuple[Network, ...] = ()
     public_url: str | None = None
@@ -246,6 +250,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "stop_grace": _seconds(1, 3600),
     "drain_deadline": _seconds(0, 3600),
     "reconcile_interval": _seconds(0.2, 3600),
+    "liveness_deadline": _seconds(0, 86400),
+    "orphans": _one_of("remove", "report"),
+    "orphan_grace": _seconds(0, 86400),
+    "orphan_limit": _whole(1, 10000),
     "poll_interval": _seconds(0.2, 86400),
     "egress_allow": _networks,
     "public_url": _text,

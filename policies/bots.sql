@@ -86,6 +86,21 @@ grant select on bot_instances to tradewise_agent_poller;
 select pg_temp.open_to('bot_events', 'tradewise_agent_poller', array['insert']);
 grant insert on bot_events to tradewise_agent_poller;
 
+-- The lifecycle: people choose the policy, the launcher keeps the budget.
+grant insert (crash_policy), update (crash_policy) on bots to tradewise_api;
+grant update (restarts) on bots to tradewise_agent_launcher;
+
+-- Whose wish a generation is, so that the launcher can name the cause of the edge that follows from it. Taken from the
+-- transaction, where nobody can name another.
+create or replace function note_wisher() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.wished_by := nullif(current_setting('app.actor', true), '');
+    return new;
+end
+$$;
+create or replace trigger note_wisher before insert or update of generation on bots
+    for each row execute function note_wisher();
+
 -- Wake-ups. They carry ids only; a lost one costs an interval, never correctness.
 create or replace function notify_bot_desired() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

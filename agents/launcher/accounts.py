@@ -85,7 +85,7 @@ def waiting(bot: Bot, now: datetime, jitter: float) -> Change:
         status="starting",
         reason=REASON,
         detail=_WORDS,
-        attempt=bot.attempt,
+        restarts=bot.restarts,
         next_retry_at=now + timedelta(seconds=RETRY_S * (0.75 + 0.5 * jitter)),
     )
 

@@ -12,19 +12,24 @@ import asyncio
 import time
 import traceback
 from collections.abc import Coroutine, Hashable
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
+from prometheus_client import Gauge
 
 from agents.agent import Agent
-from agents.launcher import queries
+from agents.launcher import listing, liveness, queries
+from agents.launcher.alarms import Alarms
 from agents.launcher.leadership import Leadership
 from agents.launcher.lifecycle import Policy
+from agents.launcher.quarantine import Quarantine, Rules
 from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
-from agents.launcher.steps import Steps, by_bot
+from agents.launcher.steps import Steps, by_bot, policy_of
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -33,6 +38,11 @@ _AFTER_FAULT_S: Final = 2.0
 _FIRST_LOSS_S: Final = 1.0
 _LONGEST_LOSS_S: Final = 15.0
 _DRAIN_S: Final = 15.0
+_LONGEST_REST_S: Final = 0.1
+
+ORPHANS: Final = Gauge(
+    "tradewise_launcher_orphans", "Containers of this installation that no bot in the database accounts for."
+)
 
 
 class Launcher(Agent):
@@ -43,17 +53,19 @@ class Launcher(Agent):
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, policy: Policy | None = None) -> None:
         super().__init__(settings, pool, vault)
-        self.policy = policy or Policy(
-            start_deadline=settings.start_deadline,
-            stop_grace=settings.stop_grace,
-            drain_deadline=settings.drain_deadline,
-            publish_address=settings.publish_address,
-        )
+        self.policy = policy or policy_of(settings)
         self._leadership = Leadership(pool)
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._all_at = 0.0
         self._loss_s = _FIRST_LOSS_S
         self._reachable: bool | None = None
+        self._rest_until = 0.0
+        self._missed: set[Hashable] = set()
+        self._blind = False
+        self._quarantine = Quarantine(
+            Rules(grace=settings.orphan_grace, limit=settings.orphan_limit, remove=settings.orphans == "remove")
+        )
+        self._alarms = Alarms(self.wake)
 
     async def open(self) -> None:
         """Prepare the runtime; the engine itself may be away now and come later."""
@@ -69,6 +81,7 @@ class Launcher(Agent):
 
     async def close(self) -> None:
         """Let steps under way end, as far as they end soon; each may be cut off."""
+        self._alarms.close()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=_DRAIN_S)
         for task in list(self._tasks.values()):
@@ -88,42 +101,84 @@ class Launcher(Agent):
         """Look, decide for each bot, and let the steps run: a bot whose step takes long holds up no other."""
         if not await self._lead():
             return _STANDBY_S
+        # A hundred wakes at once are answered by few looks: the engine has other things to do than to list.
+        await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
         interval = self.settings.reconcile_interval
         everything = time.monotonic() >= self._all_at
         if everything:
             self._all_at = time.monotonic() + interval
         busy = frozenset(self._tasks)
+        named = None if everything else [found for found in map(_uuid, woken) if found]
         try:
             if not self._reachable:
                 info = await self._runtime.info()
                 self.detail["engine"] = {"name": info.name, "version": info.version, "reachable": True}
+            begun = time.monotonic()
             containers = await self._runtime.observe()
+            self._rest_until = time.monotonic() + min(_LONGEST_REST_S, time.monotonic() - begun)
+            works = await queries.work(self.pool, named)
+            await self._believe(works, containers)
         except EngineUnreachable as error:
             return await self._lost(error)
         await self._found()
-        named = None if everything else [found for found in map(_uuid, woken) if found]
-        self._assign(await queries.work(self.pool, named), containers, busy, everything=everything)
+        if everything:
+            self._look_for_blindness(works)
+        self._assign(works, seen := by_bot(containers), busy)
+        if everything:
+            await self._clear_strays(seen, busy)
         return max(0.0, self._all_at - time.monotonic())
 
+    async def _believe(self, works: list[queries.Work], containers: list[Observed]) -> None:
+        """Raise EngineUnreachable for a listing that lacks copies which are there: then nothing is decided by it."""
+        live = [work.instance for work in works if work.instance is not None]
+        gone = listing.missing(live, containers)
+        if not listing.doubtful(live, gone):
+            return
+        found = await asyncio.gather(*(self._runtime.examine(ref) for ref in gone[: listing.SAMPLE]))
+        if any(isinstance(copy, Observed) for copy in found):
+            raise EngineUnreachable(f"its listing lacks {len(gone)} copies, and some of them run")
+
+    def _look_for_blindness(self, works: list[queries.Work]) -> None:
+        blind = bool(works) and liveness.blind([work.bot for work in works], works[0].now, self.policy)
+        if blind and not self._blind:
+            self.log.error("checks_not_believed", detail="most running bots fail their checks at once: none restarts")
+        self._blind = blind
+        self.detail["checks_believed"] = not blind
+
     def _assign(
-        self, works: list[queries.Work], containers: list[Observed], busy: frozenset[Hashable], *, everything: bool
+        self, works: list[queries.Work], seen: dict[UUID | None, list[Observed]], busy: frozenset[Hashable]
     ) -> None:
-        """Give each bot that needs a step a task; one that was busy while we looked is looked at when it is done."""
-        seen = by_bot(containers)
+        """Give each bot that needs a step a task; one that was busy while we looked is looked at when it is done.
+
+        What is left in ``seen`` belongs to no bot that needs anything.
+        """
         for work in works:
             mine = seen.pop(work.bot.id, [])
             if work.bot.id in busy:
+                self._missed.add(work.bot.id)
                 continue
-            decision = decide(work.bot, work.instance, mine, work.now, self.policy)
+            bot = msgspec.structs.replace(work.bot, unwell=None) if self._blind else work.bot
+            decision = decide(bot, work.instance, mine, work.now, self.policy)
             if not decision.idle:
                 self._begin(work.bot.id, str(work.bot.id), self._steps.take(work, decision))
             elif decision.again_in is not None:
-                self._look_later(decision.again_in, str(work.bot.id))
-        if everything:
-            for bot_id, strays in seen.items():
-                for stray in strays if bot_id not in busy else ():
-                    if stray.ref not in busy:
-                        self._begin(stray.ref, None, self._steps.clear_stray(end(stray)))
+                self._alarms.set(str(work.bot.id), decision.again_in)
+
+    async def _clear_strays(self, seen: dict[UUID | None, list[Observed]], busy: frozenset[Hashable]) -> None:
+        """End at once what an existing bot's next launch would meet; of what no bot accounts for, only what is due."""
+        known = await queries.known(self.pool, [bot for bot in seen if bot is not None]) if seen else set()
+        strays = [stray for bot in known - busy for stray in seen[bot]]
+        orphans = [orphan for bot, found in seen.items() if bot not in known for orphan in found]
+        finding = self._quarantine.look(orphans, datetime.now(UTC))
+        for orphan in finding.news:
+            self.log.error("orphan_found", container=orphan.ref[:12], bot=str(orphan.bot_id), state=orphan.state)
+        ORPHANS.set(len(orphans))
+        self.detail.pop("orphans", None)
+        if finding.told is not None:
+            self.detail["orphans"] = finding.told
+        for stray in (*strays, *finding.due):
+            if stray.ref not in busy:
+                self._begin(stray.ref, None, self._steps.clear_stray(end(stray)))
 
     def _begin(self, key: Hashable, identity: str | None, step: Coroutine[Any, Any, float | None]) -> None:
         self._tasks[key] = asyncio.create_task(self._see_through(key, identity, step))
@@ -142,11 +197,12 @@ class Launcher(Agent):
             self.log.error("step_broken", about=str(key), error=type(error).__name__, where=where)  # noqa: TRY400
         finally:
             self._tasks.pop(key, None)
+        if key in self._missed:
+            # Whatever somebody asked for while the step ran has had no answer yet.
+            self._missed.discard(key)
+            again = 0.0
         if again is not None:
-            self._look_later(again, identity)
-
-    def _look_later(self, seconds: float, identity: str | None) -> None:
-        asyncio.get_running_loop().call_later(seconds, self.wake, identity)
+            self._alarms.set(identity, again)
 
     async def _lead(self) -> bool:
         """Whether this launcher is the one that acts; tries to become it."""

@@ -42,8 +42,11 @@ class Starter:
         self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
         self._ports = Ports(settings.runtime, settings.port_range) if runtime.capabilities.host_ports else None
 
-    async def launch(self, work: Work) -> None:
-        """Launch ``work``'s bot, unless it has a live copy. Raises LaunchFailed, EngineUnreachable."""
+    async def launch(self, work: Work) -> bool:
+        """Launch ``work``'s bot; False where it has a live copy, or is not wanted any more as it was.
+
+        Raises LaunchFailed, EngineUnreachable.
+        """
         reference = self._reference(work)
         image_id = await self._image(reference)
         try:
@@ -68,12 +71,12 @@ class Starter:
 
     async def _launch_once(
         self, work: Work, reference: str, image_id: str, opened: Opened, account: bytes | None, tried: list[int]
-    ) -> None:
+    ) -> bool:
         bot = work.bot
         try:
             spec = await self._claim(work, reference, account, tried)
         except places.Occupied:
-            return
+            return False
         try:
             ref = await self._runtime.ensure(spec)
         except RuntimeFault:
@@ -82,8 +85,11 @@ class Starter:
         if not await queries.attach(self._pool, spec.instance_id, ref, image_id):
             # Another launcher gave this place away in the meantime: what was made for it must never run.
             await self._runtime.remove(ref)
-            return
+            return False
         flows = await queries.cash_flows(self._pool, bot.tenant_id, bot.id)
+        if not await queries.hold(self._pool, spec.instance_id):
+            await self._give_up(spec, ref, foreign=False)
+            return False
         try:
             await self._runtime.start(ref, handover.document(bot.id, opened, flows))
         except RuntimeFault as error:
@@ -92,7 +98,11 @@ class Starter:
                 tried.append(spec.host_port)
             await self._give_up(spec, ref, foreign=foreign)
             raise
-        await queries.running(self._pool, spec.instance_id)
+        if not await queries.running(self._pool, spec.instance_id):
+            # Another launcher took this one for dead while it started the copy, and may launch the next at any moment.
+            await self._runtime.stop(ref, 0.0)
+            return False
+        return True
 
     async def _account(self, work: Work, opened: Opened) -> bytes | None:
         """The fingerprint of the exchange account that this bot alone may trade; None where its template names none."""

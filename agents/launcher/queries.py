@@ -12,9 +12,10 @@ import asyncpg
 import msgspec
 
 from agents.launcher.draining import Drain, left_unconfirmed
-from agents.launcher.lifecycle import Bot, Change, Instance, intent_of
+from agents.launcher.lifecycle import Bot, Instance, Unwell, intent_of
 from agents.launcher.runtimes.base import Exit
 from agents.launcher.transitions import change
+from agents.launcher.verdicts import End
 from control_plane.bots.models import HOSTED_TYPES
 
 #: Held by the launcher that acts; any number that nothing else in this database uses.
@@ -39,8 +40,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 _WORK = """
     select b.id, b.tenant_id, b.engine, coalesce(v.image, b.image) as image, b.template_tenant_id,
         b.template_version_id, b.desired, b.deleted_at, b.generation, b.observed_generation, b.status, b.reason,
-        b.reason_detail, b.attempt, b.next_retry_at,
-        case when h.state = 'healthy' and h.observed_generation = b.generation then h.observed_at end as healthy_at,
+        b.reason_detail, b.status_since, b.restarts, b.next_retry_at, b.crash_policy, b.wished_by,
+        case when h.observed_generation = b.generation then h.state end as health, h.observed_at as health_seen_at,
+        h.reason as health_reason, h.failures as health_failures, h.healthy_at as well_at,
         i.id as instance_id, i.generation as instance_generation, i.state as instance_state, i.container_id,
         b.on_stop, coalesce(b.forced_generation = b.generation, false) as forced, b.orders_unconfirmed, b.orders_detail,
         i.host_port, i.drain_state, i.drain_positions, i.drain_started_at, i.drain_detail,
@@ -56,9 +58,7 @@ _WORK = """
         and not (
             i.id is null and b.status = 'inactive' and (
                 ((b.deleted_at is not null or t.status = 'deleted') and b.reason = 'deleted')
-                or (b.deleted_at is null and b.desired = 'stopped'
-                    and (b.reason is null or b.reason = 'orders_unconfirmed')
-                    and b.observed_generation = b.generation)
+                or (b.deleted_at is null and b.desired = 'stopped' and b.observed_generation = b.generation)
                 or (b.deleted_at is null and b.desired = 'running' and t.status = 'suspended'
                     and b.reason = 'tenant_suspended' and b.observed_generation = b.generation)
             )
@@ -66,24 +66,41 @@ _WORK = """
     order by b.id
 """
 _ATTACH = """
-    update bot_instances set container_id = $2, image_id = $3
-    where id = $1 and state = 'creating' and container_id is null and released_at is null
+    update bot_instances set container_id = $2, image_id = $3, lease_until = now() + interval '60 seconds'
+    where id = $1 and state = 'creating' and container_id is null and released_at is null and lease_until > now()
     returning id
+"""
+_HOLD = """
+    update bot_instances i set lease_until = now() + interval '60 seconds'
+    from bots b
+    where i.id = $1 and i.state = 'creating' and i.released_at is null and i.lease_until > now()
+        and b.tenant_id = i.tenant_id and b.id = i.bot_id and b.generation = i.generation and b.desired = 'running'
+        and b.deleted_at is null
+    returning i.id
 """
 _RUNNING = """
     with launched as (
         update bot_instances set state = 'running', started_at = now()
         where id = $1 and state = 'creating' and released_at is null
         returning tenant_id, bot_id, host_port
+    ), opened as (
+        update bots b set exposed_host_port = l.host_port
+        from launched l where b.tenant_id = l.tenant_id and b.id = l.bot_id
     )
-    update bots b set exposed_host_port = l.host_port
-    from launched l where b.tenant_id = l.tenant_id and b.id = l.bot_id
+    select count(*) from launched
 """
 _EXITED = """
     update bot_instances
-    set state = 'exited', exit_code = $2, oom_killed = $3, last_lines = $4::jsonb, finished_at = now()
+    set state = 'exited', exit_code = $2, oom_killed = $3, last_lines = $4::jsonb, finished_at = now(),
+        attempt = $5, end_reason = $6, end_detail = $7
     where id = $1 and state in ('creating', 'running') and released_at is null
     returning id
+"""
+_OOM = """
+    select exists (
+        select from bot_instances
+        where tenant_id = $1 and bot_id = $2 and generation = $3 and oom_killed and finished_at >= $4
+    )
 """
 # One without a container that is known may only be released while no launcher has said that it made one.
 _RELEASE = """
@@ -141,6 +158,9 @@ def _work(row: asyncpg.Record) -> Work:
         halt_reason="tenant_suspended",
         withdrawn=row["withdrawn"],
         detail=row["reason_detail"],
+        restarts=tuple(row["restarts"]),
+        healthy_at=row["health_seen_at"] if row["health"] == "healthy" else None,
+        unwell=_unwell(row) if row["health"] == "unhealthy" else None,
         **{name: row[name] for name in _BOT_COLUMNS},
     )
     instance = None
@@ -163,32 +183,62 @@ def _work(row: asyncpg.Record) -> Work:
     return Work(bot=bot, instance=instance, **{name: row[name] for name in _WORK_COLUMNS})
 
 
-_BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "reason", "attempt",
-                       "next_retry_at", "healthy_at", "on_stop", "forced", "orders_unconfirmed",
-                       "orders_detail")  # fmt: skip
+def _unwell(row: asyncpg.Record) -> Unwell:
+    return Unwell(
+        reason=row["health_reason"],
+        seen_at=row["health_seen_at"],
+        failures=row["health_failures"],
+        well_at=row["well_at"],
+    )
+
+
+_BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "status_since", "reason",
+                       "next_retry_at", "crash_policy", "wished_by", "on_stop", "forced",
+                       "orders_unconfirmed", "orders_detail")  # fmt: skip
 _WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "account_field", "now")
 
 
 async def attach(pool: asyncpg.Pool, instance_id: UUID, container_id: str, image_id: str) -> bool:
-    """Say which container was made for an instance; False where the instance was released: then it must not start."""
+    """Say which container was made for an instance; False where it was released or took too long: it must not start."""
     return await pool.fetchval(_ATTACH, instance_id, container_id, image_id) is not None
 
 
-async def running(pool: asyncpg.Pool, instance_id: UUID) -> None:
-    """The copy is started and has got everything; from now on it is adopted by whoever finds it."""
-    await pool.execute(_RUNNING, instance_id)
+async def hold(pool: asyncpg.Pool, instance_id: UUID) -> bool:
+    """Right before the start: whether the place is still this launch's, in time, and the bot still wanted as it was."""
+    return await pool.fetchval(_HOLD, instance_id) is not None
 
 
-async def exited(pool: asyncpg.Pool, bot: Bot, instance: Instance, found: Exit, new: Change | None) -> None:
+async def running(pool: asyncpg.Pool, instance_id: UUID) -> bool:
+    """The copy is started and has got everything; from now on it is adopted by whoever finds it.
+
+    False where its place was given away in the meantime: then it must end at once.
+    """
+    return bool(await pool.fetchval(_RUNNING, instance_id))
+
+
+async def known(pool: asyncpg.Pool, bots: Collection[UUID]) -> set[UUID]:
+    """Those of ``bots`` that this database has, whatever became of them."""
+    return {row["id"] for row in await pool.fetch("select id from bots where id = any($1)", list(bots))}
+
+
+async def exited(pool: asyncpg.Pool, bot: Bot, instance: Instance, found: Exit, end: End) -> None:
     """Keep how a copy ended, and what that means for its bot, together: a crash counts once, however often seen."""
     lines: Any = json.dumps(list(found.lines)) if found.lines else None
+    capsule = (found.code, found.oom_killed, lines, bot.attempt, end.why, end.words)
     async with pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(_EXITED, instance.id, found.code, found.oom_killed, lines) is None:
+        if await connection.fetchval(_EXITED, instance.id, *capsule) is None:
             return
         orders = left_unconfirmed(instance.drain, ran=instance.state == "running", exit_code=found.code)
         await connection.execute(_ORDERS, bot.tenant_id, bot.id, *orders)
-        if new is not None:
-            await change(connection, bot, new)
+        if end.change is not None:
+            await change(connection, bot, end.change)
+
+
+async def ran_out_of_memory(pool: asyncpg.Pool, bot: Bot) -> bool:
+    """Whether a copy of this generation has run out of memory since the first restart that still counts."""
+    if not bot.restarts:
+        return False
+    return bool(await pool.fetchval(_OOM, bot.tenant_id, bot.id, bot.generation, bot.restarts[0]))
 
 
 async def release(pool: asyncpg.Pool, bot: Bot, instance_id: UUID) -> None:

@@ -14,10 +14,13 @@ from typing import Final
 import msgspec
 
 from agents.launcher import draining, published
-from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy
+from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy, deadline
+from agents.launcher.liveness import hung
 from agents.launcher.runtimes.base import Observed
 
 _LOOK_WHILE_STARTING_S: Final = 1.0
+#: Reasons that a bot keeps when it has come to rest: what its owner should know of how it stopped.
+_KEPT_AT_REST: Final = frozenset({"killed"})
 
 
 class Verb(StrEnum):
@@ -27,6 +30,9 @@ class Verb(StrEnum):
     DRAIN = "drain"
     """Have it wind down its trading, and see whether it has: what is to be done before STOP."""
     STOP = "stop"
+    """Ask it to end; the runtime ends it by force once its grace is over."""
+    KILL = "kill"
+    """End it by force now: its time is over, whoever asked it first."""
     EXAMINE = "examine"
     """Find out for certain how a copy ended, or that it is gone: a listing is not proof."""
     REMOVE = "remove"
@@ -85,17 +91,29 @@ def _step(
     if stranger is not None:
         # Whatever else is wanted: while a second copy is there, no first one is launched.
         return Decision(action=end(stranger))
+    left = _clear(bot, instance, own, now, policy)
     if bot.intent is not Intent.RUN:
-        return _wind_down(bot, instance, own)
+        return _wind_down(bot, left, now, policy)
     if bot.withdrawn:
         words = "Whoever made its template has withdrawn from TradeWise. Cancel the subscription, or delete the bot."
-        gone = Change(status="error", reason="template_withdrawn", detail=words, attempt=bot.attempt)
-        return Decision(change=_unless_so(bot, gone), action=_clear(instance, own))
+        gone = Change(status="error", reason="template_withdrawn", detail=words, restarts=bot.restarts)
+        return Decision(change=_unless_so(bot, gone), action=left)
     if bot.status == "error" and not bot.fresh:
-        return Decision(action=_clear(instance, own))
+        return Decision(action=left)
     if instance is not None and own is not None and own.state == "running":
         return _keep(bot, instance, own, now, policy)
-    return _bring_up(bot, instance, own, now)
+    return _bring_up(bot, left, now, policy)
+
+
+def stop_step(bot: Bot, own: Observed, now: datetime, policy: Policy) -> Action:
+    """The next step of the end of a bot's own copy: ask it, kill it once its time is over, remove what is left.
+
+    Each look decides anew, from the row and from what is seen, so a stop goes on wherever an earlier launcher left it.
+    """
+    if own.state != "running":
+        return Action(Verb.REMOVE, own.ref)
+    overdue = bot.status == "stopping" and not bot.fresh and now >= _deadline(bot, now, policy)
+    return Action(Verb.KILL if overdue else Verb.STOP, own.ref)
 
 
 def end(container: Observed) -> Action:
@@ -117,12 +135,12 @@ def _own(instance: Instance | None, containers: Sequence[Observed]) -> Observed 
     )
 
 
-def _clear(instance: Instance | None, own: Observed | None) -> Action | None:
+def _clear(bot: Bot, instance: Instance | None, own: Observed | None, now: datetime, policy: Policy) -> Action | None:
     """The next step towards nothing left of the bot on the engine, None when that is so."""
     if own is not None:
         if own.state == "exited" and instance is not None and instance.state == "running":
             return Action(Verb.EXAMINE, own.ref)
-        return end(own)
+        return stop_step(bot, own, now, policy)
     if instance is None:
         return None
     if instance.container_id is None or instance.state == "exited":
@@ -130,22 +148,21 @@ def _clear(instance: Instance | None, own: Observed | None) -> Action | None:
     return Action(Verb.EXAMINE, instance.container_id)
 
 
-def _wind_down(bot: Bot, instance: Instance | None, own: Observed | None) -> Decision:
+def _wind_down(bot: Bot, left: Action | None, now: datetime, policy: Policy) -> Decision:
+    """Nothing should run; ``left`` is the next step against what still does."""
     halted = bot.intent is Intent.HALT
-    action = _clear(instance, own)
     if halted and bot.status == "error":
-        return Decision(action=action)
-    if action is not None:
-        return Decision(change=_unless_so(bot, Change(status="stopping")), action=action)
+        return Decision(action=left)
+    if left is not None or bot.status == "running":
+        return Decision(change=_stopping(bot, now, policy), action=left, again_in=0.0 if left is None else None)
     if halted:
         return Decision(change=_unless_so(bot, Change(status="inactive", reason=bot.halt_reason)))
     if bot.intent is Intent.DELETE:
         gone = _unless_so(bot, Change(status="inactive", reason="deleted"))
         return Decision(action=Action(Verb.DROP_STORAGE) if gone else None, afterwards=gone)
-    if bot.orders_unconfirmed:
-        said = Change(status="inactive", reason="orders_unconfirmed", detail=bot.orders_detail)
-        return Decision(change=_unless_so(bot, said))
-    return Decision(change=_unless_so(bot, Change(status="inactive")))
+    if bot.status == "inactive" and not bot.fresh:
+        return Decision()
+    return Decision(change=_unless_so(bot, _at_rest(bot)))
 
 
 def _keep(bot: Bot, instance: Instance, own: Observed, now: datetime, policy: Policy) -> Decision:
@@ -154,33 +171,38 @@ def _keep(bot: Bot, instance: Instance, own: Observed, now: datetime, policy: Po
     if instance.state != "running" or started is None:
         return Decision(change=_starting(bot) if bot.fresh else None, action=end(own))
     if instance.generation != bot.generation or bot.status == "stopping":
-        attempt = 0 if bot.fresh else bot.attempt
-        told = bot.status == "stopping" and not bot.fresh
-        return Decision(change=None if told else Change(status="stopping", attempt=attempt), action=end(own))
+        return Decision(change=_stopping(bot, now, policy), action=stop_step(bot, own, now, policy))
     lost = published.misplaced(own, policy.publish_address, instance.host_port, started, now)
     if lost is not None:
-        return Decision(change=_moved(bot, lost, policy), action=end(own))
+        return _restart(bot, Change(status="stopping", reason=published.REASON, detail=lost), own)
     if bot.status == "running":
-        steady = now - started >= timedelta(seconds=policy.steady_after)
-        return Decision(change=_unless_so(bot, Change(status="running", attempt=0 if steady else bot.attempt)))
+        hangs = hung(bot, started, now, policy)
+        if hangs is not None:
+            return _restart(bot, Change(status="stopping", reason="liveness", detail=hangs), own)
+        steady = bot.unwell is None and now - started >= timedelta(seconds=policy.steady_after)
+        well = Change(status="running", restarts=() if steady else bot.restarts)
+        return Decision(change=_unless_so(bot, well))
+    if bot.status != "starting" or bot.fresh:
+        return Decision(change=_starting(bot), again_in=_LOOK_WHILE_STARTING_S)
     if bot.healthy_at is not None and bot.healthy_at >= started:
-        return Decision(change=Change(status="running", attempt=bot.attempt))
-    if now - started >= timedelta(seconds=policy.start_deadline):
-        words = f"It did not answer its checks within {policy.start_deadline:g} s of its start."
-        return Decision(
-            change=Change(status="error", reason="start_timeout", detail=words, attempt=bot.attempt), action=end(own)
-        )
-    change = None if bot.status == "starting" and not bot.fresh else _starting(bot)
-    return Decision(change=change, again_in=_LOOK_WHILE_STARTING_S)
+        return Decision(change=Change(status="running", restarts=bot.restarts))
+    if now >= _deadline(bot, now, policy, instance):
+        words = f"It did not answer its checks within {policy.start_deadline:g} s of its start"
+        return _restart(bot, Change(status="stopping", reason="start_timeout", detail=words), own)
+    return Decision(again_in=_LOOK_WHILE_STARTING_S)
 
 
-def _bring_up(bot: Bot, instance: Instance | None, own: Observed | None, now: datetime) -> Decision:
+def _restart(bot: Bot, why: Change, own: Observed) -> Decision:
+    """End a copy that hangs. What follows is judged, within the budget, when its end is seen."""
+    return Decision(change=msgspec.structs.replace(why, restarts=bot.restarts), action=Action(Verb.STOP, own.ref))
+
+
+def _bring_up(bot: Bot, left: Action | None, now: datetime, policy: Policy) -> Decision:
     """Nothing runs, and something should."""
-    action = _clear(instance, own)
-    if action is not None:
+    if left is not None:
         # What is left of an older generation or a crash goes first; how it ended is judged when it is examined.
-        change = Change(status="stopping") if bot.status in {"running", "stopping"} else _starting(bot)
-        return Decision(change=change if bot.fresh else None, action=action)
+        change = _stopping(bot, now, policy) if bot.status in {"running", "stopping"} else _starting(bot)
+        return Decision(change=change if bot.fresh else None, action=left)
     if bot.fresh or bot.status != "starting":
         return Decision(change=_starting(bot), action=Action(Verb.LAUNCH))
     if bot.next_retry_at is not None and now < bot.next_retry_at:
@@ -188,23 +210,37 @@ def _bring_up(bot: Bot, instance: Instance | None, own: Observed | None, now: da
     return Decision(action=Action(Verb.LAUNCH))
 
 
-def _moved(bot: Bot, lost: str, policy: Policy) -> Change:
-    """A bot that nobody reaches where it runs is started anew, within the budget of restarts."""
-    if bot.attempt >= policy.restarts:
-        words = f"{lost}. It was started again {policy.restarts} times. Ask your operator, then start it again."
-        return Change(status="error", reason=published.REASON, detail=words, attempt=bot.attempt)
-    return Change(status="stopping", reason=published.REASON, detail=f"{lost}.", attempt=bot.attempt + 1)
-
-
 def _starting(bot: Bot) -> Change:
     """A start that somebody asked for begins without the memory of earlier attempts."""
-    counted = bot.status == "running" or bot.reason == published.REASON
-    return Change(status="starting", attempt=bot.attempt if counted and not bot.fresh else 0)
+    return Change(status="starting", restarts=() if bot.fresh or bot.status == "inactive" else bot.restarts)
+
+
+def _stopping(bot: Bot, now: datetime, policy: Policy) -> Change | None:
+    """The row of a bot whose copy ends, None where it says so already: told as stuck where not even a kill ended it."""
+    if bot.fresh or bot.status not in {"stopping", "error"}:
+        return Change(status="stopping", restarts=() if bot.fresh else bot.restarts)
+    if bot.status == "error":
+        return None if bot.reason == "stuck_stopping" else Change(status="stopping")
+    if now < _deadline(bot, now, policy) + timedelta(seconds=policy.stop_deadline):
+        return None
+    words = "It does not end, not even by force. Ask your operator to look at the container engine."
+    return Change(status="error", reason="stuck_stopping", detail=words, restarts=bot.restarts)
+
+
+def _at_rest(bot: Bot) -> Change:
+    if bot.reason == "stuck_stopping" and not bot.fresh:
+        return Change(status="inactive", reason="killed", detail=bot.detail)
+    kept = bot.reason in _KEPT_AT_REST and bot.status == "stopping" and not bot.fresh
+    said = [bot.detail if kept else None, bot.orders_detail if bot.orders_unconfirmed else None]
+    reason = bot.reason if kept else "orders_unconfirmed" if bot.orders_unconfirmed else None
+    return Change(status="inactive", reason=reason, detail=" ".join(filter(None, said)) or None)
+
+
+def _deadline(bot: Bot, now: datetime, policy: Policy, instance: Instance | None = None) -> datetime:
+    return deadline(bot, instance, policy) or now
 
 
 def _unless_so(bot: Bot, change: Change) -> Change | None:
     """``change``, or None where every column is like that already."""
-    now = Change(
-        status=bot.status, reason=bot.reason, detail=bot.detail, attempt=bot.attempt, next_retry_at=bot.next_retry_at
-    )
+    now = Change(**{name: getattr(bot, name) for name in Change.__struct_fields__})
     return change if bot.fresh or change != now else None

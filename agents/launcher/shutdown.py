@@ -19,7 +19,7 @@ from agents.launcher.queries import Work
 from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
-from agents.launcher.steps import Steps, by_bot
+from agents.launcher.steps import Steps, by_bot, policy_of
 from control_plane.settings import Settings
 
 _LOOK_S: Final = 0.25
@@ -69,11 +69,7 @@ async def _lead(connection: Any) -> None:
 
 
 async def _stop_all(settings: Settings, pool: asyncpg.Pool, runtime: DockerRuntime, say: Callable[[str], None]) -> int:
-    policy = Policy(
-        start_deadline=settings.start_deadline,
-        stop_grace=settings.stop_grace,
-        drain_deadline=settings.drain_deadline,
-    )
+    policy = policy_of(settings)
     steps = Steps(settings, pool, vault_for(settings), runtime, policy)
     count = len(await runtime.observe())
     longest = settings.drain_deadline + settings.stop_grace

@@ -88,17 +88,19 @@ class Steps:
     async def _on_container(self, action: Action) -> float:
         if action.ref is None:
             return _LOOK_AGAIN_S
-        if action.verb is Verb.STOP:
-            return await self._runtime.stop(action.ref, self._policy.stop_grace)
+        if action.verb in {Verb.STOP, Verb.KILL}:
+            grace = self._policy.stop_grace if action.verb is Verb.STOP else 0.0
+            return await self._runtime.stop(action.ref, grace)
         await self._runtime.remove(action.ref)
         return _AT_ONCE
 
     async def _launch(self, work: Work) -> float:
         try:
-            await self._starter.launch(work)
+            launched = await self._starter.launch(work)
         except accounts.AccountInUse:
             chance = random.random()  # noqa: S311 - spreading, not secrecy
             await transitions.change(self._pool, work.bot, accounts.waiting(work.bot, work.now, chance))
+            return _AT_ONCE
         except LaunchFailed as failure:
             self._log.warning("launch_failed", bot=str(work.bot.id), reason=failure.reason, detail=failure.detail)
             verdict = after_failure(
@@ -111,7 +113,9 @@ class Steps:
                 retry=failure.retry,
             )
             await transitions.change(self._pool, work.bot, verdict)
-        return _AT_ONCE
+            return _AT_ONCE
+        # Its health wakes us; a hundred that were started together need no look each.
+        return _LOOK_AGAIN_S if launched else _AT_ONCE
 
     async def _examine(self, work: Work, action: Action) -> float:
         if action.ref is None or work.instance is None:
@@ -128,9 +132,12 @@ class Steps:
             work.now,
             self._policy,
             random.random(),  # noqa: S311 - spreading, not secrecy
+            oom_before=bool(kept.oom_killed) and await queries.ran_out_of_memory(self._pool, work.bot),
         )
         await queries.exited(self._pool, work.bot, work.instance, kept, verdict)
-        self._log.info("bot_exited", bot=str(work.bot.id), exit_code=kept.code, oom_killed=kept.oom_killed)
+        self._log.info(
+            "bot_exited", bot=str(work.bot.id), exit_code=kept.code, oom_killed=kept.oom_killed, why=verdict.why
+        )
         return _AT_ONCE
 
     async def _without_secrets(self, work: Work, found: Exit) -> Exit:
@@ -142,6 +149,19 @@ class Steps:
         except SecretUnreadable:
             opened = None
         return msgspec.structs.replace(found, lines=handover.redacted(found.lines, opened))
+
+
+def policy_of(settings: Settings) -> Policy:
+    """How patient the operator wants the launcher to be."""
+    return Policy(
+        start_deadline=settings.start_deadline,
+        stop_grace=settings.stop_grace,
+        drain_deadline=settings.drain_deadline,
+        publish_address=settings.publish_address,
+        liveness_deadline=settings.liveness_deadline,
+        # Three checks, and the time that one which gets no answer takes.
+        health_fresh=3 * settings.poll_interval + 30.0,
+    )
 
 
 def by_bot(containers: Iterable[Observed]) -> dict[UUID | None, list[Observed]]:

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Histogram
 from uuid_utils.compat import uuid7
 
 from agents.engines.base import Reading
+from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller.decide import Bot, Decision, Health, StatusChange
 from agents.poller.due import Claim
 from agents.poller.unit_value import Figures, Mark, unit_value
@@ -218,6 +219,7 @@ class Recorder:
     async def _tell(self, connection: asyncpg.Connection, bot: Bot, change: StatusChange) -> None:
         """The bot's status, and its event, if everything it was judged by still stands; else nothing: then the bot is
         due again at once, and judged by what stands."""
+        require_edge(EXTERNAL, bot.status, change.status)
         told = await connection.fetchval(
             _TELL,
             bot.tenant_id,

@@ -6,8 +6,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Boolean, ForeignKeyConstraint, Index, Integer, LargeBinary, SmallInteger, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.database.base import (
@@ -37,6 +47,8 @@ CAUSES: Final = ("person", "key", "agent", "system")
 ON_STOP: Final = ("keep", "close")
 #: How far a copy has come in winding down its trading: asked or not yet, and with which outcome.
 DRAIN_STATES: Final = ("asking", "asked", "drained", "unconfirmed")
+#: Whether a bot that ended by itself is started again: never, where it ended badly, or whatever its exit code was.
+CRASH_POLICIES: Final = ("never", "on_failure", "always")
 
 
 class Bot(Base, Updated, TenantOwned):
@@ -48,6 +60,12 @@ class Bot(Base, Updated, TenantOwned):
         one_of("desired", DESIRED),
         one_of("status", STATUSES),
         one_of("on_stop", ON_STOP),
+        one_of("crash_policy", CRASH_POLICIES),
+        CheckConstraint(
+            "case bot_type when 'external' then status in ('inactive', 'connected', 'error')"
+            " else status <> 'connected' end",
+            name="status_of_its_kind",
+        ),
         tenant_key("bots"),
         ForeignKeyConstraint(
             ["template_tenant_id", "template_version_id"],
@@ -82,6 +100,9 @@ class Bot(Base, Updated, TenantOwned):
     on_stop: Mapped[str] = mapped_column(Text, server_default="keep")
     #: The generation, if any, whose stop somebody wants at once, without winding down the trading first.
     forced_generation: Mapped[int | None]
+    crash_policy: Mapped[str] = mapped_column(Text, server_default="on_failure")
+    #: Whose wish the present generation is, ``user:…`` or ``key:…``; null is the platform. Kept by a trigger.
+    wished_by: Mapped[str | None] = mapped_column(Text)
     # observed: written by the launcher (hosted bots) or the poller (external bots)
     status: Mapped[str] = mapped_column(Text, server_default="inactive")
     reason: Mapped[str | None] = mapped_column(Text)
@@ -94,6 +115,8 @@ class Bot(Base, Updated, TenantOwned):
     #: Whether its last copy ended without having shown that no order of it is open; null while nobody can say.
     orders_unconfirmed: Mapped[bool | None] = mapped_column(Boolean)
     orders_detail: Mapped[str | None] = mapped_column(Text)
+    #: When it was started again of late, oldest first: the budget that decides between another start and an error.
+    restarts: Mapped[list[datetime]] = mapped_column(ARRAY(Timestamp), server_default=text("'{}'::timestamptz[]"))
 
 
 class BotSecret(Base, Updated, TenantOwned):
@@ -204,6 +227,14 @@ class BotInstance(Base, Updated, TenantOwned):
     drain_positions: Mapped[str | None] = mapped_column(Text)
     drain_started_at: Mapped[datetime | None] = mapped_column(Timestamp)
     drain_detail: Mapped[str | None] = mapped_column(Text)
+    #: How many restarts came before this copy.
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Why it ended, as a stable word and in words; null while it lives, and where nobody looked.
+    end_reason: Mapped[str | None] = mapped_column(Text)
+    end_detail: Mapped[str | None] = mapped_column(Text)
+    #: Until when a copy that is still being made may be started: the launch loses its right by itself, however late
+    #: it comes. Renewed at each step of the launch.
+    lease_until: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now() + interval '60 seconds'"))
 
 
 class AgentBeat(Base):

@@ -108,6 +108,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: UUID | None
     published: frozenset[tuple[str, int]] | None = None
     """Addresses and ports of the host that lead to the bot now; None where the runtime's listing does not tell."""
+    created_at: datetime | None = None
+    """By the engine's clock; None where it does not say."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +118,9 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     code: int | None = None
     oom_killed: bool | None = None
     lines: tuple[str, ...] = ()
+    witnessed: bool = True
+    """Whether the engine told of the end as it came; False where we learned of it afterwards, so that the engine itself
+    may have stopped in between."""
 
 
 class Runtime(Protocol):

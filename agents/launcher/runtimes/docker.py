@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 import docker
+import msgspec
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -40,11 +40,11 @@ from agents.launcher.runtimes.docker_profile import (
     storage_name,
 )
 from agents.launcher.runtimes.docker_watch import Watch
+from agents.launcher.runtimes.lanes import Lane, Lanes
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-THREADS: Final = 8
 _ANSWER_S: Final = 30
 _REGISTRY_S: Final = 10
 _HANDOVER_S: Final = 10.0
@@ -61,7 +61,7 @@ class DockerRuntime:
     def __init__(self, url: str | None, installation: UUID) -> None:
         self._url = url
         self._installation = installation
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
+        self._lanes = Lanes()
         self._connecting = threading.Lock()
         self._at = ""
         self._client: docker.DockerClient | None = None
@@ -71,37 +71,37 @@ class DockerRuntime:
         self._asked: dict[str, float] = {}
 
     async def info(self) -> EngineInfo:
-        return await self._call(self._info)
+        return await self._call("look", None, self._info)
 
     async def observe(self) -> list[Observed]:
-        return await self._call(self._observe)
+        return await self._call("look", None, self._observe)
 
     async def find_image(self, reference: str) -> str | None:
-        return await self._call(self._find_image, reference)
+        return await self._call("launch", None, self._find_image, reference)
 
     async def pull(self, reference: str) -> str:
-        return await self._call(self._pull, reference)
+        return await self._call("slow", None, self._pull, reference)
 
     async def ensure(self, spec: Spec) -> str:
-        return await self._call(self._ensure, spec)
+        return await self._call("launch", None, self._ensure, spec)
 
     async def start(self, ref: str, handover: bytes) -> None:
-        await self._call(self._start, ref, handover)
+        await self._call("launch", ref, self._start, ref, handover)
 
     async def stop(self, ref: str, grace_s: float) -> float:
-        return await self._call(self._stop, ref, grace_s)
+        return await self._call("act", ref, self._stop, ref, grace_s)
 
     async def examine(self, ref: str) -> Observed | Exit | None:
-        return await self._call(self._examine, ref)
+        return await self._call("act", ref, self._examine, ref)
 
     async def remove(self, ref: str) -> None:
-        await self._call(self._remove, ref)
+        await self._call("act", ref, self._remove, ref)
 
     async def drop_storage(self, bot_id: UUID) -> None:
-        await self._call(self._drop_storage, bot_id)
+        await self._call("act", None, self._drop_storage, bot_id)
 
     async def drop_network(self) -> None:
-        await self._call(lambda: self._network.drop(self._docker.api))
+        await self._call("act", None, lambda: self._network.drop(self._docker.api))
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._watch = Watch(self._open, self._installation, changed)
@@ -110,25 +110,33 @@ class DockerRuntime:
     def close(self) -> None:
         if self._watch is not None:
             self._watch.close()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._lanes.close()
         self._forget_client()
 
-    async def _call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run ``work`` in a thread and put the client's many errors into our few."""
+    async def _call(
+        self, lane: Lane, about: str | None, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Run ``work``, which is about one copy or about none, and put the client's many errors into our few."""
 
         def run() -> _T:
             try:
-                return work(*args, **kwargs)
+                result = work(*args, **kwargs)
             except APIError as error:
                 words = str(error.explanation or error)
                 if any(sign in words.lower() for sign in _PORT_WORDS):
                     raise PortTaken(words) from error
                 raise RuntimeFault(words) from error
             except (OSError, urllib3.exceptions.HTTPError, DockerException) as error:
-                self._forget_client()
+                if about is not None and isinstance(error, requests.ReadTimeout):
+                    # The engine is there and took the call: it is this copy that hangs, and others' calls go on.
+                    self._lanes.hung(about)
+                else:
+                    self._forget_client()
                 raise EngineUnreachable(f"{type(error).__name__}: {error}"[:300]) from error
+            self._lanes.answered(about)
+            return result
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await self._lanes.run(lane, about, run)
 
     def _open(self) -> docker.DockerClient:
         """A new connection to the engine, wherever it is by now."""
@@ -162,10 +170,7 @@ class DockerRuntime:
         except APIError as error:
             # A listing that failed is no listing: an engine that cannot say what runs counts as away.
             raise EngineUnreachable(str(error.explanation or error)[:300]) from error
-        return [
-            _observed(item["Id"], item["State"], item.get("Labels") or {}, _published(item.get("Ports")))
-            for item in listed
-        ]
+        return [_listed(item) for item in listed]
 
     def _find_image(self, reference: str) -> str | None:
         try:
@@ -237,7 +242,12 @@ class DockerRuntime:
             said = self._docker.api.logs(ref, stdout=True, stderr=True, tail=_LAST_LINES)
         except NotFound:
             return None
-        return Exit(code=state["ExitCode"], oom_killed=bool(state["OOMKilled"]), lines=_lines(said))
+        return Exit(
+            code=state["ExitCode"],
+            oom_killed=bool(state["OOMKilled"]),
+            lines=_lines(said),
+            witnessed=self._watch is None or self._watch.saw_end_of(seen["Id"]),
+        )
 
     def _remove(self, ref: str) -> None:
         try:
@@ -249,6 +259,8 @@ class DockerRuntime:
             if error.status_code != 409 or "removal" not in str(error.explanation):
                 raise
         self._asked.pop(ref, None)
+        if self._watch is not None:
+            self._watch.forget(ref)
 
     def _drop_storage(self, bot_id: UUID) -> None:
         api = self._docker.api
@@ -299,6 +311,11 @@ def _observed(
         instance_id=_uuid(labels.get(LABEL_INSTANCE)),
         published=published,
     )
+
+
+def _listed(item: dict[str, Any]) -> Observed:
+    seen = _observed(item["Id"], item["State"], item.get("Labels") or {}, _published(item.get("Ports")))
+    return msgspec.structs.replace(seen, created_at=datetime.fromtimestamp(item["Created"], UTC))
 
 
 def _state(status: str) -> Any:

@@ -17,6 +17,8 @@ from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATIO
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
+#: An event may come a moment after the state that it tells of.
+_EVENT_LATE_S = 0.5
 
 
 class Watch:
@@ -34,12 +36,26 @@ class Watch:
         self._changed = changed
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._told = threading.Condition()
+        #: Copies whose end was told while it happened, until they are removed.
+        self._ended: set[str] = set()
+        self._connected = False
         self._stream: CancellableStream[dict[str, Any]] | None = None
         self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
 
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
+
+    def saw_end_of(self, ref: str) -> bool:
+        """Whether the engine told of the end of a copy as it came: an engine that is being stopped tells nobody."""
+        with self._told:
+            return self._told.wait_for(lambda: ref in self._ended, timeout=_EVENT_LATE_S if self._connected else 0.0)
+
+    def forget(self, ref: str) -> None:
+        """The copy is removed: nobody asks about its end any more."""
+        with self._told:
+            self._ended.discard(ref)
 
     def close(self) -> None:
         """Stop listening and wait for the thread."""
@@ -71,12 +87,19 @@ class Watch:
             try:
                 if self._closing.is_set():
                     return
+                self._connected = True
                 # Between the look that came before and this stream something may have ended unseen.
                 self._changed(None)
                 for event in stream:
                     if self._closing.is_set():
                         return
-                    self._changed(event.get("Actor", {}).get("Attributes", {}).get(LABEL_BOT))
+                    actor = event.get("Actor", {})
+                    if event.get("Action") == "die":
+                        with self._told:
+                            self._ended.add(actor.get("ID", ""))
+                            self._told.notify_all()
+                    self._changed(actor.get("Attributes", {}).get(LABEL_BOT))
             finally:
+                self._connected = False
                 with self._lock:
                     self._stream = None

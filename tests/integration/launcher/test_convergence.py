@@ -62,7 +62,7 @@ async def test_containers_that_no_bot_accounts_for_are_taken_away(rig: Rig, runt
     for owner in (bot, at_rest, stranger):
         await runtime.start(await runtime.ensure(spec(rig, owner)), b"")
         await runtime.ensure(spec(rig, owner))
-    async with rig.launcher():
+    async with rig.launcher(orphan_grace=0.0):
         instance = await rig.up(bot)
         await until(lambda: len(rig.containers()) == 1, what="one container left")
     assert [container["Id"] for container in rig.containers()] == [instance["container_id"]]

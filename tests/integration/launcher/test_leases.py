@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +50,7 @@ async def hosted(factory: Factory, owner: Owner) -> Bot:
         generation=1,
         observed_generation=1,
         status="starting",
+        status_since=datetime.now(UTC),
     )
 
 

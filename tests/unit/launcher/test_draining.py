@@ -16,7 +16,8 @@ from agents.launcher.draining import MARGIN_S, SILENT_S, Drain, Outcome, due, ju
 from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy
 from agents.launcher.published import SETTLED_S, misplaced
 from agents.launcher.reconcile import Action, Verb, decide
-from agents.launcher.runtimes.base import Observed
+from agents.launcher.runtimes.base import Exit, Observed
+from agents.launcher.verdicts import after_exit
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DEADLINE_S = 30.0
@@ -30,7 +31,7 @@ def drain(state: str | None = None, ago: float | None = None, **more: Any) -> Dr
 
 
 def bot(status: str = "stopping", intent: Intent = Intent.STOP, **more: Any) -> Bot:
-    fields: dict[str, Any] = {"generation": 3, "observed_generation": 3}
+    fields: dict[str, Any] = {"generation": 3, "observed_generation": 3, "status_since": NOW}
     return Bot(id=BOT_ID, tenant_id=TENANT, status=status, intent=intent, **{**fields, **more})
 
 
@@ -279,15 +280,33 @@ def test_a_copy_that_is_not_where_it_should_be_is_noticed(
 
 def test_a_copy_without_its_port_is_started_anew_within_the_budget() -> None:
     running = copy(drain(), generation=3)
-    decision = decide(bot("running", Intent.RUN, attempt=1), running, [seen()], NOW, POLICY)
+    decision = decide(bot("running", Intent.RUN), running, [seen()], NOW, POLICY)
     assert decision.action == STOP
     assert decision.change is not None
-    assert (decision.change.status, decision.change.reason, decision.change.attempt) == ("stopping", "port_conflict", 2)
-    ending = bot("stopping", Intent.RUN, reason="port_conflict", attempt=2)
+    assert (decision.change.status, decision.change.reason) == ("stopping", "port_conflict")
+    ending = bot("stopping", Intent.RUN, reason="port_conflict", detail=decision.change.detail)
     assert decide(ending, running, [seen()], NOW, POLICY).change is None
-    again = decide(ending, None, [], NOW, POLICY)
-    assert again.change == Change(status="starting", attempt=2)
-    assert again.action == Action(Verb.LAUNCH)
-    spent = decide(bot("running", Intent.RUN, attempt=5), running, [seen()], NOW, POLICY)
-    assert spent.change is not None
-    assert (spent.change.status, spent.change.reason) == ("error", "port_conflict")
+    for crash_policy in ("never", "on_failure", "always"):
+        judged = msgspec.structs.replace(ending, crash_policy=crash_policy)
+        again = after_exit(judged, running, Exit(code=0), NOW, POLICY, 0.5).change
+        assert again is not None
+        assert (again.status, again.reason, again.attempt) == ("starting", "port_conflict", 1)
+    spent = msgspec.structs.replace(ending, restarts=(NOW,) * POLICY.restarts)
+    last = after_exit(spent, running, Exit(code=0), NOW, POLICY, 0.5).change
+    assert last is not None
+    assert (last.status, last.reason) == ("error", "port_conflict")
+
+
+def test_a_stop_is_not_cut_short_while_it_drains_in_time() -> None:
+    late = NOW - timedelta(seconds=DEADLINE_S + MARGIN_S + POLICY.stop_grace)
+    stopping = bot(status_since=late)
+    assert decide(stopping, copy(drain("drained", 70, positions="keep")), [seen(HERE)], NOW, POLICY).action == STOP
+    killed = bot(status_since=NOW - timedelta(seconds=POLICY.stop_deadline))
+    ended = decide(killed, copy(drain("drained", 99, positions="keep")), [seen(HERE)], NOW, POLICY)
+    assert ended.action == Action(Verb.KILL, "c1")
+
+
+def test_a_bot_that_was_killed_says_so_and_what_it_left() -> None:
+    both = bot(reason="killed", detail="It was killed.", orders_unconfirmed=True, orders_detail="Look.")
+    change = Change(status="inactive", reason="killed", detail="It was killed. Look.")
+    assert decide(both, None, [], NOW, POLICY).change == change
