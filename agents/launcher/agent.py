@@ -123,7 +123,10 @@ class Launcher(Agent):
         await self._found()
         if everything:
             self._look_for_blindness(works)
-        self._assign(works, seen := by_bot(containers), busy)
+        # Whether one bot hangs is judged beside all the others, or not at all.
+        believed = everything and not self._blind
+        policy = self.policy if believed else msgspec.structs.replace(self.policy, liveness_deadline=0.0)
+        self._assign(works, seen := by_bot(containers), busy, policy)
         if everything:
             await self._clear_strays(seen, busy)
         return max(0.0, self._all_at - time.monotonic())
@@ -146,7 +149,11 @@ class Launcher(Agent):
         self.detail["checks_believed"] = not blind
 
     def _assign(
-        self, works: list[queries.Work], seen: dict[UUID | None, list[Observed]], busy: frozenset[Hashable]
+        self,
+        works: list[queries.Work],
+        seen: dict[UUID | None, list[Observed]],
+        busy: frozenset[Hashable],
+        policy: Policy,
     ) -> None:
         """Give each bot that needs a step a task; one that was busy while we looked is looked at when it is done.
 
@@ -157,8 +164,7 @@ class Launcher(Agent):
             if work.bot.id in busy:
                 self._missed.add(work.bot.id)
                 continue
-            bot = msgspec.structs.replace(work.bot, unwell=None) if self._blind else work.bot
-            decision = decide(bot, work.instance, mine, work.now, self.policy)
+            decision = decide(work.bot, work.instance, mine, work.now, policy)
             if not decision.idle:
                 self._begin(work.bot.id, str(work.bot.id), self._steps.take(work, decision))
             elif decision.again_in is not None:

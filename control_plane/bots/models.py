@@ -49,6 +49,7 @@ ON_STOP: Final = ("keep", "close")
 DRAIN_STATES: Final = ("asking", "asked", "drained", "unconfirmed")
 #: Whether a bot that ended by itself is started again: never, where it ended badly, or whatever its exit code was.
 CRASH_POLICIES: Final = ("never", "on_failure", "always")
+DEFAULT_CRASH_POLICY: Final = "on_failure"
 
 
 class Bot(Base, Updated, TenantOwned):
@@ -100,7 +101,7 @@ class Bot(Base, Updated, TenantOwned):
     on_stop: Mapped[str] = mapped_column(Text, server_default="keep")
     #: The generation, if any, whose stop somebody wants at once, without winding down the trading first.
     forced_generation: Mapped[int | None]
-    crash_policy: Mapped[str] = mapped_column(Text, server_default="on_failure")
+    crash_policy: Mapped[str] = mapped_column(Text, server_default=DEFAULT_CRASH_POLICY)
     #: Whose wish the present generation is, ``user:…`` or ``key:…``; null is the platform. Kept by a trigger.
     wished_by: Mapped[str | None] = mapped_column(Text)
     # observed: written by the launcher (hosted bots) or the poller (external bots)

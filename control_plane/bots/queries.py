@@ -10,6 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.bots.models import HOSTED_TYPES
 from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, SecretView
 from control_plane.bots.status import Facts, Presented, present
 from control_plane.errors import NotFoundError
@@ -19,6 +20,7 @@ _SELECT = """
     select b.id, b.bot_type, b.engine, b.name, b.description, b.status, b.desired, b.generation, b.observed_generation,
         b.reason, b.reason_detail, b.status_since, b.api_url, b.exposed_host_port, b.on_stop, b.orders_unconfirmed,
         b.created_at, b.updated_at,
+        b.crash_policy, b.attempt, b.next_retry_at,
         h.state, h.reason as health_reason, h.detail as health_detail, h.observed_at, h.healthy_at, h.latency_ms,
         h.failures, h.credential_ok, h.trading_state, h.loop_age_s, h.version, h.simulated, h.engine_lost_at,
         c.last4 as credentials_last4, c.updated_at as credentials_at,
@@ -120,6 +122,9 @@ def _view(row: Row[Any], shown: Presented) -> BotView:
         latest=_latest(row),
         created_at=row.created_at,
         updated_at=row.updated_at,
+        crash_policy=row.crash_policy if row.bot_type in HOSTED_TYPES else None,
+        attempt=row.attempt if own else 0,
+        next_retry_at=row.next_retry_at if own else None,
     )
 
 

@@ -13,7 +13,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from control_plane.bots import queries, service
-from control_plane.bots.schemas import BotView, CreateBot, EventView, PatchBot
+from control_plane.bots.instances import list_instances
+from control_plane.bots.schemas import BotView, CreateBot, EventView, InstanceView, PatchBot
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
@@ -228,6 +229,24 @@ async def bot_events_route(
 
 
 @get(
+    "/bots/{bot_id:uuid}/instances",
+    **operation("A bot's copies and how they ended", tag="bots", scope="bots:read", errors=(404,)),
+)
+async def bot_instances_route(
+    request: Request[Any, Any, Any],
+    caller: CallerDependency,
+    bot_id: BotId,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[InstanceView]:
+    """Newest first. Of each end: exit code, signal, whether memory ran out, why, and the last lines without secrets."""
+    async with caller.transaction() as session:
+        await queries.get_bot(session, _settings(request), bot_id)
+        rows = await list_instances(session, bot_id, before=decode_cursor(cursor), limit=limit + 1)
+    return page_of(rows, limit, lambda item: item.id)
+
+
+@get(
     "/bots/{bot_id:uuid}/performance",
     **operation("A bot's figures over time", tag="bots", scope="bots:read", errors=(404, 422)),
 )
@@ -259,5 +278,6 @@ bots_router = Router(
         ping_bot_route,
         bot_events_route,
         bot_performance_route,
+        bot_instances_route,
     ],
 )

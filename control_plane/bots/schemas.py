@@ -13,6 +13,7 @@ from control_plane.amounts import Figures
 from control_plane.http.patterns import NAME
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=NAME)]
+CrashPolicy = Literal["never", "on_failure", "always"]
 Description = Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^[^\x00]*$")]
 
 
@@ -32,6 +33,7 @@ class CreateBot(msgspec.Struct, forbid_unknown_fields=True):
     template_id: UUID | None = None
     config: dict[str, Any] | None = None
     on_stop: OnStop | None = None
+    crash_policy: CrashPolicy | None = None
 
 
 class PatchBot(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +45,7 @@ class PatchBot(msgspec.Struct, forbid_unknown_fields=True):
     credentials: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     config: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     on_stop: OnStop | msgspec.UnsetType = msgspec.UNSET
+    crash_policy: CrashPolicy | msgspec.UnsetType = msgspec.UNSET
 
 
 class SecretView(msgspec.Struct, frozen=True):
@@ -113,6 +116,11 @@ class BotView(msgspec.Struct, frozen=True):
     latest: LatestView | None
     created_at: datetime
     updated_at: datetime
+    crash_policy: str | None
+    """Whether it is started again when it ends by itself; null for a bot that we do not run."""
+    attempt: int
+    """How many restarts of its budget are used; 0 when it has run well for long enough, or was started by somebody."""
+    next_retry_at: datetime | None
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -127,3 +135,27 @@ class EventView(msgspec.Struct, frozen=True):
     detail: str | None
     cause: str
     actor: str | None
+
+
+class InstanceView(msgspec.Struct, frozen=True):
+    """One copy of a bot that we ran, and how it ended: kept when its container is long gone."""
+
+    id: UUID
+    generation: int
+    attempt: int
+    """How many restarts came before it."""
+    state: str
+    image: str
+    image_id: str | None
+    exit_code: int | None
+    signal: str | None
+    """The signal that ended it, by name where it has one."""
+    oom_killed: bool | None
+    reason: str | None
+    """Why it ended, as a stable word; null while it lives, and where nobody looked."""
+    detail: str | None
+    last_lines: list[str]
+    """What it said last, without secrets."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None

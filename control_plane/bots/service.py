@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url, origin_of
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.models import DEFAULT_CRASH_POLICY, HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.errors import ConflictError, ForbiddenError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
@@ -27,9 +27,9 @@ _URL_CONSTRAINT = "uq_bots_tenant_api_url"
 
 _INSERT = text(
     "insert into bots (id, bot_type, engine, name, description, api_url, template_tenant_id, template_version_id,"
-    " desired, generation, on_stop)"
+    " desired, generation, crash_policy, on_stop)"
     " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
-    " :desired, :generation, :on_stop)"
+    " :desired, :generation, :crash_policy, :on_stop)"
 )
 _SEAL = text(
     "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
@@ -87,6 +87,7 @@ async def create_bot(
         template=(principal.tenant_id, version) if version is not None else None,
         on_stop=data.on_stop or "keep",
         running=data.bot_type == "external",
+        crash_policy=data.crash_policy or DEFAULT_CRASH_POLICY,
     )
 
 
@@ -105,6 +106,7 @@ async def add_bot(
     template: tuple[UUID, UUID] | None = None,
     on_stop: str = "keep",
     running: bool,
+    crash_policy: str = DEFAULT_CRASH_POLICY,
 ) -> UUID:
     """Insert the rows of a bot whose fields were checked. A bot that we run gets a token of its own if it has none."""
     bot_id = uuid7()
@@ -123,6 +125,7 @@ async def add_bot(
                 "desired": "running" if running else "stopped",
                 "generation": 1 if running else 0,
                 "on_stop": on_stop,
+                "crash_policy": crash_policy,
             },
         )
     except IntegrityError as error:
@@ -215,7 +218,11 @@ async def change_bot(
     """Change a bot. A new address, credential or configuration is a new generation: agents take it up at once."""
     principal.require("bots:write")
     row = await locked(session, bot_id)
-    names = _plain(row, data)
+    names: dict[str, Any] = {}
+    if data.name is not msgspec.UNSET:
+        names["name"] = data.name.strip()
+    if data.description is not msgspec.UNSET:
+        names["description"] = data.description
     anew = False
     if data.api_url is not msgspec.UNSET:
         if row.bot_type != "external":
@@ -239,6 +246,7 @@ async def change_bot(
         if config is not None:
             await _store(session, principal, key, bot_id, "config", config, None)
             anew = True
+    names |= _choices(row, data)
     await _update(session, bot_id, names)
     if anew:
         await steer(session, bot_id, running=row.desired == "running")
@@ -246,18 +254,17 @@ async def change_bot(
         await note(session, principal, bot_id, "changed", reason=", ".join(given))
 
 
-def _plain(row: Row[Any], data: PatchBot) -> dict[str, Any]:
-    """Columns whose change concerns nothing that runs. Raises 422."""
-    names: dict[str, Any] = {}
-    if data.name is not msgspec.UNSET:
-        names["name"] = data.name.strip()
-    if data.description is not msgspec.UNSET:
-        names["description"] = data.description
-    if data.on_stop is not msgspec.UNSET:
-        if row.bot_type == "external":
-            raise unacceptable("on_stop", "is for bots that we run; leave it out for an external one")
-        names["on_stop"] = data.on_stop
-    return names
+#: What people choose for bots that we run. No new generation: it says what happens at an end, and a bot that runs well
+#: goes on.
+_CHOICES = ("crash_policy", "on_stop")
+
+
+def _choices(row: Row[Any], data: PatchBot) -> dict[str, Any]:
+    """The given ones among `_CHOICES`. Raises 422 for an external bot."""
+    given = {name: getattr(data, name) for name in _CHOICES if getattr(data, name) is not msgspec.UNSET}
+    for name in given if row.bot_type not in HOSTED_TYPES else ():
+        raise unacceptable(name, "is for bots that we run; leave it out for an external one")
+    return given
 
 
 def _refuse_redirect(principal: Principal, old: str, new: str) -> None:
@@ -282,6 +289,7 @@ async def _update(session: AsyncSession, bot_id: UUID, columns: Mapping[str, Any
 _COLUMN_UPDATES = {
     "name": text("update bots set name = :value where id = :id"),
     "description": text("update bots set description = :value where id = :id"),
+    "crash_policy": text("update bots set crash_policy = :value where id = :id"),
     "api_url": text("update bots set api_url = :value where id = :id"),
     "on_stop": text("update bots set on_stop = :value where id = :id"),
 }

@@ -111,6 +111,33 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "The bot was started but did not answer in time.",
         "Read what it said last, then start it again.",
     ),
+    "exited": (
+        "Ended by itself",
+        "The bot ended, and its crash policy does not let us start it again. Start it again yourself, or change its "
+        "crash policy.",
+        "What it said last is below.",
+    ),
+    "oom": (
+        "Out of memory",
+        "The bot twice used more memory than its plan allows and was ended. Let it use less, or take a larger plan, "
+        "then start it again.",
+        "What it said last is below.",
+    ),
+    "liveness": (
+        "Did not answer",
+        "The bot ran, but answered no checks for minutes, so it was ended to be started again.",
+        "Read what it said last.",
+    ),
+    "killed": (
+        "Ended by force",
+        "The bot did not end in time when it was asked to, so it was ended by force.",
+        "Check at your exchange what it left open.",
+    ),
+    "stuck_stopping": (
+        "Does not end",
+        "The bot does not end, not even by force. Ask your operator to look at the container engine.",
+        None,
+    ),
     "restarting": ("Starting again", "The bot ended by itself. We start it again.", None),
     "crash_loop": (
         "Keeps ending",

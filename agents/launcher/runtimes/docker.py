@@ -219,19 +219,22 @@ class DockerRuntime:
 
     def _stop(self, ref: str, grace_s: float) -> float:
         now = time.monotonic()
-        asked = self._asked.setdefault(ref, now)
-        left = asked + grace_s - now
-        if left > 0 and asked != now:
-            return left
+        asked = self._asked.get(ref)
+        if asked is not None and now < asked + grace_s:
+            return asked + grace_s - now
+        first = asked is None and grace_s > 0
         try:
-            self._docker.api.kill(ref, "SIGTERM" if left > 0 else "SIGKILL")
+            self._docker.api.kill(ref, "SIGTERM" if first else "SIGKILL")
         except NotFound:
             self._asked.pop(ref, None)
+            return 1.0
         except APIError as error:
             # It ended in the meantime: 409, "is not running".
             if error.status_code != 409:
                 raise
-        return max(left, 1.0)
+        # Not before the engine took it: a request that got lost is made again, and its grace begins then.
+        self._asked.setdefault(ref, now)
+        return grace_s if first else 1.0
 
     def _examine(self, ref: str) -> Observed | Exit | None:
         try:

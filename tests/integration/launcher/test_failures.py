@@ -118,17 +118,21 @@ async def test_a_bot_that_hoards_memory_is_ended_and_that_is_told(rig: Rig, rogu
     async with rig.launcher():
         row = await rig.until_row(bot, lambda row: row["reason"] == "restarting", "the end of the hoarder")
         assert "memory" in row["reason_detail"]
+        row = await rig.until_status(bot, "error", "oom")
+        assert row["attempt"] == 1
     first = await rig.admin.fetchrow("select * from bot_instances where bot_id = $1 order by id limit 1", bot)
-    assert first["oom_killed"] is True
+    assert (first["oom_killed"], first["end_reason"], first["attempt"]) == (True, "oom", 0)
 
 
-async def test_a_bot_that_is_never_healthy_is_stopped(rig: Rig) -> None:
-    rig.policy = Policy(start_deadline=1.5)
+async def test_a_bot_that_is_never_healthy_is_started_again_and_then_stopped(rig: Rig) -> None:
+    rig.policy = Policy(start_deadline=1.5, first_delay=0.1, restarts=1)
     bot = await rig.bot()
     async with rig.launcher():
         await rig.until_status(bot, "error", "start_timeout")
         await rig.until_row(bot, lambda row: row["exposed_host_port"] is None, "its port is given back")
         await rig.until_gone(bot)
+    again = [("starting", "stopping", "start_timeout"), ("stopping", "starting", "start_timeout")]
+    assert (await rig.events(bot))[1:] == [*again, again[0], ("stopping", "error", "start_timeout")]
 
 
 async def test_a_bot_that_ignores_its_stop_is_ended_by_force_and_holds_up_no_other(rig: Rig, rogue_image: str) -> None:
@@ -145,8 +149,12 @@ async def test_a_bot_that_ignores_its_stop_is_ended_by_force_and_holds_up_no_oth
         await rig.up(other)
         assert {(await rig.row(bot))["status"] for bot in deaf} == {"stopping"}
         for bot in deaf:
-            await rig.until_status(bot, "inactive", "orders_unconfirmed")
-            assert (await rig.last(bot))["exit_code"] == 137
+            row = await rig.until_status(bot, "inactive", "killed")
+            assert "by force" in row["reason_detail"]
+            assert "exchange account" in row["reason_detail"]
+            assert row["orders_unconfirmed"] is True
+            ended = await rig.last(bot)
+            assert (ended["exit_code"], ended["end_reason"]) == (137, "killed")
 
 
 async def test_a_port_of_somebody_else_is_left_for_another_one(rig: Rig) -> None:
