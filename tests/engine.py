@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -12,8 +13,6 @@ import pytest
 
 from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
 from agents.launcher.images import ensure_paper_bot_image
-
-ROGUE_IMAGE = "tradewise/rogue-bot:test"
 
 # Takes the hand-over like any bot, then does what `config.behaviour` says.
 _ROGUE = """
@@ -58,6 +57,10 @@ FROM {base}
 COPY rogue.py /opt/rogue.py
 ENTRYPOINT ["python3", "/opt/rogue.py"]
 """
+
+
+#: Named by what it does: several checkouts may share one engine.
+ROGUE_IMAGE = f"tradewise/rogue-bot:{hashlib.sha256(_ROGUE.encode()).hexdigest()[:12]}"
 
 
 @pytest.fixture(scope="session")

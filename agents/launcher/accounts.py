@@ -35,6 +35,12 @@ _CLAIM: Final = """
     insert into account_leases (fingerprint, bot_id, instance_id) values ($1, $2, $3) on conflict do nothing
     returning instance_id
 """
+# A place and its account are taken, and given back, in one transaction: a lease without a place is nobody's.
+_RECOVER: Final = """
+    delete from account_leases a where not exists (
+        select from bot_instances i where i.id = a.instance_id and i.released_at is null
+    )
+"""
 _KEY: Final = "select id, wrapped_private_key, kek_id from account_keys"
 _ADD_KEY: Final = """
     insert into account_keys (id, wrapped_private_key, kek_id) values ($1, $2, $3) on conflict do nothing
@@ -71,6 +77,11 @@ def named_at(path: str, *documents: Mapping[str, Any]) -> str:
 async def fingerprint(pool: asyncpg.Pool, provider: KeyProvider, named: str) -> bytes:
     """The fingerprint of an account. Equal for equal names in this installation, and telling nothing of them."""
     return hmac.digest(await _key(pool, provider), _LABEL + named.encode(), "sha256")
+
+
+async def recover(pool: asyncpg.Pool) -> None:
+    """Give back what copies hold that are gone, whatever happened to the database: a backup was put back."""
+    await pool.execute(_RECOVER)
 
 
 async def claim(connection: asyncpg.Connection, account: bytes, bot: Bot, instance_id: UUID) -> None:

@@ -113,6 +113,7 @@ class Starter:
             named = accounts.named_at(work.account_field, handover.merged(*layers), {"token": opened.token})
         except accounts.Unnamed as error:
             raise LaunchFailed("config_rejected", str(error)) from None
+        await accounts.recover(self._pool)
         return await accounts.fingerprint(self._pool, self._vault.provider, named)
 
     async def _claim(self, work: Work, image: str, account: bytes | None, tried: list[int]) -> Spec:

@@ -223,7 +223,13 @@ async def test_an_account_is_held_by_one_copy_and_given_back_with_its_place(
         await claim(pool, stranger, ports, account=account)
     assert await admin.fetchval("select count(*) from port_leases where state = 'leased'") == 1
     await places.abandon(pool, instance, foreign=False)
-    await claim(pool, stranger, ports, account=account)
+    held, _ = await claim(pool, stranger, ports, account=account)
+    await accounts.recover(pool)
+    assert await admin.fetchval("select instance_id from account_leases") == held
+    # A copy that is gone without a trace holds no account.
+    await admin.execute("delete from bot_instances where id = $1", held)
+    await accounts.recover(pool)
+    assert await admin.fetchval("select count(*) from account_leases") == 0
 
 
 async def test_many_that_race_for_one_account_are_one(
