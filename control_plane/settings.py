@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_range: PortRange = PortRange(21000, 29999)
     start_deadline: float = 120.0
     stop_grace: float = 30.0
+    drain_deadline: float = 30.0
     reconcile_interval: float = 15.0
     liveness_deadline: float = 300.0
     orphans: Literal["remove", "report"] = "remove"
@@ -247,6 +248,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "port_range": _port_range,
     "start_deadline": _seconds(5, 3600),
     "stop_grace": _seconds(1, 3600),
+    "drain_deadline": _seconds(0, 3600),
     "reconcile_interval": _seconds(0.2, 3600),
     "liveness_deadline": _seconds(0, 86400),
     "orphans": _one_of("remove", "report"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -13,11 +14,9 @@ import pytest
 from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
 from agents.launcher.images import ensure_paper_bot_image
 
-ROGUE_IMAGE = "tradewise/rogue-bot:test"
-
 # Takes the hand-over like any bot, then does what `config.behaviour` says.
 _ROGUE = """
-import json, signal, sys, time
+import http.server, json, signal, sys, time
 document = json.loads(sys.stdin.readline())
 behaviour = document["config"]["behaviour"]
 print("token", document["token"], "config", document["config"].get("secret"), flush=True)
@@ -30,6 +29,26 @@ elif behaviour.startswith("exit "):
     sys.exit(int(behaviour.removeprefix("exit ")))
 else:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if behaviour.startswith("drains in "):
+    asked, needed = [], float(behaviour.removeprefix("drains in "))
+    class Api(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        def do_POST(self):
+            print("asked", self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
+            asked.append(time.monotonic())
+            self.do_GET()
+        def do_GET(self):
+            done = bool(asked) and time.monotonic() - asked[0] >= needed
+            body = json.dumps({"state": "drained" if done else "draining", "open_orders": 0 if done else 2,
+                               "open_positions": 1}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *_):
+            pass
+    http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Api).serve_forever()
 while True:
     time.sleep(3600)
 """
@@ -38,6 +57,10 @@ FROM {base}
 COPY rogue.py /opt/rogue.py
 ENTRYPOINT ["python3", "/opt/rogue.py"]
 """
+
+
+#: Named by what it does: several checkouts may share one engine.
+ROGUE_IMAGE = f"tradewise/rogue-bot:{hashlib.sha256(_ROGUE.encode()).hexdigest()[:12]}"
 
 
 @pytest.fixture(scope="session")

@@ -160,6 +160,10 @@ class GuardedClient:
         """POST a JSON body (None: an empty one). Never repeated, whatever happens. Raises `EgressError`."""
         return await self._call(url, "POST", path, auth, b"" if body is None else msgspec.json.encode(body))
 
+    async def delete_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Response:
+        """DELETE `path`. Never repeated, whatever happens. Raises `EgressError`."""
+        return await self._call(url, "DELETE", path, auth, None)
+
     async def _call(
         self, url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None
     ) -> Response:

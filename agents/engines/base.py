@@ -32,6 +32,8 @@ class Capability(StrEnum):
     EQUITY = "equity"
     PERFORMANCE = "performance"
     POSITIONS = "positions"
+    DRAIN = "drain"
+    """It can be asked to wind down its trading, and told whether it has."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +92,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bot that was asked to wind down has open. None is unknown, which is no evidence."""
+
+    open_orders: int | None
+    """Orders of its own that an exchange may still execute. One that only protects a kept position is none of them."""
+    open_positions: int | None
+    settled: bool = True
+    """The bot itself does not say that it is still at it."""
+
+
 T = TypeVar("T")
 C_contra = TypeVar("C_contra", bound=Credential, contravariant=True)
 
@@ -111,6 +123,19 @@ class Engine(Protocol[C_contra]):
 
     async def read(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, now: datetime) -> Reading:
         """Ask one bot and bring its answers to a reading. Never raises for anything that the remote side does."""
+
+    async def drain(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, close: bool) -> None:
+        """Ask one bot to make no new entries and to cancel its orders, with ``close`` also to close its positions.
+
+        Asking again changes nothing. Raises `DrainRefused`, `ReadFailure`, `EgressError`.
+        """
+
+    async def drained(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, close: bool) -> Standing:
+        """What a bot that was asked has open still. May see to it that what was asked goes on. Raises as `drain`."""
+
+
+class DrainRefused(Exception):  # noqa: N818  -- an outcome to report, not a fault of ours
+    """The bot answers and cannot wind down: asking again would change nothing. The message says why, for its owner."""
 
 
 class ReadFailure(Exception):  # noqa: N818  -- an outcome to report, not a fault of ours

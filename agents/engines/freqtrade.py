@@ -7,17 +7,31 @@ What its own documentation does not say and real processes do:
   nothing: without `/profit.profit_all_coin` its total is no equity.
 - A question that cannot be answered now, such as `/count` while stopped, is HTTP 502 with `{"error": ...}`: no gateway.
 - `/balance` asks the exchange and is as slow as that is; its silence says nothing about the bot.
+- Nothing but the list of open trades tells that orders are cancelled. Its `has_open_orders` leaves out the stop-losses
+  that lie on the exchange: those protect a position that is kept, and stay.
+- `/stopentry` to a bot whose trading is stopped begins it again, paused; and only then does it cancel or exit.
 - A reload closes the port for half a second: `unreachable` once, and the poller waits for more before it judges.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from agents.egress import Authorization, EgressError, GuardedClient, Response
-from agents.engines.base import Capability, ReadFailure, Reading, Reason, accepted, check_pong, failure_of
+from agents.engines.base import (
+    Capability,
+    DrainRefused,
+    ReadFailure,
+    Reading,
+    Reason,
+    Standing,
+    accepted,
+    check_pong,
+    failure_of,
+)
 from agents.engines.values import age, amount, count, label, moment, share, word
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import FreqtradeCredential
@@ -61,6 +75,7 @@ class _Count(msgspec.Struct):
 
 class _Trade(msgspec.Struct):
     trade_id: int
+    has_open_orders: bool | None = None
 
 
 class _Complaint(msgspec.Struct):
@@ -94,6 +109,36 @@ class FreqtradeEngine:
         except ReadFailure as failure:
             return reading.failed(failure)
 
+    async def drain(
+        self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
+    ) -> None:
+        """No more entries; with `close`, every trade is exited, which also takes back its entry if that is open."""
+        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
+        # A bot whose trading is stopped would begin to manage its trades again: only where there is something to exit.
+        if close or (await _state(bot)) != "stopped":
+            await _stop_entries(bot)
+        if close:
+            await bot.command("forceexit", {"tradeid": "all"})
+
+    async def drained(
+        self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
+    ) -> Standing:
+        """Where positions are kept, orders are cancelled at each look, for exits are made as long as it trades; once
+        none is left its trading is stopped, and only what the look after that finds is evidence.
+        """
+        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
+        try:
+            trades = await bot.ask("status", list[_Trade])
+        except _NotNow:
+            raise ReadFailure(Reason.HTTP_ERROR, "The bot cannot tell its trades now.", reachable=True) from None
+        settled = close or await _kept(bot, trades)
+        known = all(trade.has_open_orders is not None for trade in trades)
+        return Standing(
+            open_orders=sum(bool(trade.has_open_orders) for trade in trades) if known else None,
+            open_positions=len(trades),
+            settled=settled,
+        )
+
 
 class _Bot:
     """One freqtrade process, as a set of calls."""
@@ -105,6 +150,20 @@ class _Bot:
 
     async def ping(self) -> Response:
         return await self._client.get_json(self._url, "/api/v1/ping")
+
+    async def command(self, route: str, body: dict[str, str] | None = None) -> int:
+        """Have it do something; the status, which is 404 where this version knows no such route. Raises as `accepted`,
+        save for the bot's word that it is done already."""
+        response = await self._client.post_json(self._url, f"/api/v1/{route}", body, auth=self._auth)
+        if response.status != 404 and not _is_complaint(response):
+            accepted(response, dict[str, Any])
+        return response.status
+
+    async def cancel(self, trade_id: int) -> None:
+        """Cancel a trade's open order. That it is gone by now is no failure: the next look tells."""
+        response = await self._client.delete_json(self._url, f"/api/v1/trades/{trade_id}/open-order", auth=self._auth)
+        if response.status != 404 and not _is_complaint(response):
+            accepted(response, dict[str, Any])
 
     async def ask(self, route: str, shape: type[T]) -> T:
         """An authorised call. Raises `_NotNow` as well as what `accepted` raises."""
@@ -119,6 +178,33 @@ class _Bot:
             return await self.ask(route, shape)
         except _NotNow:
             return None
+
+
+async def _state(bot: _Bot) -> str:
+    try:
+        return (await bot.ask("show_config", _Config)).state
+    except _NotNow:
+        raise ReadFailure(Reason.HTTP_ERROR, "The bot cannot tell its state now.", reachable=True) from None
+
+
+async def _stop_entries(bot: _Bot) -> None:
+    """By the older name where the newer is not known. Raises `DrainRefused` where neither is."""
+    if await bot.command("stopentry") == 404 and await bot.command("stopbuy") == 404:
+        raise DrainRefused("It offers no way to stop its entries.")
+
+
+async def _kept(bot: _Bot, trades: Sequence[_Trade]) -> bool:
+    """One step towards trades without orders and a bot that makes none; whether it was so already."""
+    stopped = await _state(bot) == "stopped"
+    ordered = [trade.trade_id for trade in trades if trade.has_open_orders]
+    if ordered and stopped:
+        # Only a bot that manages its trades cancels.
+        await _stop_entries(bot)
+    for trade_id in ordered:
+        await bot.cancel(trade_id)
+    if not ordered and not stopped:
+        await bot.command("stop")
+    return stopped and not ordered
 
 
 def _is_complaint(response: Response) -> bool:

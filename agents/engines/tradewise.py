@@ -7,7 +7,17 @@ from typing import Annotated
 import msgspec
 
 from agents.egress import Authorization, EgressError, GuardedClient
-from agents.engines.base import Capability, ReadFailure, Reading, Reason, accepted, check_pong, failure_of
+from agents.engines.base import (
+    Capability,
+    DrainRefused,
+    ReadFailure,
+    Reading,
+    Reason,
+    Standing,
+    accepted,
+    check_pong,
+    failure_of,
+)
 from agents.engines.values import age, amount, count, label, share, word
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import TradewiseCredential
@@ -38,6 +48,12 @@ class _Performance(msgspec.Struct):
     open_positions: int | None
 
 
+class _Drain(msgspec.Struct):
+    state: str
+    open_orders: int | None
+    open_positions: int | None
+
+
 class TradewiseEngine:
     """Reads bots that serve our own API."""
 
@@ -63,6 +79,35 @@ class TradewiseEngine:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
             return reading.failed(failure)
+
+    async def drain(
+        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, *, close: bool
+    ) -> None:
+        """One call. A bot of API 1.0, which has no such route, is at least kept from making new entries."""
+        auth = Authorization.bearer(credential.token)
+        wish = {"positions": "close" if close else "keep"}
+        answer = await client.post_json(base_url, "/api/v1/drain", wish, auth=auth)
+        if answer.status in {404, 405}:
+            await client.post_json(base_url, "/api/v1/pause", None, auth=auth)
+            raise DrainRefused("It makes no new entries, but its API (1.0) has no way to cancel its orders.")
+        accepted(answer, _Drain)
+
+    async def drained(
+        self,
+        client: GuardedClient,
+        base_url: BotUrl,
+        credential: TradewiseCredential,
+        *,
+        close: bool,  # noqa: ARG002 - the bot was told
+    ) -> Standing:
+        """What the bot says of itself."""
+        auth = Authorization.bearer(credential.token)
+        told = accepted(await client.get_json(base_url, "/api/v1/drain", auth=auth), _Drain)
+        return Standing(
+            open_orders=count(told.open_orders),
+            open_positions=count(told.open_positions),
+            settled=told.state == "drained",
+        )
 
 
 def _with_state(reading: Reading, state: _State, now: datetime) -> Reading:

@@ -61,6 +61,7 @@ WRAPPED: Final = (
     WrappedTable("platform_keys", owner=_INSTALLATION, version="w.version"),
     # Version 0 is no key pair's, so that a signing key of the audit log is never taken for one.
     WrappedTable("audit_keys", owner="w.id", version="0"),
+    WrappedTable("account_keys", owner="w.id", version="0"),
 )
 
 

@@ -87,6 +87,7 @@ class Launcher(Agent):
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._steps.close()
         await asyncio.to_thread(self._runtime.close)
         await self._leadership.give_up()
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from fnmatch import fnmatchcase
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from uuid_utils.compat import uuid7
 
-from agents.launcher import handover, queries
+from agents.launcher import accounts, handover, places, queries
 from agents.launcher.handover import Opened, SecretUnreadable
+from agents.launcher.ports import Ports
 from agents.launcher.queries import Work
 from agents.launcher.runtimes.base import EngineUnreachable, PortTaken, Runtime, RuntimeFault, Spec
 from control_plane.security.vault import Vault
-from control_plane.settings import PortRange, Settings
+from control_plane.settings import Settings
 
-_PORT_TRIES: Final = 5
-_CLAIM_TRIES: Final = 20
+_PORT_TRIES: Final = 3
 _PULLS_AT_ONCE: Final = 2
 #: Launches under way at once, and those of bots whose last launch got no answer: they hold up nobody but their like.
 _LAUNCHES_AT_ONCE: Final = 8
 _HANGING_AT_ONCE: Final = 2
-_FOREIGN_FOR_S: Final = 600.0
-_LIVE_COPY = "uq_bot_instances_live"
 
 
 class LaunchFailed(Exception):  # noqa: N818 - what a person is told
@@ -37,6 +34,18 @@ class LaunchFailed(Exception):  # noqa: N818 - what a person is told
         self.reason = reason
         self.detail = detail
         self.retry = retry
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """What one launch is made of, once it is known. Holds secrets, as long as the launch lasts."""
+
+    work: Work
+    image: str
+    image_id: str
+    opened: Opened
+    account: bytes | None
+    tried: list[int] = []
+    """Ports that strangers were found on."""
 
 
 class Starter:
@@ -51,7 +60,7 @@ class Starter:
         self._launches = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
         self._slow_launches = asyncio.Semaphore(_HANGING_AT_ONCE)
         self._hanging: set[UUID] = set()
-        self._ports = Ports(settings.port_range)
+        self._ports = Ports(settings.runtime, settings.port_range) if runtime.capabilities.host_ports else None
 
     async def launch(self, work: Work) -> bool:
         """Launch ``work``'s bot; False where it has a live copy, or is not wanted any more as it was.
@@ -64,60 +73,60 @@ class Starter:
             opened = await handover.open_all(self._pool, self._vault, work)
         except SecretUnreadable as error:
             raise LaunchFailed(error.code, str(error)) from error
-        taken: PortTaken | None = None
-        for _ in range(_PORT_TRIES if self._runtime.capabilities.host_ports else 1):
+        account = await self._account(work, opened)
+        if self._ports is not None:
+            await self._ports.prepare(self._pool)
+        order = _Order(work, reference, image_id, opened, account)
+        for _ in range(_PORT_TRIES):
             try:
-                return await self._in_turn(work, reference, image_id, opened)
-            except PortTaken as error:
-                taken = error
+                return await self._in_turn(order)
+            except PortTaken:
+                continue
+            except places.NoPort:
+                break
             except RuntimeFault as error:
                 words = f"The container engine could not start it: {str(error)[:300]}"
                 raise LaunchFailed(RuntimeFault.code, words, retry=True) from error
-        raise LaunchFailed(
-            PortTaken.code,
-            f"{_PORT_TRIES} ports in a row were in use by other programs of the host. Give TRADEWISE_PORT_RANGE a "
-            f"range of its own, then start the bot again ({taken}).",
-        )
+        raise LaunchFailed(PortTaken.code, _no_port(order.tried), retry=True)
 
-    async def _in_turn(self, work: Work, reference: str, image_id: str, opened: Opened) -> bool:
+    async def _in_turn(self, order: _Order) -> bool:
         """Launch when there is a turn. Only then is a place claimed: its lease is for the launch, not for waiting."""
-        bot = work.bot.id
+        bot = order.work.bot.id
         async with self._slow_launches if bot in self._hanging else self._launches:
             try:
-                launched = await self._launch_once(work, reference, image_id, opened)
+                launched = await self._launch_once(order)
             except EngineUnreachable:
                 self._hanging.add(bot)
                 raise
         self._hanging.discard(bot)
         return launched
 
-    async def _launch_once(self, work: Work, reference: str, image_id: str, opened: Opened) -> bool:
-        bot = work.bot
-        spec = await self._claim(work, reference)
-        if spec is None:
+    async def _launch_once(self, order: _Order) -> bool:
+        bot = order.work.bot
+        try:
+            spec = await self._claim(order)
+        except places.Occupied:
             return False
         try:
             ref = await self._runtime.ensure(spec)
         except RuntimeFault:
             await queries.release(self._pool, bot, spec.instance_id)
             raise
-        if not await queries.attach(self._pool, spec.instance_id, ref, image_id):
+        if not await queries.attach(self._pool, spec.instance_id, ref, order.image_id):
             # Another launcher gave this place away in the meantime: what was made for it must never run.
             await self._runtime.remove(ref)
             return False
         flows = await queries.cash_flows(self._pool, bot.tenant_id, bot.id)
         if not await queries.hold(self._pool, spec.instance_id):
-            await self._give_up(spec, ref)
+            await self._give_up(spec, ref, foreign=False)
             return False
         try:
-            await self._runtime.start(ref, handover.document(bot.id, opened, flows))
-        except PortTaken:
-            if spec.host_port is not None:
-                self._ports.avoid(spec.host_port)
-            await self._give_up(spec, ref)
-            raise
-        except RuntimeFault:
-            await self._give_up(spec, ref)
+            await self._runtime.start(ref, handover.document(bot.id, order.opened, flows))
+        except RuntimeFault as error:
+            foreign = isinstance(error, PortTaken) and spec.host_port is not None
+            if foreign and spec.host_port is not None:
+                order.tried.append(spec.host_port)
+            await self._give_up(spec, ref, foreign=foreign)
             raise
         if not await queries.running(self._pool, spec.instance_id):
             # Another launcher took this one for dead while it started the copy, and may launch the next at any moment.
@@ -125,39 +134,46 @@ class Starter:
             return False
         return True
 
-    async def _claim(self, work: Work, image: str) -> Spec | None:
-        """The bot's one place, and a port that no other bot of ours has; None where the bot has a live copy."""
-        for _ in range(_CLAIM_TRIES):
-            port = None
-            if self._runtime.capabilities.host_ports:
-                port = self._ports.choose(await queries.used_ports(self._pool))
-            if self._runtime.capabilities.host_ports and port is None:
-                break
-            instance_id = uuid7()
-            name = self._settings.runtime
-            obstacle = await queries.claim(self._pool, work.bot, instance_id, runtime=name, image=image, host_port=port)
-            if obstacle == _LIVE_COPY:
-                return None
-            if obstacle is None:
-                return Spec(
-                    tenant_id=work.bot.tenant_id,
-                    bot_id=work.bot.id,
-                    instance_id=instance_id,
-                    generation=work.bot.generation,
-                    image=image,
-                    publish_address=self._settings.publish_address,
-                    host_port=port,
-                )
-        raise LaunchFailed(
-            PortTaken.code,
-            "Every port of TRADEWISE_PORT_RANGE is in use. Widen it or stop other bots, then start this one again.",
+    async def _account(self, work: Work, opened: Opened) -> bytes | None:
+        """The fingerprint of the exchange account that this bot alone may trade; None where its template names none."""
+        if work.account_field is None:
+            return None
+        layers = (opened.template, opened.parameters, opened.template_config, opened.own_config)
+        try:
+            named = accounts.named_at(work.account_field, handover.merged(*layers), {"token": opened.token})
+        except accounts.Unnamed as error:
+            raise LaunchFailed("config_rejected", str(error)) from None
+        await accounts.recover(self._pool)
+        return await accounts.fingerprint(self._pool, self._vault.provider, named)
+
+    async def _claim(self, order: _Order) -> Spec:
+        """The bot's one place, with its port and its account. Raises as :func:`agents.launcher.places.claim`."""
+        bot, instance_id = order.work.bot, uuid7()
+        port = await places.claim(
+            self._pool,
+            bot,
+            instance_id,
+            runtime=self._settings.runtime,
+            image=order.image,
+            ports_of=self._ports,
+            tried=order.tried,
+            account=order.account,
+        )
+        return Spec(
+            tenant_id=bot.tenant_id,
+            bot_id=bot.id,
+            instance_id=instance_id,
+            generation=bot.generation,
+            image=order.image,
+            publish_address=self._settings.publish_address,
+            host_port=port,
         )
 
-    async def _give_up(self, spec: Spec, ref: str) -> None:
+    async def _give_up(self, spec: Spec, ref: str, *, foreign: bool) -> None:
         """Take back a container that could not be started, and its place."""
         await self._runtime.remove(ref)
         if await self._runtime.examine(ref) is None:
-            await queries.abandon(self._pool, spec.instance_id)
+            await places.abandon(self._pool, spec.instance_id, foreign=foreign)
 
     def _reference(self, work: Work) -> str:
         if work.image is not None:
@@ -195,24 +211,14 @@ class Starter:
         return image_id
 
 
-class Ports:
-    """Which host port to try next: at random, so that two installations on one host seldom meet."""
-
-    def __init__(self, ports: PortRange) -> None:
-        self._all = range(ports.first, ports.last + 1)
-        self._foreign: dict[int, float] = {}
-
-    def choose(self, used: dict[int, bool]) -> int | None:
-        """A port that nothing of ours has, rested ones first; None where all are in use."""
-        now = time.monotonic()
-        self._foreign = {port: until for port, until in self._foreign.items() if until > now}
-        free = [port for port in self._all if not used.get(port, False) and port not in self._foreign]
-        rested = [port for port in free if port not in used]
-        return random.choice(rested or free) if free else None  # noqa: S311 - spreading, not secrecy
-
-    def avoid(self, port: int) -> None:
-        """A program that is not ours has this port: leave it alone for a while."""
-        self._foreign[port] = time.monotonic() + _FOREIGN_FOR_S
+def _no_port(tried: list[int]) -> str:
+    if tried:
+        listed = ", ".join(map(str, tried))
+        return (
+            f"Other programs of the host listen on the ports that it was given ({listed}). It is tried again. Give"
+            " TRADEWISE_PORT_RANGE a range of its own"
+        )
+    return "Every port of TRADEWISE_PORT_RANGE is in use. It is tried again. Widen it, or stop other bots"
 
 
 def is_allowed(reference: str, settings: Settings) -> bool:

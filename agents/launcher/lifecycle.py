@@ -14,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 
+from agents.launcher.draining import MARGIN_S, Drain
+
 
 class Intent(StrEnum):
     """What is wanted of a bot."""
@@ -57,11 +59,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     liveness_failures: int = 3
     health_fresh: float = 75.0
     """How old the newest check may be to be believed: an older one says that the poller is away, not the bot."""
+    drain_deadline: float = 30.0
+    """How long a bot may take to wind down its trading before it is ended all the same."""
+    publish_address: str | None = None
+    """Where copies are published; None where that is of no interest."""
 
     @property
     def stop_deadline(self) -> float:
         """How long a bot may be stopping: every step of a stop together, and a margin."""
-        return self.stop_grace + self.stop_margin
+        return self.drain_deadline + MARGIN_S + self.stop_grace + self.stop_margin
 
 
 class Unwell(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +105,12 @@ class Bot(msgspec.Struct, frozen=True, kw_only=True):
     """What a halted bot says of itself."""
     withdrawn: bool = False
     """The tenant that made its template was deleted: what the bot ran can never be opened again."""
+    on_stop: str = "keep"
+    forced: bool = False
+    """Somebody wants this very generation's stop at once."""
+    orders_unconfirmed: bool | None = None
+    """Whether its last copy may have left orders open; None while one runs or nobody can say."""
+    orders_detail: str | None = None
 
     @property
     def fresh(self) -> bool:
@@ -109,6 +121,13 @@ class Bot(msgspec.Struct, frozen=True, kw_only=True):
     def attempt(self) -> int:
         """How many restarts it has used of its budget."""
         return len(self.restarts)
+
+    @property
+    def positions(self) -> str:
+        """What shall become of positions when its copy ends. One that another copy follows keeps them, whatever its
+        owner chose for a stop: that one goes on where this one was."""
+        stays = self.intent is Intent.RUN or (self.intent is Intent.HALT and self.halt_reason == "platform_stopped")
+        return "keep" if stays else self.on_stop
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +141,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     container_id: str | None = None
     started_at: datetime | None = None
+    host_port: int | None = None
+    drain: Drain = Drain()
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from agents.launcher.draining import Drain, left_unconfirmed
 from agents.launcher.lifecycle import Bot, Instance, Unwell, intent_of
 from agents.launcher.runtimes.base import Exit
 from agents.launcher.transitions import change
@@ -30,6 +31,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None
     template_tenant_id: UUID | None
     template_version_id: UUID | None
+    account_field: str | None = None
+    """Where its configuration names the exchange account that it alone may trade; None where nobody says so."""
     now: datetime
 
 
@@ -41,6 +44,9 @@ _WORK = """
         case when h.observed_generation = b.generation then h.state end as health, h.observed_at as health_seen_at,
         h.reason as health_reason, h.failures as health_failures, h.healthy_at as well_at,
         i.id as instance_id, i.generation as instance_generation, i.state as instance_state, i.container_id,
+        b.on_stop, coalesce(b.forced_generation = b.generation, false) as forced, b.orders_unconfirmed, b.orders_detail,
+        i.host_port, i.drain_state, i.drain_positions, i.drain_started_at, i.drain_detail,
+        coalesce(h.healthy_at >= i.started_at, false) as answered, v.account_field,
         i.started_at, now() as now, t.status as tenant_status, coalesce(c.status = 'deleted', false) as withdrawn
     from bots b
     join tenants t on t.id = b.tenant_id
@@ -58,10 +64,6 @@ _WORK = """
             )
         )
     order by b.id
-"""
-_CLAIM = """
-    insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image, host_port)
-    values ($1, $2, $3, $4, $5, $6, $7)
 """
 _ATTACH = """
     update bot_instances set container_id = $2, image_id = $3, lease_until = now() + interval '60 seconds'
@@ -107,18 +109,16 @@ _RELEASE = """
     where id = $1 and released_at is null and (container_id is null or state = 'exited')
     returning id
 """
-_ABANDON = """
-    update bot_instances set state = 'removed', released_at = now(), finished_at = now(), end_reason = 'unfinished'
-    where id = $1 and state = 'creating' and released_at is null
-"""
 _CLOSE_PORT = (
     "update bots set exposed_host_port = null where tenant_id = $1 and id = $2 and exposed_host_port is not null"
 )
-# Ports that were given back a moment ago rest: a check under way might still carry the last bot's token to them.
-_USED_PORTS = """
-    select host_port, released_at is null as live from bot_instances
-    where host_port is not null and (released_at is null or released_at > now() - interval '60 seconds')
+# What is known of orders that an earlier copy may have left stays until a later one has shown more.
+_ORDERS = """
+    update bots set exposed_host_port = null, orders_unconfirmed = coalesce($3, orders_unconfirmed),
+        orders_detail = case when $3 is null then orders_detail else $4 end
+    where tenant_id = $1 and id = $2
 """
+_FORGET_SECRETS = "delete from bot_secrets where tenant_id = $1 and bot_id = $2"
 _ENGINE_LOST = """
     update bot_health h set engine_lost_at = now() from bots b
     where b.tenant_id = h.tenant_id and b.id = h.id and h.engine_lost_at is null
@@ -172,6 +172,14 @@ def _work(row: asyncpg.Record) -> Work:
             state=row["instance_state"],
             container_id=row["container_id"],
             started_at=row["started_at"],
+            host_port=row["host_port"],
+            drain=Drain(
+                state=row["drain_state"],
+                positions=row["drain_positions"],
+                started_at=row["drain_started_at"],
+                answered=row["answered"],
+                detail=row["drain_detail"],
+            ),
         )
     return Work(bot=bot, instance=instance, **{name: row[name] for name in _WORK_COLUMNS})
 
@@ -186,19 +194,9 @@ def _unwell(row: asyncpg.Record) -> Unwell:
 
 
 _BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "status_since", "reason",
-                       "next_retry_at", "crash_policy", "wished_by")  # fmt: skip
-_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "now")
-
-
-async def claim(
-    pool: asyncpg.Pool, bot: Bot, instance_id: UUID, *, runtime: str, image: str, host_port: int | None
-) -> str | None:
-    """Take the bot's one place and a port, before anything is made. Returns the constraint in the way, if any."""
-    try:
-        await pool.execute(_CLAIM, instance_id, bot.tenant_id, bot.id, bot.generation, runtime, image, host_port)
-    except asyncpg.UniqueViolationError as error:
-        return str(error.constraint_name)
-    return None
+                       "next_retry_at", "crash_policy", "wished_by", "on_stop", "forced",
+                       "orders_unconfirmed", "orders_detail")  # fmt: skip
+_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "account_field", "now")
 
 
 async def attach(pool: asyncpg.Pool, instance_id: UUID, container_id: str, image_id: str) -> bool:
@@ -231,7 +229,8 @@ async def exited(pool: asyncpg.Pool, bot: Bot, instance: Instance, found: Exit, 
     async with pool.acquire() as connection, connection.transaction():
         if await connection.fetchval(_EXITED, instance.id, *capsule) is None:
             return
-        await connection.execute(_CLOSE_PORT, bot.tenant_id, bot.id)
+        orders = left_unconfirmed(instance.drain, ran=instance.state == "running", exit_code=found.code)
+        await connection.execute(_ORDERS, bot.tenant_id, bot.id, *orders)
         if end.change is not None:
             await change(connection, bot, end.change)
 
@@ -250,17 +249,9 @@ async def release(pool: asyncpg.Pool, bot: Bot, instance_id: UUID) -> None:
             await connection.execute(_CLOSE_PORT, bot.tenant_id, bot.id)
 
 
-async def abandon(pool: asyncpg.Pool, instance_id: UUID) -> None:
-    """Give back the place of a copy that never ran and whose container is certainly gone."""
-    await pool.execute(_ABANDON, instance_id)
-
-
-async def used_ports(pool: asyncpg.Pool) -> dict[int, bool]:
-    """Host ports of ours: those in use (True) and those given back within the last minute (False)."""
-    found: dict[int, bool] = {}
-    for row in await pool.fetch(_USED_PORTS):
-        found[row["host_port"]] = found.get(row["host_port"], False) or row["live"]
-    return found
+async def forget_secrets(pool: asyncpg.Pool, bot: Bot) -> None:
+    """Drop what was kept of a bot that was taken away only for as long as its copy had to be drained."""
+    await pool.execute(_FORGET_SECRETS, bot.tenant_id, bot.id)
 
 
 async def engine_lost(pool: asyncpg.Pool) -> None:

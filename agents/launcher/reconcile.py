@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from agents.launcher import draining, published
 from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy, deadline
 from agents.launcher.liveness import hung
 from agents.launcher.runtimes.base import Observed
@@ -26,6 +27,8 @@ class Verb(StrEnum):
     """The one thing to do."""
 
     LAUNCH = "launch"
+    DRAIN = "drain"
+    """Have it wind down its trading, and see whether it has: what is to be done before STOP."""
     STOP = "stop"
     """Ask it to end; the runtime ends it by force once its grace is over."""
     KILL = "kill"
@@ -62,6 +65,27 @@ def decide(
     bot: Bot, instance: Instance | None, containers: Sequence[Observed], now: datetime, policy: Policy
 ) -> Decision:
     """The next step for ``bot``, given its live instance and every container that carries its label."""
+    return _drained_first(bot, instance, _step(bot, instance, containers, now, policy), now, policy)
+
+
+def _drained_first(bot: Bot, instance: Instance | None, step: Decision, now: datetime, policy: Policy) -> Decision:
+    """``step``, but where somebody's wish ends a copy that trades, it winds its trading down before.
+
+    A copy that hangs, failed its start or lost its port is not asked: it does not answer, and another one follows it.
+    """
+    if step.action is None or step.action.verb is not Verb.STOP or instance is None or instance.state != "running":
+        return step
+    wished = bot.intent is not Intent.RUN or bot.withdrawn or instance.generation != bot.generation
+    if not wished or step.action.ref != instance.container_id or instance.host_port is None:
+        return step
+    if not draining.due(instance.drain, bot.positions, forced=bot.forced, now=now, deadline_s=policy.drain_deadline):
+        return step
+    return msgspec.structs.replace(step, action=Action(Verb.DRAIN, step.action.ref))
+
+
+def _step(
+    bot: Bot, instance: Instance | None, containers: Sequence[Observed], now: datetime, policy: Policy
+) -> Decision:
     own = _own(instance, containers)
     stranger = next((container for container in containers if container is not own), None)
     if stranger is not None:
@@ -148,6 +172,9 @@ def _keep(bot: Bot, instance: Instance, own: Observed, now: datetime, policy: Po
         return Decision(change=_starting(bot) if bot.fresh else None, action=end(own))
     if instance.generation != bot.generation or bot.status == "stopping":
         return Decision(change=_stopping(bot, now, policy), action=stop_step(bot, own, now, policy))
+    lost = published.misplaced(own, policy.publish_address, instance.host_port, started, now)
+    if lost is not None:
+        return _restart(bot, Change(status="stopping", reason=published.REASON, detail=lost), own)
     if bot.status == "running":
         hangs = hung(bot, started, now, policy)
         if hangs is not None:
@@ -204,7 +231,9 @@ def _at_rest(bot: Bot) -> Change:
     if bot.reason == "stuck_stopping" and not bot.fresh:
         return Change(status="inactive", reason="killed", detail=bot.detail)
     kept = bot.reason in _KEPT_AT_REST and bot.status == "stopping" and not bot.fresh
-    return Change(status="inactive", reason=bot.reason if kept else None, detail=bot.detail if kept else None)
+    said = [bot.detail if kept else None, bot.orders_detail if bot.orders_unconfirmed else None]
+    reason = bot.reason if kept else "orders_unconfirmed" if bot.orders_unconfirmed else None
+    return Change(status="inactive", reason=reason, detail=" ".join(filter(None, said)) or None)
 
 
 def _deadline(bot: Bot, now: datetime, policy: Policy, instance: Instance | None = None) -> datetime:

@@ -72,14 +72,18 @@ async def _stop_all(settings: Settings, pool: asyncpg.Pool, runtime: DockerRunti
     policy = policy_of(settings)
     steps = Steps(settings, pool, vault_for(settings), runtime, policy)
     count = len(await runtime.observe())
+    longest = settings.drain_deadline + settings.stop_grace
     if count:
-        say(f"Stopping {count} bot{'s' if count > 1 else ''} (at most {settings.stop_grace:g} s)")
-    until = time.monotonic() + settings.stop_grace + _MARGIN_S
-    while await _one_round(pool, runtime, steps, policy):
-        if time.monotonic() >= until:
-            say("Some bots could not be stopped; the next start of the platform takes care of them")
-            return count
-        await asyncio.sleep(_LOOK_S)
+        say(f"Stopping {count} bot{'s' if count > 1 else ''} (at most {longest:g} s)")
+    until = time.monotonic() + longest + _MARGIN_S
+    try:
+        while await _one_round(pool, runtime, steps, policy):
+            if time.monotonic() >= until:
+                say("Some bots could not be stopped; the next start of the platform takes care of them")
+                return count
+            await asyncio.sleep(_LOOK_S)
+    finally:
+        steps.close()
     try:
         await runtime.drop_network()
     except RuntimeFault as error:

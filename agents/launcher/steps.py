@@ -12,7 +12,8 @@ import asyncpg
 import msgspec
 import structlog
 
-from agents.launcher import handover, queries, transitions
+from agents.launcher import accounts, handover, queries, transitions
+from agents.launcher.drainer import Drainer
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.launch import LaunchFailed, Starter
 from agents.launcher.lifecycle import Bot, Policy, deadline
@@ -36,6 +37,7 @@ class Steps:
         self._runtime = runtime
         self._policy = policy
         self._starter = Starter(settings, pool, vault, runtime)
+        self._drainer = Drainer(settings, pool, vault, policy)
         self._log = structlog.get_logger("launcher")
 
     async def take(self, work: Work, decision: Decision) -> float | None:
@@ -57,6 +59,10 @@ class Steps:
             await transitions.change(self._pool, bot, decision.afterwards)
         return again
 
+    def close(self) -> None:
+        """Let go of what is kept open to bots."""
+        self._drainer.close()
+
     async def clear_stray(self, action: Action) -> float:
         """Take the next step against a container of ours that no bot accounts for."""
         self._log.warning("stray_container", container=(action.ref or "")[:12], step=action.verb.value)
@@ -65,10 +71,13 @@ class Steps:
     async def _act(self, work: Work, action: Action) -> float | None:
         if action.verb is Verb.LAUNCH:
             return await self._launch(work)
+        if action.verb is Verb.DRAIN:
+            return await self._drainer.look(work)
         if action.verb is Verb.EXAMINE:
             return await self._examine(work, action)
         if action.verb is Verb.DROP_STORAGE:
             await self._runtime.drop_storage(work.bot.id)
+            await queries.forget_secrets(self._pool, work.bot)
             return None
         if action.verb is Verb.RELEASE:
             if work.instance is not None:
@@ -88,6 +97,10 @@ class Steps:
     async def _launch(self, work: Work) -> float:
         try:
             launched = await self._starter.launch(work)
+        except accounts.AccountInUse:
+            chance = random.random()  # noqa: S311 - spreading, not secrecy
+            await transitions.change(self._pool, work.bot, accounts.waiting(work.bot, work.now, chance))
+            return _AT_ONCE
         except LaunchFailed as failure:
             return await self._not_launched(work, failure)
         except EngineUnreachable:
@@ -153,6 +166,8 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         start_deadline=settings.start_deadline,
         stop_grace=settings.stop_grace,
+        drain_deadline=settings.drain_deadline,
+        publish_address=settings.publish_address,
         liveness_deadline=settings.liveness_deadline,
         # Three checks, and the time that one which gets no answer takes.
         health_fresh=3 * settings.poll_interval + 30.0,

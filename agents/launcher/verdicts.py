@@ -16,7 +16,7 @@ EX_CONFIG: Final = 78
 _KILLED: Final = 128 + signal.SIGKILL
 #: What a bot ends with when its engine or its machine is shut down, or was cut off from power.
 _WITH_THE_ENGINE: Final = frozenset({0, _KILLED, 128 + signal.SIGTERM, 255})
-_HUNG: Final = frozenset({"liveness", "start_timeout"})
+_HUNG: Final = frozenset({"liveness", "start_timeout", "port_conflict"})
 
 
 class End(msgspec.Struct, frozen=True):
@@ -118,7 +118,8 @@ def _asked(bot: Bot, found: Exit, words: str) -> End:
 def _hung(bot: Bot, words: str, now: datetime, policy: Policy, jitter: float) -> End:
     """A copy that we ended because it hung: it counts like a crash, and says why it was ended."""
     why, said = str(bot.reason), bot.detail or words
-    if bot.crash_policy == "never":
+    # That its port was lost is none of its own doing.
+    if bot.crash_policy == "never" and why != "port_conflict":
         said = f"{said}. Its crash policy is never, so it is not started again by itself."
         return End(why, words, _failed(bot, why, said))
     return End(why, words, _again_or_not(bot, why, why, said, now, policy, jitter))

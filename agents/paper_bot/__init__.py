@@ -4,4 +4,4 @@ It is copied alone into its image, so it uses the standard library only and impo
 """
 
 __version__ = "0.1.0"
-API_VERSION = "1.0"
+API_VERSION = "1.1"

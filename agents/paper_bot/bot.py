@@ -11,7 +11,7 @@ from .money import text
 from .records import Entry
 from .schedule import Schedule
 from .store import Store, Table
-from .trader import Figures, Trader, TradingState
+from .trader import Figures, Positions, Trader, TradingState
 
 _BATCH = 25
 """Ticks made up for in one transaction: few enough that requests are answered in between."""
@@ -60,16 +60,34 @@ class Bot:
 
     def set_state(self, state: TradingState) -> None:
         """Run, pause or stop trading; repeating it changes nothing. Raises sqlite3.Error and leaves it as it was."""
-        before = self._trader.state
-        if state == before:
+        before, draining = self._trader.state, self._trader.draining
+        if state == before and draining is None:
             return
         self._trader.set_state(state)
         try:
             self._save()
         except sqlite3.Error:
-            self._trader.set_state(before)
+            self._trader.state, self._trader.draining = before, draining
             raise
         log.event("trading_state", state=state)
+
+    def wind_down(self, positions: Positions, now: datetime) -> None:
+        """Cancel orders and make none any more; with `close`, sell everything. Repeating it changes nothing.
+
+        What was sold is durable before it is told; that the bot winds down is not, so that its next process trades.
+        """
+        if self._trader.draining in {positions, "close"}:
+            return
+        # Nothing waits to be stored between two changes, so this is all that there is to go back to.
+        before, draining = self._trader.drain().snapshot, self._trader.draining
+        self._trader.wind_down(positions, now)
+        try:
+            self._save()
+        except sqlite3.Error:
+            self._trader.restore(before)
+            self._trader.draining = draining
+            raise
+        log.event("drain", positions=positions, open_positions=self.figures().open_positions)
 
     def figures(self) -> Figures:
         """The performance at the last mark."""

@@ -49,6 +49,14 @@ class Broker:
         self._ledger.withdraw(flow, at)
         return True
 
+    def close_all(self, prices: Mapping[str, Decimal], at: datetime) -> None:
+        """Sell everything at market, as the bot winds down."""
+        for venue, price in prices.items():
+            held = self._ledger.held(venue)
+            value = notional(held, price)
+            if held > ZERO and value > ZERO:
+                self._ledger.sell(Fill(venue, None, held, price, fee_on(value, self._fees.taker), at, "drain"))
+
     def _sale_proceeds(self, prices: Mapping[str, Decimal]) -> Decimal:
         """What selling everything at market would bring, after fees."""
         values = [notional(self._ledger.held(venue), price) for venue, price in prices.items()]

@@ -33,6 +33,17 @@ def state(bot: Bot) -> Document:
     }
 
 
+def drain(bot: Bot) -> Document:
+    """How far the bot is with winding down, and what it has open. Its orders and sales are done at once."""
+    wanted = bot.trader.draining
+    return {
+        "state": "none" if wanted is None else "drained",
+        "positions": wanted,
+        "open_orders": bot.trader.resting_orders(),
+        "open_positions": bot.figures().open_positions,
+    }
+
+
 def performance(bot: Bot) -> Document:
     """The figures at the last mark."""
     figures = bot.figures()

@@ -3,20 +3,22 @@
 import base64
 import binascii
 import hmac
+import json
 import sqlite3
 from collections.abc import Callable
 
-from . import documents
+from . import documents, timestamps
 from .bot import Bot
 from .config import digest
 from .documents import Document
 from .store import Table
-from .trader import TradingState
+from .trader import Positions, TradingState
 from .wire import ApiError, Request, Response
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 200
 PING = "/api/v1/ping"
+DRAIN = "/api/v1/drain"
 
 Handler = Callable[[Request], Document]
 
@@ -32,6 +34,7 @@ class Api:
             "/api/v1/performance": ("GET", lambda _: documents.performance(bot)),
             "/api/v1/trades": ("GET", lambda request: self._page("trades", request)),
             "/api/v1/ledger": ("GET", lambda request: self._page("entries", request)),
+            DRAIN: ("GET, POST", self._drain),
             "/api/v1/start": ("POST", lambda _: self._control("running")),
             "/api/v1/pause": ("POST", lambda _: self._control("paused")),
             "/api/v1/stop": ("POST", lambda _: self._control("stopped")),
@@ -46,12 +49,14 @@ class Api:
             raise ApiError(
                 404, "not_found", "There is no such path. All paths begin with /api/v1/ and have no final slash."
             )
-        method, handler = route
-        if request.method != method and (request.method, method) != ("HEAD", "GET"):
-            allowed = "GET, HEAD" if method == "GET" else method
+        methods, handler = route
+        allowed = methods.replace("GET", "GET, HEAD")
+        if request.method not in allowed.split(", "):
             raise ApiError(405, "method_not_allowed", f"Use {allowed} here.", {"Allow": allowed})
         try:
-            return Response(200, handler(request))
+            # What is asked for by a drain is done by the next look at it, so it is only accepted.
+            accepted = request.method == "POST" and request.path == DRAIN
+            return Response(202 if accepted else 200, handler(request))
         except sqlite3.Error:
             raise ApiError(
                 503, "disk_failed", "The bot's disk fails; free or repair it and start the bot again."
@@ -68,10 +73,30 @@ class Api:
         self._bot.set_state(state)
         return documents.state(self._bot)
 
+    def _drain(self, request: Request) -> Document:
+        if request.method == "POST":
+            self._bot.wind_down(_positions(request.body), timestamps.now())
+        return documents.drain(self._bot)
+
     def _page(self, table: Table, request: Request) -> Document:
         limit, before = _limit(request.query.get("limit")), _from_cursor(request.query.get("cursor"))
         items, older = self._bot.page(table, limit, before)
         return documents.page(items, None if older is None else _to_cursor(older))
+
+
+def _positions(body: bytes) -> Positions:
+    """What shall become of positions: kept, where the body does not say."""
+    problem = ApiError(400, "invalid_drain", 'Send {"positions": "keep"} or {"positions": "close"}, or no body.')
+    try:
+        wish = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError):
+        raise problem from None
+    positions = wish.get("positions", "keep") if isinstance(wish, dict) else None
+    if positions == "close":
+        return "close"
+    if positions == "keep":
+        return "keep"
+    raise problem
 
 
 def _limit(value: str | None) -> int:

@@ -21,6 +21,7 @@ from .records import CashFlow, Entry, Trade
 from .returns import ReturnIndex
 
 TradingState = Literal["running", "paused", "stopped"]
+Positions = Literal["keep", "close"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Figures:
 
 
 class Trader:
-    """One bot's whole trading state, changed by `tick`, `apply_flow` and `set_state` only."""
+    """One bot's whole trading state, changed by `tick`, `apply_flow`, `set_state` and `wind_down` only."""
 
     def __init__(self, strategy: Strategy, market: Market, fees: Fees, started_at: datetime) -> None:
         self.tick_count = 0
@@ -59,6 +60,8 @@ class Trader:
         self.marked_at = started_at
         self.created_at = started_at
         self.state: TradingState = "running"
+        self.draining: Positions | None = None
+        """What becomes of positions as the bot winds down; None while it does not. Not kept: a new process trades."""
         self._strategy = strategy
         self._market = market
         self._fees = fees
@@ -108,8 +111,27 @@ class Trader:
         self.last_tick_at = self.marked_at = at
 
     def set_state(self, state: TradingState) -> None:
-        """Run (all orders), pause (exits only) or stop (no orders). Takes effect with the next tick."""
+        """Run (all orders), pause (exits only) or stop (no orders). Takes effect with the next tick.
+
+        Whoever says so wants no winding down any more.
+        """
         self.state = state
+        self.draining = None
+
+    @exact
+    def wind_down(self, positions: Positions, at: datetime) -> None:
+        """Make no order any more, those that rest included; with `close`, sell everything at market now."""
+        self.draining = positions
+        if positions == "close" and self._ledger.positions():
+            self._returns.mark(self._equity())
+            self._broker.close_all(self._prices(), at)
+            self._returns.mark(self._equity())
+            self.marked_at = at
+
+    @exact
+    def resting_orders(self) -> int:
+        """How many orders wait for the next prices."""
+        return 0 if self.market_ended else len(self._allowed(self._strategy.resting(self._view())))
 
     @exact
     def figures(self) -> Figures:
@@ -175,7 +197,7 @@ class Trader:
         self._returns.mark(self._equity() - flow.amount)
 
     def _allowed(self, orders: list[Order]) -> list[Order]:
-        if self.state == "stopped":
+        if self.state == "stopped" or self.draining is not None:
             return []
         return [order for order in orders if self.state == "running" or order.intent == "exit"]
 

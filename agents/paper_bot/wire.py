@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 HEAD_LIMIT = 16 * 1024
 """Bytes of a request line with its headers."""
 BODY_LIMIT = 16 * 1024
-"""Bytes of a request body. No route reads one."""
+"""Bytes of a request body."""
 
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -28,13 +28,14 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request whose body has been read and dropped."""
+    """One request, read whole."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     keep_alive: bool
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,10 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     headers = _headers(rest)
     if version == "HTTP/1.1" and "host" not in headers:
         raise ApiError(400, "malformed_request", "Send a Host header.")
-    await _drop_body(headers, reader, writer)
+    body = await _read_body(headers, reader, writer)
     path, _, query = target.partition("?")
     connection = headers.get("connection", "").lower()
-    return Request(method, path, _query(query), headers, version == "HTTP/1.1" and connection != "close")
+    return Request(method, path, _query(query), headers, version == "HTTP/1.1" and connection != "close", body)
 
 
 def _request_line(line: str) -> tuple[str, str, str]:
@@ -126,18 +127,18 @@ def _headers(text: str) -> dict[str, str]:
     return headers
 
 
-async def _drop_body(headers: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _read_body(headers: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     if "transfer-encoding" in headers:
         raise ApiError(411, "length_required", "Send a Content-Length instead of a Transfer-Encoding.")
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         raise ApiError(400, "malformed_request", "Send the Content-Length as a number.")
     if len(length) > 12 or int(length) > BODY_LIMIT:
-        raise ApiError(413, "body_too_large", f"Send at most {BODY_LIMIT} bytes; no operation needs a body.")
+        raise ApiError(413, "body_too_large", f"Send at most {BODY_LIMIT} bytes.")
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
-        await reader.readexactly(int(length))
+        return await reader.readexactly(int(length))
     except asyncio.IncompleteReadError:
         raise ApiError(400, "malformed_request", "The body is shorter than its Content-Length.") from None
 

@@ -15,6 +15,7 @@ from agents.audit import note_not_opened
 from agents.egress import GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
+from agents.hosted import reached_at
 from agents.poller.decide import ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome
 from agents.secrets import NotOpenedError, open_bot_secret
 from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
@@ -28,7 +29,6 @@ _PER_TENANT_HOST = 8
 
 _CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
 _NOTHING_READ = Reading(reachable=False, credential_ok=None, full=False)
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what the launcher publishes on, not what we bind to
 
 
 class _Local(Exception):  # noqa: N818 - an outcome to report
@@ -49,7 +49,7 @@ class Checker:
         self._pool = pool
         self._vault = vault
         self._budget_s = budget_s
-        self._published_at = _ANYWHERE.get(settings.publish_address, settings.publish_address)
+        self._published_at = reached_at(settings.publish_address)
         # One machine often runs many bots: two that hang must not use up the turns of the others.
         shared = dataclasses.replace(limits, per_host=_PER_TENANT_HOST)
         self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=shared)

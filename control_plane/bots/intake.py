@@ -79,7 +79,7 @@ def check_shape(data: CreateBot) -> None:
             raise unacceptable("api_url", "is required for an external bot: where its API answers")
         if data.credentials is None:
             raise unacceptable("credentials", f"are required for an external bot: {_credential_fields(data.engine)}")
-        for field in ("template_id", "config", "crash_policy"):
+        for field in ("template_id", "config", "crash_policy", "on_stop"):
             if getattr(data, field) is not None:
                 raise unacceptable(field, "is for bots that we run; leave it out for an external one")
         return

@@ -43,6 +43,10 @@ HEALTH_STATES: Final = ("unknown", "healthy", "unhealthy", "stale")
 INSTANCE_STATES: Final = ("creating", "running", "exited", "removed")
 SECRET_KINDS: Final = ("credentials", "config")
 CAUSES: Final = ("person", "key", "agent", "system")
+#: What becomes of a bot's positions when it stops.
+ON_STOP: Final = ("keep", "close")
+#: How far a copy has come in winding down its trading: asked or not yet, and with which outcome.
+DRAIN_STATES: Final = ("asking", "asked", "drained", "unconfirmed")
 #: Whether a bot that ended by itself is started again: never, where it ended badly, or whatever its exit code was.
 CRASH_POLICIES: Final = ("never", "on_failure", "always")
 DEFAULT_CRASH_POLICY: Final = "on_failure"
@@ -56,6 +60,7 @@ class Bot(Base, Updated, TenantOwned):
         one_of("bot_type", BOT_TYPES),
         one_of("desired", DESIRED),
         one_of("status", STATUSES),
+        one_of("on_stop", ON_STOP),
         one_of("crash_policy", CRASH_POLICIES),
         CheckConstraint(
             "case bot_type when 'external' then status in ('inactive', 'connected', 'error')"
@@ -93,6 +98,9 @@ class Bot(Base, Updated, TenantOwned):
     generation: Mapped[int] = mapped_column(Integer, server_default="0")
     ping_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
     deleted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    on_stop: Mapped[str] = mapped_column(Text, server_default="keep")
+    #: The generation, if any, whose stop somebody wants at once, without winding down the trading first.
+    forced_generation: Mapped[int | None]
     crash_policy: Mapped[str] = mapped_column(Text, server_default=DEFAULT_CRASH_POLICY)
     #: Whose wish the present generation is, ``user:…`` or ``key:…``; null is the platform. Kept by a trigger.
     wished_by: Mapped[str | None] = mapped_column(Text)
@@ -105,6 +113,9 @@ class Bot(Base, Updated, TenantOwned):
     exposed_host_port: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
     next_retry_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: Whether its last copy ended without having shown that no order of it is open; null while nobody can say.
+    orders_unconfirmed: Mapped[bool | None] = mapped_column(Boolean)
+    orders_detail: Mapped[str | None] = mapped_column(Text)
     #: When it was started again of late, oldest first: the budget that decides between another start and an error.
     restarts: Mapped[list[datetime]] = mapped_column(ARRAY(Timestamp), server_default=text("'{}'::timestamptz[]"))
 
@@ -181,11 +192,13 @@ class BotEvent(Base, TenantOwned):
 
 
 class BotInstance(Base, Updated, TenantOwned):
-    """One launched container. At most one that is not released may exist for a bot, and for a host port."""
+    """One launched container. At most one that is not released may exist for a bot; its port is a lease (leases.py)."""
 
     __tablename__ = "bot_instances"
     __table_args__ = (
         one_of("state", INSTANCE_STATES),
+        one_of("drain_state", DRAIN_STATES),
+        one_of("drain_positions", ON_STOP),
         tenant_reference("bot_instances", "bot_id", "bots"),
         tenant_index("bot_instances", "bot_id", "id"),
         Index(
@@ -194,12 +207,6 @@ class BotInstance(Base, Updated, TenantOwned):
             "bot_id",
             unique=True,
             postgresql_where=text("released_at is null"),
-        ),
-        Index(
-            "uq_bot_instances_host_port",
-            "host_port",
-            unique=True,
-            postgresql_where=text("released_at is null and host_port is not null"),
         ),
     )
 
@@ -217,6 +224,10 @@ class BotInstance(Base, Updated, TenantOwned):
     started_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     released_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    drain_state: Mapped[str | None] = mapped_column(Text)
+    drain_positions: Mapped[str | None] = mapped_column(Text)
+    drain_started_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    drain_detail: Mapped[str | None] = mapped_column(Text)
     #: How many restarts came before this copy.
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
     #: Why it ended, as a stable word and in words; null while it lives, and where nobody looked.

@@ -18,7 +18,8 @@ from control_plane.settings import Settings
 
 _SELECT = """
     select b.id, b.bot_type, b.engine, b.name, b.description, b.status, b.desired, b.generation, b.observed_generation,
-        b.reason, b.reason_detail, b.status_since, b.api_url, b.exposed_host_port, b.created_at, b.updated_at,
+        b.reason, b.reason_detail, b.status_since, b.api_url, b.exposed_host_port, b.on_stop, b.orders_unconfirmed,
+        b.created_at, b.updated_at,
         b.crash_policy, b.attempt, b.next_retry_at,
         h.state, h.reason as health_reason, h.detail as health_detail, h.observed_at, h.healthy_at, h.latency_ms,
         h.failures, h.credential_ok, h.trading_state, h.loop_age_s, h.version, h.simulated, h.engine_lost_at,
@@ -111,6 +112,9 @@ def _view(row: Row[Any], shown: Presented) -> BotView:
         ),
         api_url=row.api_url,
         exposed_host_port=row.exposed_host_port,
+        on_stop=row.on_stop,
+        # Of a copy that trades nothing is confirmed yet, and nothing amiss.
+        orders_unconfirmed=None if shown.status in {"running", "stopping"} else row.orders_unconfirmed,
         template_id=row.template_id,
         subscription_id=row.subscription_id,
         credentials=SecretView(row.credentials_at is not None, row.credentials_last4, row.credentials_at),

@@ -36,6 +36,14 @@ Wait = Annotated[
     ),
 ]
 
+Force = Annotated[
+    bool,
+    QueryParameter(
+        name="force",
+        description="End a bot that we run at once, without waiting until its orders are cancelled: for emergencies.",
+    ),
+]
+
 
 def _settings(request: Request[Any, Any, Any]) -> Settings:
     settings: Settings = request.app.state.settings
@@ -120,15 +128,17 @@ async def patch_bot_route(
     status_code=204,
     **operation("Take a bot away", tag="bots", scope="bots:write", errors=(404, 409)),
 )
-async def delete_bot_route(caller: CallerDependency, bot_id: BotId) -> None:
-    """A bot that we run is stopped, its container removed; its history stays."""
+async def delete_bot_route(caller: CallerDependency, bot_id: BotId, *, force: Force = False) -> None:
+    """A bot that we run is stopped as by `POST /bots/{id}/stop`, its container removed; its history stays."""
     async with caller.transaction() as session:
-        await service.delete_bot(session, caller.principal, bot_id)
+        await service.delete_bot(session, caller.principal, bot_id, force=force)
 
 
-async def _wish(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID, verb: str) -> Response[BotView]:
+async def _wish(
+    request: Request[Any, Any, Any], caller: Caller, bot_id: UUID, verb: str, *, force: bool = False
+) -> Response[BotView]:
     async def work(session: Any) -> BotView:
-        await service.wish(session, caller.principal, bot_id, verb)
+        await service.wish(session, caller.principal, bot_id, verb, force=force)
         return await queries.get_bot(session, _settings(request), bot_id)
 
     return await once(request, caller, 202, work)
@@ -154,9 +164,12 @@ async def start_bot_route(
     status_code=202,
     **operation("Stop a bot", tag="bots", scope="bots:write", idempotent=True, errors=_WISH_ERRORS),
 )
-async def stop_bot_route(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[BotView]:
-    """For an external bot: watch it no more; the bot itself runs on."""
-    return await _wish(request, caller, bot_id, "stop")
+async def stop_bot_route(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, *, force: Force = False
+) -> Response[BotView]:
+    """A bot that we run first cancels its orders, and closes its positions where `on_stop` says so; what it has not
+    confirmed by its deadline is told by `orders_unconfirmed`. For an external bot: watch it no more; it runs on."""
+    return await _wish(request, caller, bot_id, "stop", force=force)
 
 
 @post(
@@ -165,10 +178,11 @@ async def stop_bot_route(request: Request[Any, Any, Any], caller: CallerDependen
     **operation("Restart a bot", tag="bots", scope="bots:write", idempotent=True, errors=_WISH_ERRORS),
 )
 async def restart_bot_route(
-    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, *, force: Force = False
 ) -> Response[BotView]:
-    """For an external bot: forget what was seen and look afresh."""
-    return await _wish(request, caller, bot_id, "restart")
+    """A bot that we run cancels its orders before, and keeps its positions. For an external bot: forget what was seen
+    and look afresh."""
+    return await _wish(request, caller, bot_id, "restart", force=force)
 
 
 @post(

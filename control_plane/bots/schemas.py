@@ -17,6 +17,10 @@ CrashPolicy = Literal["never", "on_failure", "always"]
 Description = Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^[^\x00]*$")]
 
 
+#: What becomes of positions when a bot that we run stops. A restart keeps them in any case.
+OnStop = Literal["keep", "close"]
+
+
 class CreateBot(msgspec.Struct, forbid_unknown_fields=True):
     """A bot to register (``external``) or to be run by us (``platform``, or ``shared`` for followers)."""
 
@@ -28,6 +32,7 @@ class CreateBot(msgspec.Struct, forbid_unknown_fields=True):
     credentials: dict[str, Any] | None = None
     template_id: UUID | None = None
     config: dict[str, Any] | None = None
+    on_stop: OnStop | None = None
     crash_policy: CrashPolicy | None = None
 
 
@@ -39,6 +44,7 @@ class PatchBot(msgspec.Struct, forbid_unknown_fields=True):
     api_url: Annotated[str, msgspec.Meta(max_length=2048)] | msgspec.UnsetType = msgspec.UNSET
     credentials: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     config: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    on_stop: OnStop | msgspec.UnsetType = msgspec.UNSET
     crash_policy: CrashPolicy | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -99,6 +105,10 @@ class BotView(msgspec.Struct, frozen=True):
     health: HealthView
     api_url: str | None
     exposed_host_port: int | None
+    on_stop: str
+    orders_unconfirmed: bool | None
+    """True where the last copy ended without having shown that no order of it is open. Null while one runs, and where
+    nobody can say."""
     template_id: UUID | None
     subscription_id: UUID | None
     credentials: SecretView

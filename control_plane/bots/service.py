@@ -27,9 +27,9 @@ _URL_CONSTRAINT = "uq_bots_tenant_api_url"
 
 _INSERT = text(
     "insert into bots (id, bot_type, engine, name, description, api_url, template_tenant_id, template_version_id,"
-    " desired, generation, crash_policy)"
+    " desired, generation, crash_policy, on_stop)"
     " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
-    " :desired, :generation, :crash_policy)"
+    " :desired, :generation, :crash_policy, :on_stop)"
 )
 _SEAL = text(
     "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
@@ -40,7 +40,16 @@ _LOCKED = text(
     "select id, bot_type, engine, desired, status, generation, api_url from bots"
     " where id = :id and deleted_at is null for update"
 )
-_STEER = text("update bots set desired = :desired, generation = generation + 1 where id = :id and deleted_at is null")
+_STEER = text(
+    "update bots set desired = :desired, generation = generation + 1,"
+    " forced_generation = case when :force then generation + 1 end where id = :id and deleted_at is null"
+)
+# The credentials of a bot that trades stay until it has wound its trading down; its launcher then deletes them.
+_UNSEAL_ALL = text("""
+    delete from bot_secrets where bot_id = :id and (kind <> 'credentials' or not exists (
+        select from bot_instances i where i.bot_id = :id and i.released_at is null and i.state = 'running'
+    ))
+""")
 _EVENT = text(
     "insert into bot_events (id, bot_id, kind, reason, detail, cause, actor)"
     " values (:id, :bot, :kind, :reason, :detail, :cause, :actor)"
@@ -76,6 +85,7 @@ async def create_bot(
         credential=credential,
         config=checked_config(data.config),
         template=(principal.tenant_id, version) if version is not None else None,
+        on_stop=data.on_stop or "keep",
         running=data.bot_type == "external",
         crash_policy=data.crash_policy or DEFAULT_CRASH_POLICY,
     )
@@ -94,6 +104,7 @@ async def add_bot(
     credential: Credential | None = None,
     config: bytes | None = None,
     template: tuple[UUID, UUID] | None = None,
+    on_stop: str = "keep",
     running: bool,
     crash_policy: str = DEFAULT_CRASH_POLICY,
 ) -> UUID:
@@ -113,6 +124,7 @@ async def add_bot(
                 "template_version": template[1] if template else None,
                 "desired": "running" if running else "stopped",
                 "generation": 1 if running else 0,
+                "on_stop": on_stop,
                 "crash_policy": crash_policy,
             },
         )
@@ -244,7 +256,7 @@ async def change_bot(
 
 #: What people choose for bots that we run. No new generation: it says what happens at an end, and a bot that runs well
 #: goes on.
-_CHOICES = ("crash_policy",)
+_CHOICES = ("crash_policy", "on_stop")
 
 
 def _choices(row: Row[Any], data: PatchBot) -> dict[str, Any]:
@@ -279,6 +291,7 @@ _COLUMN_UPDATES = {
     "description": text("update bots set description = :value where id = :id"),
     "crash_policy": text("update bots set crash_policy = :value where id = :id"),
     "api_url": text("update bots set api_url = :value where id = :id"),
+    "on_stop": text("update bots set on_stop = :value where id = :id"),
 }
 
 
@@ -286,15 +299,17 @@ def _changed_fields(data: PatchBot) -> list[str]:
     return [field for field in data.__struct_fields__ if getattr(data, field) is not msgspec.UNSET]
 
 
-async def steer(session: AsyncSession, bot_id: UUID, *, running: bool) -> None:
+async def steer(session: AsyncSession, bot_id: UUID, *, running: bool, force: bool = False) -> None:
     """A new generation of what is wished of a bot: agents take it up at once. A bot taken away stays away."""
-    await session.execute(_STEER, {"id": bot_id, "desired": "running" if running else "stopped"})
+    await session.execute(_STEER, {"id": bot_id, "desired": "running" if running else "stopped", "force": force})
 
 
-async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str) -> None:
+async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str, *, force: bool = False) -> None:
     """``start``, ``stop`` or ``restart``: what should be so from now on. Raises 404, 409.
 
     Asking again for what is wished already changes nothing, except that a start tries a bot in error once more.
+    ``force``: the present copy ends at once, whatever it has open. It must be said: a client that only repeats a stop
+    of which it got no answer must not turn it into an emergency.
     """
     principal.require("bots:write")
     row = await locked(session, bot_id)
@@ -303,10 +318,11 @@ async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: 
     desired = "stopped" if verb == "stop" else "running"
     if verb == "restart" and row.desired != "running":
         raise ConflictError("this bot is stopped: start it instead", code="not_running")
-    if verb != "restart" and row.desired == desired and row.status != "error":
+    hurried = force and row.bot_type in HOSTED_TYPES and row.status != "inactive"
+    if verb != "restart" and row.desired == desired and row.status != "error" and not hurried:
         return
-    await steer(session, bot_id, running=desired == "running")
-    await note(session, principal, bot_id, verb)
+    await steer(session, bot_id, running=desired == "running", force=force)
+    await note(session, principal, bot_id, verb, reason="force" if force else None)
 
 
 async def request_ping(session: AsyncSession, principal: Principal, bot_id: UUID) -> None:
@@ -318,25 +334,28 @@ async def request_ping(session: AsyncSession, principal: Principal, bot_id: UUID
     await session.execute(text("update bots set ping_requested_at = clock_timestamp() where id = :id"), {"id": bot_id})
 
 
-async def delete_bot(session: AsyncSession, principal: Principal, bot_id: UUID) -> None:
-    """Take a bot away: an external one is forgotten, one that we run is stopped and its container removed."""
+async def delete_bot(session: AsyncSession, principal: Principal, bot_id: UUID, *, force: bool = False) -> None:
+    """Take a bot away: an external one is forgotten, one that we run is stopped and its container removed.
+
+    ``force`` as for :func:`wish`.
+    """
     principal.require("bots:write")
     await locked(session, bot_id)
     await refuse_subscribed(session, bot_id)
-    await retire(session, bot_id)
-    await note(session, principal, bot_id, "deleted")
+    await retire(session, bot_id, force=force)
+    await note(session, principal, bot_id, "deleted", reason="force" if force else None)
 
 
-async def retire(session: AsyncSession, bot_id: UUID) -> None:
+async def retire(session: AsyncSession, bot_id: UUID, *, force: bool = False) -> None:
     """Mark a bot deleted and wished stopped; its secrets go, its history stays."""
     await session.execute(
         text(
-            "update bots set desired = 'stopped', generation = generation + 1, deleted_at = now()"
-            " where id = :id and deleted_at is null"
+            "update bots set desired = 'stopped', generation = generation + 1, deleted_at = now(),"
+            " forced_generation = case when :force then generation + 1 end where id = :id and deleted_at is null"
         ),
-        {"id": bot_id},
+        {"id": bot_id, "force": force},
     )
-    await session.execute(text("delete from bot_secrets where bot_id = :id"), {"id": bot_id})
+    await session.execute(_UNSEAL_ALL, {"id": bot_id})
 
 
 async def retire_all(session: AsyncSession) -> None:

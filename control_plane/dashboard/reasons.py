@@ -81,7 +81,19 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
     ),
     "port_conflict": (
         "No free port",
-        "Every port that the operator sets aside for bots is in use. Ask your operator for more.",
+        "The bot could not be reached at a port of the machine: other programs have the ports that are set aside for "
+        "bots, or the engine lost the bot's own. It is tried again by itself. If it stays so, ask your operator.",
+        None,
+    ),
+    "account_in_use": (
+        "Account in use",
+        "Another bot trades on the same exchange account. This one starts by itself as soon as that one has ended.",
+        None,
+    ),
+    "orders_unconfirmed": (
+        "Orders unconfirmed",
+        "The bot was ended before it confirmed that its orders are cancelled. Look at its exchange account for what is "
+        "still open.",
         None,
     ),
     "launch_failed": (

@@ -22,6 +22,8 @@ _EVENTS: Mapping[str, tuple[str, str]] = {
     "stop": ("Stop asked for", "busy"),
     "restart": ("Restart asked for", "busy"),
     "deleted": ("Removed", "idle"),
+    "drain": ("Winds its trading down", "busy"),
+    "drained": ("Has wound its trading down", "good"),
     "subscription_cancelled": ("Its subscription was cancelled", "idle"),
 }
 
@@ -115,6 +117,8 @@ def registration_outcome(bot: Any) -> Outcome:
 def bot_actions(bot: Any) -> tuple[tuple[str, str], ...]:
     """What a person can ask of a bot in its present state: pairs of the action's path and its label."""
     hosted, wanted = is_hosted(bot), read(bot, "desired") == "running"
+    if hosted and not wanted and read(bot, "status") == "stopping":
+        return (("start", "Start"), ("stop-now", "Stop at once"))
     if not wanted:
         return (("start", "Start" if hosted else "Watch"),)
     if hosted and read(bot, "status") == "error":
@@ -132,6 +136,9 @@ def cause_words(cause: str) -> str:
 def event_words(event: Any) -> Words:
     """Say what happened in one line of a bot's history, with the sentence that belongs to it."""
     kind, status = str(read(event, "kind")), read(event, "to_status")
+    if kind == "drain":
+        told = reason_words(read(event, "reason"), read(event, "detail"))
+        return told or Words(*_EVENTS[kind], str(read(event, "detail") or ""))
     if status is None:
         label, tone = _EVENTS.get(kind, (readable(kind), "idle"))
         detail = read(event, "reason") if kind == "changed" else read(event, "detail")

@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 
 from control_plane.api_keys import models as api_keys
 from control_plane.audit import models as audit
+from control_plane.bots import leases
 from control_plane.bots import models as bots
 from control_plane.database.base import Base
 from control_plane.identity import account_models as accounts
@@ -25,6 +26,7 @@ MODULES = (
     security,
     mail,
     bots,
+    leases,
     templates,
     subscriptions,
     performance,

@@ -76,6 +76,8 @@ class TemplateVersion(Base, TenantOwned):
     config_suite: Mapped[int] = mapped_column(SmallInteger)
     config_fields: Mapped[list[str]] = mapped_column(ARRAY(Text))
     config_digest: Mapped[str] = mapped_column(Text)
+    #: Where in the bot's configuration the exchange account is named that no two live bots may trade, dotted.
+    account_field: Mapped[str | None] = mapped_column(Text)
 
 
 class MarketplaceListing(Base, Updated):

@@ -15,7 +15,7 @@ _SELECT = """
     select t.id, t.name, t.description, t.engine, t.strategy_type, t.risk_level, t.hosting, t.currency,
         t.minimum_allocation, t.status, t.created_at, t.updated_at,
         coalesce(l.subscribers_count, own_subscribers(t.id)) as subscribers_count,
-        v.id as version_id, v.version, v.parameters, v.image, v.config_fields, v.config_digest,
+        v.id as version_id, v.version, v.parameters, v.image, v.account_field, v.config_fields, v.config_digest,
         v.created_at as version_at
     from bot_templates t
     join template_versions v on v.tenant_id = t.tenant_id and v.template_id = t.id and v.version = t.latest_version
@@ -57,6 +57,7 @@ def _view(row: Row[Any]) -> TemplateView:
             version=row.version,
             parameters=row.parameters,
             image=row.image,
+            account_field=row.account_field,
             config=ConfigView(set=True, fields=row.config_fields, digest=row.config_digest),
             created_at=row.version_at,
         ),

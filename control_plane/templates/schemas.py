@@ -19,6 +19,8 @@ Image = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[a-z0-9]+([._/:@-
 RiskLevel = Literal["low", "medium", "high"]
 StrategyType = Literal["dca", "grid", "momentum", "arbitrage"]
 Hosting = Literal["dedicated", "shared"]
+#: A dotted path such as `exchange.key`, in the configuration that a bot gets.
+AccountField = Annotated[str, msgspec.Meta(max_length=120, pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*" + END)]
 
 
 class CreateTemplate(msgspec.Struct, forbid_unknown_fields=True):
@@ -35,6 +37,7 @@ class CreateTemplate(msgspec.Struct, forbid_unknown_fields=True):
     config: dict[str, Any]
     description: Description | None = None
     image: Image | None = None
+    account_field: AccountField | None = None
 
 
 class PatchTemplate(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,11 +50,16 @@ class PatchTemplate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CreateVersion(msgspec.Struct, forbid_unknown_fields=True):
-    """What new subscribers will run. Running subscriptions keep the version they began with."""
+    """What new subscribers will run. Running subscriptions keep the version they began with.
+
+    ``account_field`` is where a bot's configuration names its exchange account: no two bots that run may have the
+    same there, whosever they are.
+    """
 
     parameters: dict[str, Any]
     config: dict[str, Any]
     image: Image | None = None
+    account_field: AccountField | None = None
 
 
 class ConfigView(msgspec.Struct, frozen=True):
@@ -69,6 +77,7 @@ class VersionView(msgspec.Struct, frozen=True):
     version: int
     parameters: dict[str, Any]
     image: str | None
+    account_field: str | None
     config: ConfigView
     created_at: datetime
 

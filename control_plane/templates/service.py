@@ -30,9 +30,9 @@ _INSERT = text("""
 """)
 _INSERT_VERSION = text("""
     insert into template_versions (id, template_id, version, parameters, image, config_sealed, config_key_version,
-        config_suite, config_fields, config_digest)
+        config_suite, config_fields, config_digest, account_field)
     values (:id, :template, :version, cast(:parameters as jsonb), :image, :sealed, :key_version, :suite, :fields,
-        :digest)
+        :digest, :account_field)
 """)
 _LIST = text("""
     insert into marketplace_listings (id, creator_name, template_version_id, version, name, description, engine,
@@ -87,7 +87,9 @@ async def create_template(session: AsyncSession, principal: Principal, key: Publ
             "created_by": principal.user_id,
         },
     )
-    version = CreateVersion(parameters=data.parameters, config=data.config, image=data.image)
+    version = CreateVersion(
+        parameters=data.parameters, config=data.config, image=data.image, account_field=data.account_field
+    )
     await _add_version(session, principal, key, template_id, 1, data.strategy_type, version)
     return template_id
 
@@ -143,6 +145,7 @@ async def _add_version(
             "suite": sealed.suite,
             "fields": sorted(data.config),
             "digest": _digest(sealed.value),
+            "account_field": data.account_field,
         },
     )
     await session.execute(

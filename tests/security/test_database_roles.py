@@ -27,6 +27,8 @@ UNREADABLE = [
     ("mails", "sealed"),
     ("attempt_limits", "subject"),
     ("audit_keys", "wrapped_private_key"),
+    ("account_keys", "wrapped_private_key"),
+    ("account_leases", "fingerprint"),
     ("verification_codes", "address"),
     ("verification_codes", "code_hash"),
     ("sign_in_failures", "account"),
@@ -40,8 +42,10 @@ UNREADABLE = [
     ("sign_in_exchanges", "sealed_code"),
     ("invitations", "token_hash"),
 ]
-DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id")
-OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since")
+DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id",
+           "on_stop", "forced_generation")  # fmt: skip
+OBSERVED = ("status", "reason", "reason_detail", "observed_generation", "exposed_host_port", "attempt", "status_since",
+            "orders_unconfirmed", "orders_detail")  # fmt: skip
 
 
 @pytest.fixture
@@ -190,11 +194,24 @@ async def test_agents_write_nothing_that_people_wish(connect: Connect, kind: str
     for column in DESIRED:
         with pytest.raises(DENIED):
             await connection.execute(f"update bots set {column} = {column}")
-    for table in ("bot_secrets", "template_versions", "tenant_keys", "subscriptions", "users"):
+    kept = {"agent_launcher": (), "agent_poller": ("bot_secrets",)}[kind]
+    for table in (*kept, "template_versions", "tenant_keys", "subscriptions", "users"):
         with pytest.raises(DENIED):
             await connection.execute(f"delete from {table}")
     with pytest.raises(DENIED):
         await connection.execute("delete from bots")
+
+
+async def test_the_launcher_forgets_secrets_of_hosted_bots_that_were_taken_away_alone(
+    connect: Connect, factory: Factory, admin: asyncpg.Connection
+) -> None:
+    owner = await factory.owner()
+    await factory.bot(owner, bot_type="platform", credentials={"token": "x"})
+    await factory.bot(owner, api_url="http://127.0.0.1:1", credentials={"token": "y"})
+    taken = await factory.bot(owner, bot_type="platform", credentials={"token": "z"})
+    await admin.execute("update bots set deleted_at = now() where id = $1", taken)
+    launcher = await connect("agent_launcher")
+    assert [row["bot_id"] for row in await launcher.fetch("delete from bot_secrets returning bot_id")] == [taken]
 
 
 async def test_the_web_tier_writes_nothing_that_agents_observe(connect: Connect) -> None:

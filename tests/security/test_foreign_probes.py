@@ -32,7 +32,10 @@ UNGUESSABLE = {
     "verification_codes": {"uq_verification_codes_address"},
 }
 WRITTEN_BY_AGENTS = {
-    "uq_bot_instances_host_port",
+    "pk_port_leases",
+    "pk_account_leases",
+    "uq_account_leases_instance",
+    "uq_account_keys_only",
     "uq_platform_keys_version",
     "uq_key_rotations_running",
     "pk_key_rotation_failures",

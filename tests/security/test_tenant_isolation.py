@@ -37,6 +37,9 @@ PLATFORM = {
     "sign_in_exchanges",
     "key_rotations",
     "key_rotation_failures",
+    "port_leases",
+    "account_leases",
+    "account_keys",
 }
 #: Whose a row is, where no column tenant_id says so: SQL that finds the rows of tenant $1 and person $2.
 OTHERS = {

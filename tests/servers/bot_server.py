@@ -39,6 +39,12 @@ class BotServer(LoopbackServer):
         self.closed_trades, self.open_positions = 8, 1
         self.trades: list[dict[str, Any]] = []
         self.ledger: list[dict[str, Any]] = []
+        self.draining: str | None = None
+        self.open_orders = 2
+        self.drains = True
+        """False for a bot whose orders stay open however long one waits."""
+        self.api_version = "1.1"
+        """1.0 for a bot that has no way to wind down."""
         self.overrides: dict[str, Reply] = {}
         """Answers by route, such as `performance`, in place of the regular ones."""
 
@@ -63,6 +69,8 @@ class BotServer(LoopbackServer):
         if request.method == "POST" and route in _STATES:
             self.trading_state = _STATES[route]
             return json_reply(self._state())
+        if route == "drain" and self.api_version != "1.0":
+            return self._drain(request)
         if request.method == "GET" and route == "state":
             return json_reply(self._state())
         if request.method == "GET" and route == "performance":
@@ -71,12 +79,24 @@ class BotServer(LoopbackServer):
             return self._page(self.trades if route == "trades" else self.ledger, request)
         return _problem(404, "not_found", "There is nothing here.")
 
+    def _drain(self, request: Request) -> Reply:
+        if request.method == "POST":
+            self.draining = request.json()["positions"]
+            if self.drains:
+                self.open_orders = 0
+                self.open_positions = 0 if self.draining == "close" else self.open_positions
+        done = self.draining is not None and self.open_orders == 0
+        state = "none" if self.draining is None else "drained" if done else "draining"
+        told = {"open_orders": self.open_orders, "open_positions": self.open_positions}
+        answer = {"state": state, "positions": self.draining, **told}
+        return json_reply(answer, 202 if request.method == "POST" else 200)
+
     def _state(self) -> dict[str, Any]:
         last_tick = (self.last_tick_at or datetime.now(UTC)) if self.ticked else None
         return {
             "bot_id": self.bot_id,
             "version": self.version,
-            "api_version": "1.0",
+            "api_version": self.api_version,
             "trading_state": self.trading_state,
             "simulated": self.simulated,
             "currency": self.currency,

@@ -16,7 +16,8 @@ _UNAUTHORIZED = {"detail": "Unauthorized"}
 _BAD_TOKEN = {"detail": "Could not validate credentials"}
 _NOT_FOUND = {"detail": "Not Found"}
 _WRONG_STATE = {"detail": "Bot is not in the correct state."}
-_TRADER_ROUTES = frozenset({"profit", "balance", "status", "count", "start", "stop", "pause", "stopentry", "stopbuy"})
+_TRADER_ROUTES = frozenset({"profit", "balance", "status", "count", "start", "stop", "pause", "stopentry", "stopbuy",
+                            "forceexit"})  # fmt: skip
 
 
 class FreqtradeServer(LoopbackServer):
@@ -55,6 +56,10 @@ class FreqtradeServer(LoopbackServer):
         self.winning_trades, self.losing_trades = 17, 20
         self.max_drawdown = 0.01786
         self.open_trades = 5
+        self.ordered: set[int] = set()
+        """Trades with an open order."""
+        self.exits_fill = True
+        """False while an exit that was asked for finds no buyer: the trade stays, with its order."""
         self.starting_capital: float = 9900.0
         self.total_bot: float = 9728.73
         self.cash: float = 4778.73
@@ -95,6 +100,8 @@ class FreqtradeServer(LoopbackServer):
             return json_reply(_WRONG_STATE, 503)
         if method == "POST":
             return self._command(route)
+        if method == "DELETE" and route.startswith("trades/") and route.endswith("/open-order"):
+            return self._cancel(route, int(route.split("/")[1]))
         if route == "count" and self.trading_state == "stopped":
             return json_reply({"error": "Error querying /api/v1/count: trader is not running"}, 502)
         if route == "balance":
@@ -121,6 +128,8 @@ class FreqtradeServer(LoopbackServer):
             return json_reply({"status": "already stopped" if already else "stopping trader ..."})
         if route in {"pause", "stopentry", "stopbuy"}:
             return self._pause(route)
+        if route == "forceexit":
+            return self._force_exit()
         if route == "reload_config":
             self._reloading = asyncio.get_running_loop().create_task(self._reload())
             return json_reply({"status": "Reloading config ..."})
@@ -130,8 +139,25 @@ class FreqtradeServer(LoopbackServer):
         if self.api_version < 2.45:
             # The older way: no more entries, though the state goes on reading "running".
             return json_reply(_NOT_FOUND, 404) if route == "pause" else json_reply({"status": "No more entries."})
+        # As the real one does: a bot whose trading was stopped manages its trades again.
         self.trading_state = "paused"
         return json_reply({"status": "paused, no more entries will occur from now. Run /start to enable entries."})
+
+    def _force_exit(self) -> Reply:
+        if self.trading_state == "stopped":
+            return json_reply({"error": "Error querying /api/v1/forceexit: trader is not running"}, 502)
+        if self.exits_fill:
+            self.open_trades, self.ordered = 0, set()
+        else:
+            self.ordered = set(range(1, self.open_trades + 1))
+        return json_reply({"result": "Created exit orders for all open trades."})
+
+    def _cancel(self, route: str, trade_id: int) -> Reply:
+        problem = "trader is not running" if self.trading_state == "stopped" else "No open order for trade_id."
+        if self.trading_state == "stopped" or trade_id not in self.ordered:
+            return json_reply({"error": f"Error querying /api/v1/{route}: {problem}"}, 502)
+        self.ordered.discard(trade_id)
+        return json_reply({"trade_id": trade_id, "has_open_orders": False})
 
     async def _reload(self) -> None:
         await asyncio.sleep(self.reload_delay)
@@ -232,7 +258,14 @@ class FreqtradeServer(LoopbackServer):
     def _status(self) -> list[dict[str, Any]]:
         rate = 101.5 if self.prices_known else None
         return [
-            {"trade_id": number, "pair": "BTC/USDT", "amount": 0.02, "open_rate": 101.0, "current_rate": rate}
+            {
+                "trade_id": number,
+                "pair": "BTC/USDT",
+                "amount": 0.02,
+                "open_rate": 101.0,
+                "current_rate": rate,
+                "has_open_orders": number in self.ordered,
+            }
             for number in range(1, self.open_trades + 1)
         ]
 

@@ -106,6 +106,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["created", "running", "exited"]
     bot_id: UUID | None
     instance_id: UUID | None
+    published: frozenset[tuple[str, int]] | None = None
+    """Addresses and ports of the host that lead to the bot now; None where the runtime's listing does not tell."""
     created_at: datetime | None = None
     """By the engine's clock; None where it does not say."""
 

@@ -19,6 +19,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from agents.launcher.engine import EngineUnavailable, find_engine, open_client
 from agents.launcher.runtimes.base import (
+    BOT_PORT,
     Capabilities,
     EngineInfo,
     EngineUnreachable,
@@ -304,17 +305,29 @@ def _knock(url: str) -> None:
             knocking.connect(url.removeprefix("unix://"))
 
 
-def _observed(ref: str, status: str, labels: dict[str, str]) -> Observed:
+def _published(ports: list[dict[str, Any]] | None) -> frozenset[tuple[str, int]]:
+    """Where a listed container's port leads in from; empty where nothing does."""
+    return frozenset(
+        (str(port.get("IP") or ""), int(port["PublicPort"]))
+        for port in ports or ()
+        if port.get("PublicPort") and port.get("PrivatePort") == BOT_PORT and port.get("Type") == "tcp"
+    )
+
+
+def _observed(
+    ref: str, status: str, labels: dict[str, str], published: frozenset[tuple[str, int]] | None = None
+) -> Observed:
     return Observed(
         ref=ref,
         state=_state(status),
         bot_id=_uuid(labels.get(LABEL_BOT)),
         instance_id=_uuid(labels.get(LABEL_INSTANCE)),
+        published=published,
     )
 
 
 def _listed(item: dict[str, Any]) -> Observed:
-    seen = _observed(item["Id"], item["State"], item.get("Labels") or {})
+    seen = _observed(item["Id"], item["State"], item.get("Labels") or {}, _published(item.get("Ports")))
     return msgspec.structs.replace(seen, created_at=datetime.fromtimestamp(item["Created"], UTC))
 
 

@@ -30,7 +30,13 @@ Range = Annotated[str | None, QueryParameter(name="range")]
 
 _PAGE = 50
 _EVENTS = 20
-_WISHES: Final = ("start", "stop", "restart")
+#: What is wished of a bot by the action's path, and whether without waiting for its orders.
+_WISHES: Final = {
+    "start": ("start", False),
+    "stop": ("stop", False),
+    "restart": ("restart", False),
+    "stop-now": ("stop", True),
+}
 _CREDENTIALS = ("credentials.username", "credentials.password", "credentials.token")
 _FIELDS = ("bot_type", "engine", "name", "description", "api_url", *_CREDENTIALS, "config")
 
@@ -193,8 +199,9 @@ async def wish_action(
     """Start, stop or restart: the page tells how it goes."""
     if verb not in _WISHES:
         raise NotFoundError("page")
+    wished, force = _WISHES[verb]
     async with caller.transaction() as session:
-        await service.wish(session, caller.principal, bot_id, verb)
+        await service.wish(session, caller.principal, bot_id, wished, force=force)
     return go_back(request, f"/bots/{bot_id}")
 
 

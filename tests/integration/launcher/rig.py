@@ -57,7 +57,9 @@ class Rig:
         self.factory = Factory(admin, vault)
         self.engine = engine
         self.owner = owner
-        self.policy = Policy(start_deadline=60.0, stop_grace=20.0, first_delay=0.2, longest_delay=1.0)
+        self.policy = Policy(
+            start_deadline=60.0, stop_grace=20.0, first_delay=0.2, longest_delay=1.0, drain_deadline=3.0
+        )
         self.installation: UUID
 
     @asynccontextmanager
@@ -120,8 +122,8 @@ class Rig:
         )
 
     async def events(self, bot: UUID) -> list[tuple[str | None, str | None, str | None]]:
-        """The bot's history: from, to, reason."""
-        rows = await self.admin.fetch("select * from bot_events where bot_id = $1 order by id", bot)
+        """The changes of the bot's status: from, to, reason."""
+        rows = await self.admin.fetch("select * from bot_events where bot_id = $1 and kind = 'status' order by id", bot)
         return [(row["from_status"], row["to_status"], row["reason"]) for row in rows]
 
     async def until_row(

@@ -151,6 +151,8 @@ async def test_a_bot_that_ignores_its_stop_is_ended_by_force_and_holds_up_no_oth
         for bot in deaf:
             row = await rig.until_status(bot, "inactive", "killed")
             assert "by force" in row["reason_detail"]
+            assert "exchange account" in row["reason_detail"]
+            assert row["orders_unconfirmed"] is True
             ended = await rig.last(bot)
             assert (ended["exit_code"], ended["end_reason"]) == (137, "killed")
 

@@ -1,11 +1,11 @@
-"""Which images may run, and which port comes next."""
+"""Which images may run."""
 
 from __future__ import annotations
 
 import pytest
 
-from agents.launcher.launch import Ports, is_allowed, with_tag
-from control_plane.settings import PortRange, Settings
+from agents.launcher.launch import is_allowed, with_tag
+from control_plane.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,3 @@ def test_an_image_runs_when_the_operator_lets_it(reference: str, allowed: tuple[
 )
 def test_an_image_without_a_tag_means_the_latest(reference: str, full: str) -> None:
     assert with_tag(reference) == full
-
-
-def test_ports_in_use_and_ports_of_strangers_are_left_alone() -> None:
-    ports = Ports(PortRange(3001, 3004))
-    ports.avoid(3002)
-    assert {ports.choose({3001: True}) for _ in range(100)} == {3003, 3004}
-
-
-def test_a_port_that_was_just_given_back_comes_last() -> None:
-    ports = Ports(PortRange(3001, 3002))
-    assert {ports.choose({3001: False}) for _ in range(50)} == {3002}
-    assert ports.choose({3001: False, 3002: True}) == 3001
-
-
-def test_no_port_is_left() -> None:
-    assert Ports(PortRange(3001, 3002)).choose({3001: True, 3002: True}) is None

@@ -84,7 +84,7 @@ def test_only_a_bot_that_starts_waits_for_an_attempt(status: str) -> None:
         ("inactive", {}, None),
         ("running", {}, None),
         ("error", {}, None),
-        ("stopping", {}, 45.0 - 20),
+        ("stopping", {}, POLICY.stop_deadline - 20),
         ("starting", {"status_since": ago(100)}, 120.0 - 30),
         ("starting", {"status_since": ago(10)}, 120.0 - 10),
         ("starting", {"next_retry_at": ago(-60)}, 120.0 + 60),

@@ -62,7 +62,7 @@ class Life(RuleBasedStateMachine):
         turned = {Intent.RUN: Intent.HALT, Intent.HALT: Intent.RUN}
         self.bot = msgspec.structs.replace(self.bot, intent=turned.get(self.bot.intent, self.bot.intent))
 
-    @rule(seconds=st.sampled_from([1.0, 10.0, 46.0, 130.0, 700.0, 2000.0]))
+    @rule(seconds=st.sampled_from([1.0, 10.0, 46.0, 86.0, 130.0, 700.0, 2000.0]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.now += timedelta(seconds=seconds)

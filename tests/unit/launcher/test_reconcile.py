@@ -155,7 +155,7 @@ TABLE: dict[str, tuple[Bot, Instance | None, list[Observed], Decision]] = {
     ),
     "it is being ended for that": (bot("stopping", reason="liveness"), copy(), [seen()], Decision(action=STOP)),
     "not even a kill ends the one that hung": (
-        bot("stopping", reason="liveness", status_since=ago(90)),
+        bot("stopping", reason="liveness", status_since=ago(2 * POLICY.stop_deadline)),
         copy(),
         [seen()],
         Decision(change=STUCK, action=KILL),

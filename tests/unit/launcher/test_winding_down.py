@@ -67,9 +67,14 @@ TABLE: dict[str, tuple[Bot, Instance | None, list[Observed], Decision]] = {
         [seen()],
         Decision(action=STOP),
     ),
-    "overdue": (bot("stopping", intent=Intent.STOP, status_since=ago(45)), copy(), [seen()], Decision(action=KILL)),
+    "overdue": (
+        bot("stopping", intent=Intent.STOP, status_since=ago(POLICY.stop_deadline)),
+        copy(),
+        [seen()],
+        Decision(action=KILL),
+    ),
     "not even a kill ends it": (
-        bot("stopping", intent=Intent.STOP, status_since=ago(90)),
+        bot("stopping", intent=Intent.STOP, status_since=ago(2 * POLICY.stop_deadline)),
         copy(),
         [seen()],
         Decision(change=STUCK, action=KILL),

@@ -21,7 +21,16 @@ def test_samples_follow_the_schema(name: str, sample: str) -> None:
 
 
 def test_every_document_has_a_sample() -> None:
-    assert {name for name, _ in SAMPLES} == {"ping", "state", "performance", "trades", "ledger", "problem", "handover"}
+    assert {name for name, _ in SAMPLES} == {
+        "ping",
+        "state",
+        "drain",
+        "performance",
+        "trades",
+        "ledger",
+        "problem",
+        "handover",
+    }
 
 
 def test_the_sample_of_the_hand_over_is_taken_by_the_bot() -> None:
