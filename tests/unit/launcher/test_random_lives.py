@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Unwell, deadline, reduce
+from agents.launcher.lifecycle import HUNG, Bot, Change, Instance, Intent, Unwell, deadline, reduce
 from agents.launcher.reconcile import Action, Verb, decide
 from agents.launcher.runtimes.base import Exit, Observed
 from agents.launcher.verdicts import after_exit, after_failure
@@ -24,7 +24,6 @@ from tests.unit.launcher.rows import BOT_ID, NOW, POLICY, bot
 _POLICIES = st.sampled_from(["never", "on_failure", "always"])
 _CODES = st.sampled_from([0, 1, 78, 137, 143])
 _CUTS = st.sampled_from(["claimed", "made", "attached", "started", "failed", "unlisted"])
-_HUNG = {"liveness", "start_timeout"}
 _RESTS = {"platform_stopped", "tenant_suspended"}
 
 
@@ -156,7 +155,7 @@ class Life(RuleBasedStateMachine):
         """The only way a status changes; raises where the edge is not legal."""
         if self.bot.status == "error" and change.status == "starting":
             assert self.wished_since_error
-        if self.bot.status == "stopping" and self.bot.reason in _HUNG and change.status == "starting":
+        if self.bot.status == "stopping" and self.bot.reason in HUNG and change.status == "starting":
             assert self.bot.fresh or change.restarts[-1] == self.now
         assert change.attempt <= POLICY.restarts
         self.bot = reduce(self.bot, change, self.now)
@@ -253,4 +252,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestRandomLives = Life.TestCase
-TestRandomLives.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRandomLives.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
