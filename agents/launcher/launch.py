@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from fnmatch import fnmatchcase
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 from uuid_utils.compat import uuid7
@@ -13,12 +14,15 @@ from agents.launcher import accounts, handover, places, queries
 from agents.launcher.handover import Opened, SecretUnreadable
 from agents.launcher.ports import Ports
 from agents.launcher.queries import Work
-from agents.launcher.runtimes.base import PortTaken, Runtime, RuntimeFault, Spec
+from agents.launcher.runtimes.base import EngineUnreachable, PortTaken, Runtime, RuntimeFault, Spec
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
 _PORT_TRIES: Final = 3
 _PULLS_AT_ONCE: Final = 2
+#: Launches under way at once, and those of bots whose last launch got no answer: they hold up nobody but their like.
+_LAUNCHES_AT_ONCE: Final = 8
+_HANGING_AT_ONCE: Final = 2
 
 
 class LaunchFailed(Exception):  # noqa: N818 - what a person is told
@@ -40,6 +44,9 @@ class Starter:
         self._vault = vault
         self._runtime = runtime
         self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
+        self._launches = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
+        self._slow_launches = asyncio.Semaphore(_HANGING_AT_ONCE)
+        self._hanging: set[UUID] = set()
         self._ports = Ports(settings.runtime, settings.port_range) if runtime.capabilities.host_ports else None
 
     async def launch(self, work: Work) -> bool:
@@ -59,7 +66,7 @@ class Starter:
         tried: list[int] = []
         for _ in range(_PORT_TRIES):
             try:
-                return await self._launch_once(work, reference, image_id, opened, account, tried)
+                return await self._in_turn(work, reference, image_id, opened, account, tried)
             except PortTaken:
                 continue
             except places.NoPort:
@@ -68,6 +75,20 @@ class Starter:
                 words = f"The container engine could not start it: {str(error)[:300]}"
                 raise LaunchFailed(RuntimeFault.code, words, retry=True) from error
         raise LaunchFailed(PortTaken.code, _no_port(tried), retry=True)
+
+    async def _in_turn(
+        self, work: Work, reference: str, image_id: str, opened: Opened, account: bytes | None, tried: list[int]
+    ) -> bool:
+        """Launch when there is a turn. Only then is a place claimed: its lease is for the launch, not for waiting."""
+        bot = work.bot.id
+        async with self._slow_launches if bot in self._hanging else self._launches:
+            try:
+                launched = await self._launch_once(work, reference, image_id, opened, account, tried)
+            except EngineUnreachable:
+                self._hanging.add(bot)
+                raise
+        self._hanging.discard(bot)
+        return launched
 
     async def _launch_once(
         self, work: Work, reference: str, image_id: str, opened: Opened, account: bytes | None, tried: list[int]

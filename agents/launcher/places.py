@@ -18,7 +18,7 @@ _PLACE: Final = """
     values ($1, $2, $3, $4, $5, $6, $7)
 """
 _ABANDON: Final = """
-    update bot_instances set state = 'removed', released_at = now(), finished_at = now()
+    update bot_instances set state = 'removed', released_at = now(), finished_at = now(), end_reason = 'unfinished'
     where id = $1 and state = 'creating' and released_at is null
 """
 

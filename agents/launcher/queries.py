@@ -104,7 +104,8 @@ _OOM = """
 """
 # One without a container that is known may only be released while no launcher has said that it made one.
 _RELEASE = """
-    update bot_instances set state = 'removed', released_at = now(), finished_at = coalesce(finished_at, now())
+    update bot_instances set state = 'removed', released_at = now(), finished_at = coalesce(finished_at, now()),
+        end_reason = coalesce(end_reason, 'unfinished')
     where id = $1 and released_at is null and (container_id is null or state = 'exited')
     returning id
 """

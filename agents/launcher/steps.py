@@ -16,10 +16,10 @@ from agents.launcher import accounts, handover, queries, transitions
 from agents.launcher.drainer import Drainer
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.launch import LaunchFailed, Starter
-from agents.launcher.lifecycle import Bot, Policy
+from agents.launcher.lifecycle import Bot, Policy, deadline
 from agents.launcher.queries import Work
 from agents.launcher.reconcile import Action, Decision, Verb
-from agents.launcher.runtimes.base import Exit, Observed, Runtime
+from agents.launcher.runtimes.base import EngineUnreachable, Exit, Observed, Runtime
 from agents.launcher.verdicts import after_exit, after_failure
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -102,20 +102,30 @@ class Steps:
             await transitions.change(self._pool, work.bot, accounts.waiting(work.bot, work.now, chance))
             return _AT_ONCE
         except LaunchFailed as failure:
-            self._log.warning("launch_failed", bot=str(work.bot.id), reason=failure.reason, detail=failure.detail)
-            verdict = after_failure(
-                work.bot,
-                failure.reason,
-                failure.detail,
-                work.now,
-                self._policy,
-                random.random(),  # noqa: S311 - spreading, not secrecy
-                retry=failure.retry,
-            )
-            await transitions.change(self._pool, work.bot, verdict)
-            return _AT_ONCE
+            return await self._not_launched(work, failure)
+        except EngineUnreachable:
+            overdue = deadline(work.bot, None, self._policy)
+            if overdue is None or work.now < overdue:
+                raise
+            # The engine answers others: what hangs is this bot's launch, and it has hung for long enough.
+            words = "The container engine did not start it in time"
+            return await self._not_launched(work, LaunchFailed("launch_failed", words, retry=True))
         # Its health wakes us; a hundred that were started together need no look each.
         return _LOOK_AGAIN_S if launched else _AT_ONCE
+
+    async def _not_launched(self, work: Work, failure: LaunchFailed) -> float:
+        self._log.warning("launch_failed", bot=str(work.bot.id), reason=failure.reason, detail=failure.detail)
+        verdict = after_failure(
+            work.bot,
+            failure.reason,
+            failure.detail,
+            work.now,
+            self._policy,
+            random.random(),  # noqa: S311 - spreading, not secrecy
+            retry=failure.retry,
+        )
+        await transitions.change(self._pool, work.bot, verdict)
+        return _AT_ONCE
 
     async def _examine(self, work: Work, action: Action) -> float:
         if action.ref is None or work.instance is None:

@@ -77,7 +77,7 @@ class DockerRuntime:
         return await self._call("look", None, self._observe)
 
     async def find_image(self, reference: str) -> str | None:
-        return await self._call("launch", None, self._find_image, reference)
+        return await self._call("act", None, self._find_image, reference)
 
     async def pull(self, reference: str) -> str:
         return await self._call("slow", None, self._pull, reference)
@@ -242,7 +242,7 @@ class DockerRuntime:
             state = seen["State"]
             if _state(state["Status"]) == "running":
                 return _observed(seen["Id"], state["Status"], seen["Config"].get("Labels") or {})
-            said = self._docker.api.logs(ref, stdout=True, stderr=True, tail=_LAST_LINES)
+            said = self._last_words(ref)
         except NotFound:
             return None
         return Exit(
@@ -251,6 +251,16 @@ class DockerRuntime:
             lines=_lines(said),
             witnessed=self._watch is None or self._watch.saw_end_of(seen["Id"]),
         )
+
+    def _last_words(self, ref: str) -> bytes:
+        try:
+            said: bytes = self._docker.api.logs(ref, stdout=True, stderr=True, tail=_LAST_LINES)
+        except APIError as error:
+            # Somebody is removing it at this very moment: how it ended is known all the same.
+            if error.status_code == 404 or "marked for removal" not in str(error.explanation):
+                raise
+            return b""
+        return said
 
     def _remove(self, ref: str) -> None:
         try:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from agents.launcher.lifecycle import Policy
 from tests.integration.launcher.rig import Rig
+from tests.integration.launcher.wire import Wire
+from tests.waiting import until
 
 pytestmark = pytest.mark.engine
 
@@ -76,6 +79,30 @@ async def test_a_steady_run_makes_earlier_restarts_forgotten(rig: Rig) -> None:
         )
         row = await rig.until_row(bot, lambda row: not row["restarts"], "an empty budget")
         assert (row["attempt"], row["status"]) == (0, "running")
+
+
+async def test_bots_that_ended_with_the_engine_come_back_whatever_their_policy(
+    rig: Rig, engine_url: str, tmp_path: Path
+) -> None:
+    wire = Wire(tmp_path / "engine.sock", engine_url)
+    await wire.join()
+    bots = [await rig.bot(crash_policy=policy) for policy in ("never", "on_failure", "always")]
+    try:
+        async with rig.launcher(docker_host=wire.url) as launcher:
+            first = {bot: await rig.up(bot) for bot in bots}
+            await wire.cut()
+            await rig.admin.execute("update bots set ping_requested_at = now()")
+            await until(lambda: launcher.detail["engine"]["reachable"] is False, what="the loss is noticed")
+            for copy in first.values():
+                rig.engine.api.stop(copy["container_id"], timeout=20)
+            await wire.join()
+            for bot, copy in first.items():
+                await rig.until_launched(bot, after=copy["id"])
+                assert (await rig.row(bot))["attempt"] == 0
+                ended = await rig.last(bot)
+                assert (ended["id"], ended["end_reason"]) == (copy["id"], "engine_stopped")
+    finally:
+        await wire.cut()
 
 
 async def test_every_edge_names_its_cause(rig: Rig) -> None:

@@ -63,14 +63,13 @@ async def test_an_empty_listing_is_not_believed_while_copies_run(rig: Rig, wire:
         before, events = there(rig), [await rig.events(bot) for bot in bots]
         wire.answer = lambda line: EMPTY_LISTING if "/containers/json" in line else None
         await until(lambda: launcher.detail["engine"]["reachable"] is False, what="the listing is not believed")
-        lost = await rig.admin.fetchval("select count(*) from bot_health where engine_lost_at is not null")
-        assert lost == 3
+        assert await _stale(rig) == 3
         await until(lambda: launcher._loss_s > 2, what="a second look in vain")
         assert (there(rig), [await rig.events(bot) for bot in bots]) == (before, events)
 
         wire.answer = lambda _line: None
-        await until(lambda: launcher.detail["engine"]["reachable"] is True, what="it is believed again")
-        assert await rig.admin.fetchval("select count(*) from bot_health where engine_lost_at is not null") == 0
+        await until(lambda: launcher._reachable, what="it is believed again")
+        assert await _stale(rig) == 0
         assert (there(rig), [await rig.events(bot) for bot in bots]) == (before, events)
 
 
@@ -161,3 +160,8 @@ async def test_bots_that_hang_in_the_engine_hold_up_no_other(
 def _was_asked(wire: LyingWire, ref: str) -> bool:
     """Whether a container was asked to end."""
     return any(ref in line and "/kill" in line for line in wire.asked)
+
+
+async def _stale(rig: Rig) -> int:
+    """How many bots are marked as not known about."""
+    return int(await rig.admin.fetchval("select count(*) from bot_health where engine_lost_at is not null"))
