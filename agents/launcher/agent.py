@@ -162,7 +162,11 @@ class Launcher(Agent):
         for work in works:
             mine = seen.pop(work.bot.id, [])
             if work.bot.id in busy:
-                self._missed.add(work.bot.id)
+                if work.bot.id in self._tasks:
+                    self._missed.add(work.bot.id)
+                else:
+                    # Its step has ended while we looked, and nobody is left to ask whether we missed something.
+                    self._alarms.set(str(work.bot.id), 0.0)
                 continue
             decision = decide(work.bot, work.instance, mine, work.now, policy)
             if not decision.idle:

@@ -32,7 +32,7 @@ async def test_bots_end_with_the_platform_and_start_with_it_without_a_crash(rig:
         await rig.until_status(failed, "error", "image_missing")
     said: list[str] = []
     assert await stop_all_bots(platform, say=said.append) == 2
-    assert said == ["Stopping 2 bots (at most 5 s)"]
+    assert said == ["Stopping 2 bots (at most 35 s)"]
     assert rig.containers() == []
     assert len(rig.volumes(bots[0])) == 1
     for bot in bots:
