@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -18,21 +19,27 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from agents.launcher.engine import EngineUnavailable, find_engine, open_client
+from agents.launcher.guard import rules
+from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import (
     Capabilities,
+    Contained,
+    Egress,
     EngineInfo,
     EngineUnreachable,
     Exit,
+    Image,
     Observed,
     PortTaken,
     RuntimeFault,
     Spec,
 )
-from agents.launcher.runtimes.docker_network import SharedNetwork
+from agents.launcher.runtimes.docker_network import TenantNetworks, bridge_name, bridge_prefix
 from agents.launcher.runtimes.docker_profile import (
     LABEL_BOT,
     LABEL_INSTALLATION,
     LABEL_INSTANCE,
+    confinement,
     create_arguments,
     host_config,
     storage_labels,
@@ -49,6 +56,7 @@ _REGISTRY_S: Final = 10
 _HANDOVER_S: Final = 10.0
 _LAST_LINES: Final = 50
 _MOST_BYTES: Final = 262_144
+BOT_SUBNETS: Final = IPv4Network("10.208.0.0/12")
 _PORT_WORDS: Final = ("port is already allocated", "address already in use", "ports are not available")
 
 
@@ -57,14 +65,24 @@ class DockerRuntime:
 
     capabilities = Capabilities(host_ports=True)
 
-    def __init__(self, url: str | None, installation: UUID) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        installation: UUID,
+        *,
+        subnets: IPv4Network = BOT_SUBNETS,
+        guard_image: str = "tradewise/paper-bot:latest",
+    ) -> None:
         self._url = url
         self._installation = installation
+        self._guard_image = guard_image
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
         self._connecting = threading.Lock()
         self._at = ""
         self._client: docker.DockerClient | None = None
-        self._network = SharedNetwork(installation)
+        self._networks = TenantNetworks(installation, subnets)
+        #: What the engine puts around a container beside what a profile says, once it is known.
+        self._confines: list[str] | None = None
         self._watch: Watch | None = None
         #: When each container was first asked to end, by the monotonic clock.
         self._asked: dict[str, float] = {}
@@ -75,11 +93,14 @@ class DockerRuntime:
     async def observe(self) -> list[Observed]:
         return await self._call(self._observe)
 
-    async def find_image(self, reference: str) -> str | None:
+    async def find_image(self, reference: str) -> Image | None:
         return await self._call(self._find_image, reference)
 
-    async def pull(self, reference: str) -> str:
+    async def pull(self, reference: str) -> Image:
         return await self._call(self._pull, reference)
+
+    async def contain(self, egress: Egress) -> Contained:
+        return await self._call(self._contain, egress)
 
     async def ensure(self, spec: Spec) -> str:
         return await self._call(self._ensure, spec)
@@ -100,7 +121,7 @@ class DockerRuntime:
         await self._call(self._drop_storage, bot_id)
 
     async def drop_network(self) -> None:
-        await self._call(lambda: self._network.drop(self._docker.api))
+        await self._call(self._drop_network)
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._watch = Watch(self._open, self._installation, changed)
@@ -148,7 +169,8 @@ class DockerRuntime:
         """Begin anew after a loss: another engine may answer next, and its networks are not this one's."""
         with self._connecting:
             client, self._client = self._client, None
-        self._network.forget()
+        self._networks.forget()
+        self._confines = None
         if client is not None:
             client.close()
 
@@ -163,29 +185,50 @@ class DockerRuntime:
             raise EngineUnreachable(str(error.explanation or error)[:300]) from error
         return [_observed(item["Id"], item["State"], item.get("Labels") or {}) for item in listed]
 
-    def _find_image(self, reference: str) -> str | None:
+    def _find_image(self, reference: str) -> Image | None:
         try:
-            return str(self._docker.images.get(reference).id)
+            return _image(self._docker.images.get(reference))
         except ImageNotFound:
             return None
 
-    def _pull(self, reference: str) -> str:
+    def _pull(self, reference: str) -> Image:
         with contextlib.closing(self._open()) as client:
             client.api.timeout = _REGISTRY_S
             try:
                 # A pull waits without end where packets vanish; this question first does not.
                 client.images.get_registry_data(reference)
                 client.api.timeout = _ANSWER_S
-                return str(client.images.pull(reference).id)
+                return _image(client.images.pull(reference))
             except (requests.Timeout, requests.ConnectionError) as error:
                 raise RuntimeFault("its registry did not answer in time") from error
 
+    def _contain(self, egress: Egress) -> Contained:
+        bridges = f"{bridge_prefix(self._installation)}*"
+
+        def bridge_of(tenant: UUID) -> str:
+            return bridge_name(self._installation, tenant)
+
+        wanted = rules.document(self._installation, egress, bridges, bridge_of)
+        return docker_guard.apply(self._docker.api, self._installation, self._guard_image, wanted)
+
+    def _drop_network(self) -> None:
+        api = self._docker.api
+        self._networks.drop(api)
+        docker_guard.apply(api, self._installation, self._guard_image, rules.nothing(self._installation))
+
+    def _confinement(self, api: docker.APIClient) -> list[str]:
+        """Security options that this engine's kernel has. Raises ContainmentUnavailable where it filters no calls."""
+        if self._confines is None:
+            self._confines = confinement(api.info().get("SecurityOptions") or [])
+        return self._confines
+
     def _ensure(self, spec: Spec) -> str:
         api = self._docker.api
+        confines = self._confinement(api)
         volume = storage_name(self._installation, spec.bot_id)
         api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))
-        network = self._network.ensure(api)
-        config = host_config(api, spec, network=network, volume=volume)
+        network = self._networks.ensure(api, spec.tenant_id)
+        config = host_config(api, spec, network=network, volume=volume, confines=confines)
         return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
 
     def _start(self, ref: str, handover: bytes) -> None:
@@ -202,7 +245,7 @@ class DockerRuntime:
                 raw.shutdown(socket.SHUT_WR)
         except NotFound:
             # Somebody removed the network that the container was made for: the next one gets another.
-            self._network.forget()
+            self._networks.forget()
             raise
         finally:
             # The client hangs the response on the stream where it can; closing it closes both, in the right order.
@@ -283,6 +326,11 @@ def _observed(ref: str, status: str, labels: dict[str, str]) -> Observed:
         bot_id=_uuid(labels.get(LABEL_BOT)),
         instance_id=_uuid(labels.get(LABEL_INSTANCE)),
     )
+
+
+def _image(found: Any) -> Image:
+    pulled = found.attrs.get("RepoDigests") or []
+    return Image(str(found.id), frozenset(name.rpartition("@")[2] for name in pulled))
 
 
 def _state(status: str) -> Any:
