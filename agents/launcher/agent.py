@@ -22,7 +22,7 @@ from agents.launcher import queries
 from agents.launcher.leadership import Leadership
 from agents.launcher.reconcile import Policy, decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
-from agents.launcher.runtimes.docker import DockerRuntime
+from agents.launcher.runtimes.choose import runtime_of
 from agents.launcher.steps import Steps, by_bot
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -32,13 +32,14 @@ _AFTER_FAULT_S: Final = 2.0
 _FIRST_LOSS_S: Final = 1.0
 _LONGEST_LOSS_S: Final = 15.0
 _DRAIN_S: Final = 15.0
+_GUARD: Final = "guard"
 
 
 class Launcher(Agent):
     """Looks at bots that were named to it at once, and at all of them now and then."""
 
     kind: ClassVar[str] = "launcher"
-    channels: ClassVar[tuple[str, ...]] = ("tradewise_desired", "tradewise_health")
+    channels: ClassVar[tuple[str, ...]] = ("tradewise_desired", "tradewise_health", "tradewise_egress")
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, policy: Policy | None = None) -> None:
         super().__init__(settings, pool, vault)
@@ -51,7 +52,7 @@ class Launcher(Agent):
 
     async def open(self) -> None:
         """Prepare the runtime; the engine itself may be away now and come later."""
-        self._runtime = DockerRuntime(self.settings.docker_host, await queries.installation(self.pool))
+        self._runtime = runtime_of(self.settings, await queries.installation(self.pool))
         self._steps = Steps(self.settings, self.pool, self.vault, self._runtime, self.policy)
         loop = asyncio.get_running_loop()
 
@@ -73,9 +74,10 @@ class Launcher(Agent):
 
     def wake(self, identity: str | None = None) -> None:
         """Ask for a look at one bot, or at all."""
-        if identity is None:
+        # A change of rules names no bot.
+        if not identity:
             self._all_at = 0.0
-        super().wake(identity)
+        super().wake(identity or None)
 
     async def work(self, woken: frozenset[str]) -> float:
         """Look, decide for each bot, and let the steps run: a bot whose step takes long holds up no other."""
@@ -95,7 +97,11 @@ class Launcher(Agent):
             return await self._lost(error)
         await self._found()
         named = None if everything else [found for found in map(_uuid, woken) if found]
-        self._assign(await queries.work(self.pool, named), containers, busy, everything=everything)
+        works = await queries.work(self.pool, named)
+        self._assign(works, containers, busy, everything=everything)
+        if everything and (works or containers) and _GUARD not in self._tasks:
+            self._begin(_GUARD, None, self._contain())
+        self.detail["containment"] = self._steps.containment.detail
         return max(0.0, self._all_at - time.monotonic())
 
     def _assign(
@@ -138,6 +144,14 @@ class Launcher(Agent):
         if again is not None:
             self._look_later(again, identity)
 
+    async def _contain(self) -> None:
+        """See that the rules of what bots reach are in force; what runs goes on running where they are not."""
+        try:
+            await self._steps.containment.hold()
+        except RuntimeFault as fault:
+            self.log.error("guard_failed", detail=str(fault)[:300])  # noqa: TRY400 - no fault of ours, and no trace helps
+        self.detail["containment"] = self._steps.containment.detail
+
     def _look_later(self, seconds: float, identity: str | None) -> None:
         asyncio.get_running_loop().call_later(seconds, self.wake, identity)
 
@@ -155,6 +169,7 @@ class Launcher(Agent):
         if self._reachable is not False:
             self.log.error("engine_lost", detail=str(error)[:200])
         self._reachable = False
+        self._steps.containment.forget()
         self.detail["engine"] = {**self.detail.get("engine", {"name": self.settings.runtime}), "reachable": False}
         await queries.engine_lost(self.pool)
         delay, self._loss_s = self._loss_s, min(self._loss_s * 2, _LONGEST_LOSS_S)

@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from fnmatch import fnmatchcase
 from typing import Final
 
 import asyncpg
 from uuid_utils.compat import uuid7
 
 from agents.launcher import handover, queries
+from agents.launcher.containment import Containment
 from agents.launcher.handover import Opened, SecretUnreadable
+from agents.launcher.image_rules import is_allowed, refusal
 from agents.launcher.queries import Work
-from agents.launcher.runtimes.base import PortTaken, Runtime, RuntimeFault, Spec
+from agents.launcher.runtimes.base import (
+    ContainmentUnavailable,
+    Image,
+    Limits,
+    PortTaken,
+    Runtime,
+    RuntimeFault,
+    Spec,
+)
+from control_plane.plans import Plan, plan_of
 from control_plane.security.vault import Vault
 from control_plane.settings import PortRange, Settings
 
@@ -43,13 +53,14 @@ class Starter:
         self._pool = pool
         self._vault = vault
         self._runtime = runtime
+        self.containment = Containment(settings, pool, runtime)
         self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
         self._ports = Ports(settings.port_range)
 
     async def launch(self, work: Work) -> None:
         """Launch ``work``'s bot, unless it has a live copy. Raises LaunchFailed, EngineUnreachable."""
         reference = self._reference(work)
-        image_id = await self._image(reference)
+        image = await self._image(reference)
         try:
             opened = await handover.open_all(self._pool, self._vault, work)
         except SecretUnreadable as error:
@@ -57,9 +68,11 @@ class Starter:
         taken: PortTaken | None = None
         for _ in range(_PORT_TRIES if self._runtime.capabilities.host_ports else 1):
             try:
-                return await self._launch_once(work, reference, image_id, opened)
+                return await self._launch_once(work, reference, image.id, opened)
             except PortTaken as error:
                 taken = error
+            except ContainmentUnavailable as error:
+                raise LaunchFailed(error.code, f"It was not started: {str(error)[:400]}", retry=True) from error
             except RuntimeFault as error:
                 words = f"The container engine could not start it: {str(error)[:300]}"
                 raise LaunchFailed(RuntimeFault.code, words, retry=True) from error
@@ -71,7 +84,9 @@ class Starter:
 
     async def _launch_once(self, work: Work, reference: str, image_id: str, opened: Opened) -> None:
         bot = work.bot
-        spec = await self._claim(work, reference)
+        # Before anything of it exists: what is not contained is not made.
+        await self.containment.hold()
+        spec = await self._claim(work, reference, image_id)
         if spec is None:
             return
         try:
@@ -96,7 +111,7 @@ class Starter:
             raise
         await queries.running(self._pool, spec.instance_id)
 
-    async def _claim(self, work: Work, image: str) -> Spec | None:
+    async def _claim(self, work: Work, image: str, image_id: str) -> Spec | None:
         """The bot's one place, and a port that no other bot of ours has; None where the bot has a live copy."""
         for _ in range(_CLAIM_TRIES):
             port = None
@@ -115,9 +130,11 @@ class Starter:
                     bot_id=work.bot.id,
                     instance_id=instance_id,
                     generation=work.bot.generation,
-                    image=image,
+                    # A tag may be moved between now and then; an id names what was looked at.
+                    image=image_id,
                     publish_address=self._settings.publish_address,
                     host_port=port,
+                    limits=limits_of(plan_of(self._settings.plans, work.plan)),
                 )
         raise LaunchFailed(
             PortTaken.code,
@@ -139,18 +156,18 @@ class Starter:
             "image_missing", f"No image is known for the engine {work.engine}. Name one, then start the bot again."
         )
 
-    async def _image(self, reference: str) -> str:
-        """The id of an image that the engine has and the operator allows."""
+    async def _image(self, reference: str) -> Image:
+        """An image that the engine has and the operator allows."""
         allowed = is_allowed(reference, self._settings)
         try:
-            image_id = await self._runtime.find_image(reference)
+            image = await self._runtime.find_image(reference)
             problem = "the engine does not have it"
-            if image_id is None and allowed and self._settings.image_pull == "missing":
+            if image is None and allowed and self._settings.image_pull == "missing":
                 async with self._pulls:
-                    image_id = await self._runtime.pull(reference)
+                    image = await self._runtime.pull(reference)
         except RuntimeFault as error:
-            image_id, problem = None, str(error)[:300]
-        if image_id is None:
+            image, problem = None, str(error)[:300]
+        if image is None:
             unlisted = "" if allowed else " It is not on the operator's list either, so it was not fetched."
             raise LaunchFailed(
                 "image_missing",
@@ -163,7 +180,25 @@ class Starter:
                 f"The image {reference} is not on the operator's list (TRADEWISE_ALLOWED_IMAGES). Choose one that is, "
                 "or ask your operator to allow it, then start the bot again.",
             )
-        return image_id
+        why = refusal(reference, image, self._settings)
+        if why is not None:
+            raise LaunchFailed(
+                "image_not_allowed",
+                f"The image {reference} may not run. {why}. Ask your operator to allow the digest that it has now, or "
+                "choose another image, then start the bot again.",
+            )
+        return image
+
+
+def limits_of(plan: Plan) -> Limits:
+    """What a plan lets one copy take."""
+    return Limits(
+        cpus=plan.cpus,
+        memory_bytes=plan.memory_bytes,
+        processes=plan.processes,
+        disk_bytes=plan.disk_bytes,
+        log_bytes=plan.log_bytes,
+    )
 
 
 class Ports:
@@ -184,17 +219,3 @@ class Ports:
     def avoid(self, port: int) -> None:
         """A program that is not ours has this port: leave it alone for a while."""
         self._foreign[port] = time.monotonic() + _FOREIGN_FOR_S
-
-
-def is_allowed(reference: str, settings: Settings) -> bool:
-    """Whether the operator lets an image run: by TRADEWISE_ALLOWED_IMAGES, or as the image of our own bot."""
-    full = with_tag(reference)
-    return full == with_tag(settings.paper_bot_image) or any(
-        fnmatchcase(full, pattern) or fnmatchcase(full, f"{pattern}:latest") for pattern in settings.allowed_images
-    )
-
-
-def with_tag(reference: str) -> str:
-    """``reference`` with the tag that an engine reads where none is written."""
-    last = reference.rsplit("/", 1)[-1]
-    return reference if ":" in last or "@" in last else f"{reference}:latest"

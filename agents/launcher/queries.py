@@ -29,6 +29,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None
     template_tenant_id: UUID | None
     template_version_id: UUID | None
+    plan: str
+    """The plan of the bot's tenant, by name."""
     now: datetime
 
 
@@ -39,7 +41,8 @@ _WORK = """
         b.reason_detail, b.attempt, b.next_retry_at,
         case when h.state = 'healthy' and h.observed_generation = b.generation then h.observed_at end as healthy_at,
         i.id as instance_id, i.generation as instance_generation, i.state as instance_state, i.container_id,
-        i.started_at, now() as now, t.status as tenant_status, coalesce(c.status = 'deleted', false) as withdrawn
+        i.started_at, now() as now, t.status as tenant_status, t.plan,
+        coalesce(c.status = 'deleted', false) as withdrawn
     from bots b
     join tenants t on t.id = b.tenant_id
     left join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
@@ -130,6 +133,18 @@ _CASH_FLOWS = """
 """
 
 
+_EGRESS = """
+    select e.tenant_id, e.mode, e.destinations, e.revision, e.applied_revision
+    from tenant_egress e join tenants t on t.id = e.tenant_id
+    where t.status <> 'deleted' order by e.tenant_id
+"""
+_EGRESS_APPLIED = """
+    update tenant_egress e set applied_revision = a.revision, applied_at = now()
+    from unnest($1::uuid[], $2::int[]) as a (tenant_id, revision)
+    where e.tenant_id = a.tenant_id and e.applied_revision is distinct from a.revision
+"""
+
+
 async def lead(connection: asyncpg.Connection) -> bool:
     """Become the launcher that acts, until ``connection`` ends; False where another one is."""
     return bool(await connection.fetchval("select pg_try_advisory_lock($1)", _LEADER_LOCK))
@@ -169,7 +184,7 @@ def _work(row: asyncpg.Record) -> Work:
 
 _BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "reason", "attempt",
                        "next_retry_at", "healthy_at")  # fmt: skip
-_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "now")
+_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "plan", "now")
 
 
 async def change(on: asyncpg.Pool | asyncpg.Connection, bot: Bot, new: Change) -> Bot | None:
@@ -281,3 +296,14 @@ async def cash_flows(pool: asyncpg.Pool, tenant_id: UUID, bot_id: UUID) -> list[
         {"id": str(row["id"]), "amount": format(row["amount"], "f"), "at": row["created_at"].isoformat()}
         for row in rows
     ]
+
+
+async def egress(pool: asyncpg.Pool) -> list[asyncpg.Record]:
+    """What tenants that exist let their bots reach, where they have said so."""
+    found: list[asyncpg.Record] = await pool.fetch(_EGRESS)
+    return found
+
+
+async def egress_applied(pool: asyncpg.Pool, revisions: dict[UUID, int]) -> None:
+    """Say which of these the firewall has now."""
+    await pool.execute(_EGRESS_APPLIED, list(revisions), list(revisions.values()))

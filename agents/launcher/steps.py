@@ -35,6 +35,7 @@ class Steps:
         self._runtime = runtime
         self._policy = policy
         self._starter = Starter(settings, pool, vault, runtime)
+        self.containment = self._starter.containment
         self._log = structlog.get_logger("launcher")
 
     async def take(self, work: Work, decision: Decision) -> float | None:

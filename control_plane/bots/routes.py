@@ -127,7 +127,7 @@ async def delete_bot_route(caller: CallerDependency, bot_id: BotId) -> None:
 
 async def _wish(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID, verb: str) -> Response[BotView]:
     async def work(session: Any) -> BotView:
-        await service.wish(session, caller.principal, bot_id, verb)
+        await service.wish(session, caller.principal, _settings(request), bot_id, verb)
         return await queries.get_bot(session, _settings(request), bot_id)
 
     return await once(request, caller, 202, work)

@@ -172,10 +172,10 @@ class Runtime(Protocol):
     async def pull(self, reference: str) -> Image:
         """Fetch an image once, without long waits. Raises RuntimeFault with the registry's words."""
 
-    async def contain(self, egress: Egress) -> Contained:
+    async def contain(self, egress: Egress | None) -> Contained:
         """Make sure that copies, those to come included, reach nothing but this. Raises ContainmentUnavailable.
 
-        To be called again now and then: a firewall may be emptied by somebody else.
+        To be called again now and then: a firewall may be emptied by somebody else. None takes the rules away.
         """
 
     async def ensure(self, spec: Spec) -> str:

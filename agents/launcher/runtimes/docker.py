@@ -24,6 +24,7 @@ from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import (
     Capabilities,
     Contained,
+    ContainmentUnavailable,
     Egress,
     EngineInfo,
     EngineUnreachable,
@@ -99,7 +100,7 @@ class DockerRuntime:
     async def pull(self, reference: str) -> Image:
         return await self._call(self._pull, reference)
 
-    async def contain(self, egress: Egress) -> Contained:
+    async def contain(self, egress: Egress | None) -> Contained:
         return await self._call(self._contain, egress)
 
     async def ensure(self, spec: Spec) -> str:
@@ -202,19 +203,23 @@ class DockerRuntime:
             except (requests.Timeout, requests.ConnectionError) as error:
                 raise RuntimeFault("its registry did not answer in time") from error
 
-    def _contain(self, egress: Egress) -> Contained:
+    def _contain(self, egress: Egress | None) -> Contained:
         bridges = f"{bridge_prefix(self._installation)}*"
 
         def bridge_of(tenant: UUID) -> str:
             return bridge_name(self._installation, tenant)
 
-        wanted = rules.document(self._installation, egress, bridges, bridge_of)
+        if egress is None:
+            wanted = rules.nothing(self._installation)
+        else:
+            wanted = rules.document(self._installation, egress, bridges, bridge_of)
         return docker_guard.apply(self._docker.api, self._installation, self._guard_image, wanted)
 
     def _drop_network(self) -> None:
-        api = self._docker.api
-        self._networks.drop(api)
-        docker_guard.apply(api, self._installation, self._guard_image, rules.nothing(self._installation))
+        self._networks.drop(self._docker.api)
+        # Rules for bridges that are gone do no harm where they cannot be taken away.
+        with contextlib.suppress(ContainmentUnavailable):
+            self._contain(None)
 
     def _confinement(self, api: docker.APIClient) -> list[str]:
         """Security options that this engine's kernel has. Raises ContainmentUnavailable where it filters no calls."""

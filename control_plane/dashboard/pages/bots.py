@@ -194,7 +194,7 @@ async def wish_action(
     if verb not in _WISHES:
         raise NotFoundError("page")
     async with caller.transaction() as session:
-        await service.wish(session, caller.principal, bot_id, verb)
+        await service.wish(session, caller.principal, _settings(request), bot_id, verb)
     return go_back(request, f"/bots/{bot_id}")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agents.launcher.launch import Ports, is_allowed, with_tag
+from agents.launcher.image_rules import is_allowed, with_tag
+from agents.launcher.launch import Ports
 from control_plane.settings import PortRange, Settings
 
 
