@@ -263,7 +263,7 @@ def _filtered_bridges() -> bool:
 def main() -> int:
     """Take ``{"table", "mark", "chains": [{"name", "hook"?, "priority"?, "rules": [[matches, verdict]]}]}``.
 
-    No chains: the table is taken away. Says ``{"was": "same" | "changed" | "absent", "rules", "servers"}``, or
+    No chains: the table is taken away. With ``"look": true`` nothing is changed. Says ``{"was": "same" | "changed" | "absent", "rules", "servers"}``, or
     ``{"error": ...}`` with exit code 1.
     """
     document = json.load(sys.stdin)
@@ -278,6 +278,9 @@ def main() -> int:
 def replace(document: dict[str, Any]) -> dict[str, Any]:
     """Put the document's table in the place of the old one, and look whether it is there. Raises OSError."""
     servers: list[str] = []
+    if document.get("look"):
+        found = Kernel().rules(document["table"])
+        return {"was": "same" if found else "absent", "rules": found}
     if document["chains"]:
         if not _filtered_bridges():
             return {"error": "bridges"}

@@ -33,6 +33,11 @@ def nothing(installation: UUID) -> dict[str, Any]:
     return {"table": table_name(installation), "mark": "none", "chains": []}
 
 
+def look(installation: UUID) -> dict[str, Any]:
+    """What changes nothing, and tells whether the table is there."""
+    return {**nothing(installation), "look": True}
+
+
 def document(installation: UUID, egress: Egress, bridges: str, bridge_of: Callable[[UUID], str]) -> dict[str, Any]:
     """The whole table. ``bridges`` is the beginning of all our bridges' names, with a star.
 
