@@ -22,6 +22,8 @@ create or replace trigger notify_egress after insert or update of mode, destinat
 
 grant create on schema public to tradewise_auth, tradewise_market;
 
+grant select (tenant_id, bot_type, desired, deleted_at) on bots to tradewise_market;
+
 -- How many bots of the bound tenant are wished running where we run them, those a restricted key cannot see as well.
 create or replace function hosted_bots_wished() returns integer
 language sql stable security definer set search_path = public, pg_temp as $$

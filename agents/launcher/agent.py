@@ -19,6 +19,7 @@ import asyncpg
 
 from agents.agent import Agent
 from agents.launcher import queries
+from agents.launcher.disk import DiskWatch
 from agents.launcher.leadership import Leadership
 from agents.launcher.reconcile import Policy, decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
@@ -32,7 +33,7 @@ _AFTER_FAULT_S: Final = 2.0
 _FIRST_LOSS_S: Final = 1.0
 _LONGEST_LOSS_S: Final = 15.0
 _DRAIN_S: Final = 15.0
-_GUARD: Final = "guard"
+_UPKEEP: Final = "upkeep"
 
 
 class Launcher(Agent):
@@ -54,6 +55,7 @@ class Launcher(Agent):
         """Prepare the runtime; the engine itself may be away now and come later."""
         self._runtime = runtime_of(self.settings, await queries.installation(self.pool))
         self._steps = Steps(self.settings, self.pool, self.vault, self._runtime, self.policy)
+        self._disk = DiskWatch(self.settings, self.pool, self._runtime)
         loop = asyncio.get_running_loop()
 
         def changed(bot_id: str | None) -> None:
@@ -99,8 +101,8 @@ class Launcher(Agent):
         named = None if everything else [found for found in map(_uuid, woken) if found]
         works = await queries.work(self.pool, named)
         self._assign(works, containers, busy, everything=everything)
-        if everything and (works or containers) and _GUARD not in self._tasks:
-            self._begin(_GUARD, None, self._contain())
+        if everything and (works or containers) and _UPKEEP not in self._tasks:
+            self._begin(_UPKEEP, None, self._keep_within_bounds())
         self.detail["containment"] = self._steps.containment.detail
         return max(0.0, self._all_at - time.monotonic())
 
@@ -144,13 +146,17 @@ class Launcher(Agent):
         if again is not None:
             self._look_later(again, identity)
 
-    async def _contain(self) -> None:
-        """See that the rules of what bots reach are in force; what runs goes on running where they are not."""
+    async def _keep_within_bounds(self) -> None:
+        """See that the rules of what bots reach are in force, and the room they may take.
+
+        What runs goes on running where the rules are not: ending it would cost its owner more than it helps.
+        """
         try:
             await self._steps.containment.hold()
         except RuntimeFault as fault:
             self.log.error("guard_failed", detail=str(fault)[:300])  # noqa: TRY400 - no fault of ours, and no trace helps
         self.detail["containment"] = self._steps.containment.detail
+        await self._disk.look()
 
     def _look_later(self, seconds: float, identity: str | None) -> None:
         asyncio.get_running_loop().call_later(seconds, self.wake, identity)

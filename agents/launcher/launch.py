@@ -72,7 +72,9 @@ class Starter:
             except PortTaken as error:
                 taken = error
             except ContainmentUnavailable as error:
-                raise LaunchFailed(error.code, f"It was not started: {str(error)[:400]}", retry=True) from error
+                raise LaunchFailed(
+                    "containment_unavailable", f"It was not started: {str(error)[:400]}", retry=True
+                ) from error
             except RuntimeFault as error:
                 words = f"The container engine could not start it: {str(error)[:300]}"
                 raise LaunchFailed(RuntimeFault.code, words, retry=True) from error

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from control_plane.bots.queries import limits_view
 from control_plane.bots.quota import wished
 from control_plane.bots.schemas import LimitsView
-from control_plane.errors import ForbiddenError, unacceptable
+from control_plane.errors import unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.plans import plan_of
 from control_plane.security.egress import ALSO_BLOCKED, BLOCKED, MODES, Destination, Mode, parse_destination
@@ -94,30 +94,20 @@ async def get_plan(session: AsyncSession, settings: Settings, principal: Princip
 
 
 async def get_egress(session: AsyncSession, settings: Settings, principal: Principal) -> EgressView:
-    """What the tenant's bots may reach. Raises 403 for a key that is restricted to some of them."""
+    """What the tenant's bots may reach."""
     principal.require("tenant:read")
-    _whole_tenant(principal)
     row = (await session.execute(_READ, {"tenant": principal.tenant_id})).one_or_none()
     return _view(settings, row, await session.scalar(_GUARD))
 
 
 async def put_egress(session: AsyncSession, settings: Settings, principal: Principal, data: PutEgress) -> EgressView:
-    """Replace the tenant's rules. They can only narrow what the operator lets through. Raises 403, 422."""
+    """Replace the tenant's rules. They can only narrow what the operator lets through. Raises 422."""
     principal.require("tenant:write")
-    _whole_tenant(principal)
     destinations = _checked(data)
     await hold(session, principal)
     values = {"id": uuid7(), "mode": data.mode, "destinations": [str(place) for place in destinations]}
     await session.execute(_WRITE, values)
     return await get_egress(session, settings, principal)
-
-
-def _whole_tenant(principal: Principal) -> None:
-    if principal.bots is not None:
-        raise ForbiddenError(
-            "this API key is restricted to some bots, and these rules are for all of them: use one without bot_ids",
-            code="restricted_key",
-        )
 
 
 def _checked(data: PutEgress) -> list[Destination]:

@@ -263,8 +263,8 @@ def _filtered_bridges() -> bool:
 def main() -> int:
     """Take ``{"table", "mark", "chains": [{"name", "hook"?, "priority"?, "rules": [[matches, verdict]]}]}``.
 
-    No chains: the table is taken away. With ``"look": true`` nothing is changed. Says ``{"was": "same" | "changed" | "absent", "rules", "servers"}``, or
-    ``{"error": ...}`` with exit code 1.
+    No chains: the table is taken away. With ``"look": true`` nothing is changed. Says ``{"was": "same" | "changed" |
+    "absent", "rules", "servers"}``, or ``{"error": ...}`` with exit code 1.
     """
     document = json.load(sys.stdin)
     try:

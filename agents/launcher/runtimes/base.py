@@ -196,6 +196,9 @@ class Runtime(Protocol):
     async def remove(self, ref: str) -> None:
         """Remove a copy that does not run; its storage stays. A copy that is gone is no error."""
 
+    async def usage(self) -> Mapping[UUID, int]:
+        """What bots have stored, in bytes; of none where the runtime itself holds them to their limits."""
+
     async def drop_storage(self, bot_id: UUID) -> None:
         """Remove what a bot has stored."""
 

@@ -54,6 +54,7 @@ _T = TypeVar("_T")
 THREADS: Final = 8
 _ANSWER_S: Final = 30
 _REGISTRY_S: Final = 10
+_USAGE_S: Final = 120
 _HANDOVER_S: Final = 10.0
 _LAST_LINES: Final = 50
 _MOST_BYTES: Final = 262_144
@@ -84,6 +85,8 @@ class DockerRuntime:
         self._networks = TenantNetworks(installation, subnets)
         #: What the engine puts around a container beside what a profile says, once it is known.
         self._confines: list[str] | None = None
+        #: Whether its disk holds a volume to a size, once it is known.
+        self._bounds_disks: bool | None = None
         self._watch: Watch | None = None
         #: When each container was first asked to end, by the monotonic clock.
         self._asked: dict[str, float] = {}
@@ -117,6 +120,9 @@ class DockerRuntime:
 
     async def remove(self, ref: str) -> None:
         await self._call(self._remove, ref)
+
+    async def usage(self) -> dict[UUID, int]:
+        return await self._call(self._usage)
 
     async def drop_storage(self, bot_id: UUID) -> None:
         await self._call(self._drop_storage, bot_id)
@@ -171,7 +177,7 @@ class DockerRuntime:
         with self._connecting:
             client, self._client = self._client, None
         self._networks.forget()
-        self._confines = None
+        self._confines = self._bounds_disks = None
         if client is not None:
             client.close()
 
@@ -231,10 +237,43 @@ class DockerRuntime:
         api = self._docker.api
         confines = self._confinement(api)
         volume = storage_name(self._installation, spec.bot_id)
-        api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))
+        self._make_storage(api, volume, spec)
         network = self._networks.ensure(api, spec.tenant_id)
         config = host_config(api, spec, network=network, volume=volume, confines=confines)
         return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
+
+    def _make_storage(self, api: docker.APIClient, volume: str, spec: Spec) -> None:
+        """The bot's volume, bounded by the engine where its disk can do that. One that is there stays as it is."""
+        labels = storage_labels(self._installation, spec.bot_id)
+        if spec.limits.disk_bytes is not None and self._bounds_disks is not False:
+            try:
+                api.create_volume(volume, driver_opts={"size": str(spec.limits.disk_bytes)}, labels=labels)
+            except APIError as error:
+                if "quota" not in str(error.explanation).lower():
+                    raise
+                self._bounds_disks = False
+            else:
+                self._bounds_disks = True
+                return
+        api.create_volume(volume, labels=labels)
+
+    def _usage(self) -> dict[UUID, int]:
+        if self._bounds_disks:
+            return {}
+        # The engine adds up file by file: on a connection of its own, it holds up nobody.
+        with contextlib.closing(self._open()) as client:
+            client.api.timeout = _USAGE_S
+            try:
+                volumes = client.api.df()["Volumes"] or ()
+            except (requests.Timeout, APIError):
+                return {}
+        found: dict[UUID, int] = {}
+        for volume in volumes:
+            labels, size = volume.get("Labels") or {}, (volume.get("UsageData") or {}).get("Size", -1)
+            bot_id = _uuid(labels.get(LABEL_BOT))
+            if labels.get(LABEL_INSTALLATION) == str(self._installation) and bot_id is not None and size >= 0:
+                found[bot_id] = found.get(bot_id, 0) + int(size)
+        return found
 
     def _start(self, ref: str, handover: bytes) -> None:
         api = self._docker.api

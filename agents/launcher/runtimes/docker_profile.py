@@ -30,7 +30,9 @@ _RESERVED: Final = 0.8
 _OOM_SCORE: Final = 500
 _LOG_FILES: Final = 3
 _SHARED_MEMORY: Final = "16m"
-_TMPFS: Final = "rw,noexec,nosuid,nodev,size={size},mode=1777"
+_TMPFS: Final = "rw,noexec,nosuid,nodev,size=64m,mode=1777"
+# Owned by the bot: some runtimes give a tmpfs the mode of the folder that it hides, which is root's alone.
+_RUN: Final = "rw,noexec,nosuid,nodev,size=8m,mode=0700,uid=10001,gid=10001"
 
 
 def confinement(offered: Sequence[str]) -> list[str]:
@@ -93,7 +95,7 @@ def host_config(api: docker.APIClient, spec: Spec, *, network: str, volume: str,
         privileged=False,
         read_only=True,
         # The only writable places beside the volume.
-        tmpfs={"/tmp": _TMPFS.format(size="64m"), "/run": _TMPFS.format(size="8m")},  # noqa: S108 - inside the container
+        tmpfs={"/tmp": _TMPFS, "/run": _RUN},  # noqa: S108 - inside the container
         shm_size=_SHARED_MEMORY,
         mem_limit=limits.memory_bytes,
         memswap_limit=limits.memory_bytes,
@@ -150,5 +152,7 @@ def create_arguments(installation: UUID, spec: Spec) -> dict[str, Any]:
         "ports": [(BOT_PORT, "tcp")],
         "stdin_open": True,
         "detach": False,
+        # For whoever stops it past us, and for the engine when it ends; the launcher has a patience of its own.
         "stop_signal": "SIGTERM",
+        "stop_timeout": STOP_GRACE_S,
     }
