@@ -398,8 +398,8 @@ def verify_audit(tenant: UUID | None, data_dir: Path | None) -> None:
 def doctor(data_dir: Path | None) -> None:
     """Look at configuration, database, policies, engine and keys; one line each, exit 1 on a fault."""
     from agents.keys.providers import ready  # lazy: each command loads its own parts
-    from agents.launcher.setup import engine_report  # lazy: each command loads its own parts
+    from agents.launcher.setup import containment_report, engine_report  # lazy: each command loads its own parts
     from control_plane.doctor import examine  # lazy: each command loads its own parts
 
-    healthy = run(examine(lambda: settings_for(data_dir), engine_report, ready, click.echo))
+    healthy = run(examine(lambda: settings_for(data_dir), engine_report, containment_report, ready, click.echo))
     sys.exit(0 if healthy else 1)

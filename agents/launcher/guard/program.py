@@ -280,6 +280,8 @@ def replace(document: dict[str, Any]) -> dict[str, Any]:
     servers: list[str] = []
     if document.get("look"):
         found = Kernel().rules(document["table"])
+        if found and not _filtered_bridges():
+            return {"error": "bridges"}
         return {"was": "same" if found else "absent", "rules": found}
     if document["chains"]:
         if not _filtered_bridges():

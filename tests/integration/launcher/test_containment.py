@@ -16,6 +16,7 @@ from agents.launcher.guard import rules
 from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import Contained
 from agents.launcher.runtimes.docker_network import bridge_prefix
+from agents.launcher.setup import containment_report
 from control_plane.security.egress import parse_destination
 from tests.integration.launcher.outside import (
     METADATA,
@@ -319,8 +320,26 @@ import json
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
 found = {name: status[name] for name in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")}
 try:
-    open("/tmp/x", "w")
+    open("/opt/x", "w")
 except OSError:
     found["write"] = "OSError"
 print(json.dumps(found))
 """
+
+
+async def test_the_doctor_tells_whether_the_guard_holds(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", str(rig.settings.docker_host))
+    bot = await rig.bot()
+    image = rig.settings.effective_guard_image
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        assert _look(rig, rig.installation).was == "same"
+    docker_guard.apply(rig.engine.api, rig.installation, image, rules.nothing(rig.installation))
+    good, words = await asyncio.to_thread(containment_report, rig.settings)
+    assert not good
+    assert str(rig.installation) in words
+    off = msgspec.structs.replace(rig.settings, egress_guard="off")
+    assert containment_report(off)[1].startswith("OFF")
+    missing = msgspec.structs.replace(rig.settings, guard_image="tradewise/no-such-image:1")
+    good, words = await asyncio.to_thread(containment_report, missing)
+    assert (good, "TRADEWISE_GUARD_IMAGE" in words) == (False, True)
