@@ -43,9 +43,9 @@ from agents.launcher.runtimes.docker_profile import (
     confinement,
     create_arguments,
     host_config,
-    storage_labels,
-    storage_name,
+    label_uuid,
 )
+from agents.launcher.runtimes.docker_storage import Volumes
 from agents.launcher.runtimes.docker_watch import Watch
 
 _P = ParamSpec("_P")
@@ -83,10 +83,10 @@ class DockerRuntime:
         self._at = ""
         self._client: docker.DockerClient | None = None
         self._networks = TenantNetworks(installation, subnets)
+        self._volumes = Volumes(installation)
         #: What the engine puts around a container beside what a profile says, once it is known.
         self._confines: list[str] | None = None
-        #: Whether its disk holds a volume to a size, once it is known.
-        self._bounds_disks: bool | None = None
+        self._tidied = False
         self._watch: Watch | None = None
         #: When each container was first asked to end, by the monotonic clock.
         self._asked: dict[str, float] = {}
@@ -125,7 +125,7 @@ class DockerRuntime:
         return await self._call(self._usage)
 
     async def drop_storage(self, bot_id: UUID) -> None:
-        await self._call(self._drop_storage, bot_id)
+        await self._call(lambda: self._volumes.drop(self._docker.api, bot_id))
 
     async def drop_network(self) -> None:
         await self._call(self._drop_network)
@@ -177,7 +177,8 @@ class DockerRuntime:
         with self._connecting:
             client, self._client = self._client, None
         self._networks.forget()
-        self._confines = self._bounds_disks = None
+        self._volumes.forget()
+        self._confines = None
         if client is not None:
             client.close()
 
@@ -210,6 +211,10 @@ class DockerRuntime:
                 raise RuntimeFault("its registry did not answer in time") from error
 
     def _contain(self, egress: Egress | None) -> Contained:
+        if not self._tidied:
+            # Nothing is launched before this has been called once, so no network is about to be used.
+            self._networks.tidy(self._docker.api)
+            self._tidied = True
         bridges = f"{bridge_prefix(self._installation)}*"
 
         def bridge_of(tenant: UUID) -> str:
@@ -236,44 +241,16 @@ class DockerRuntime:
     def _ensure(self, spec: Spec) -> str:
         api = self._docker.api
         confines = self._confinement(api)
-        volume = storage_name(self._installation, spec.bot_id)
-        self._make_storage(api, volume, spec)
+        volume = self._volumes.ensure(api, spec)
         network = self._networks.ensure(api, spec.tenant_id)
         config = host_config(api, spec, network=network, volume=volume, confines=confines)
         return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
 
-    def _make_storage(self, api: docker.APIClient, volume: str, spec: Spec) -> None:
-        """The bot's volume, bounded by the engine where its disk can do that. One that is there stays as it is."""
-        labels = storage_labels(self._installation, spec.bot_id)
-        if spec.limits.disk_bytes is not None and self._bounds_disks is not False:
-            try:
-                api.create_volume(volume, driver_opts={"size": str(spec.limits.disk_bytes)}, labels=labels)
-            except APIError as error:
-                if "quota" not in str(error.explanation).lower():
-                    raise
-                self._bounds_disks = False
-            else:
-                self._bounds_disks = True
-                return
-        api.create_volume(volume, labels=labels)
-
     def _usage(self) -> dict[UUID, int]:
-        if self._bounds_disks:
-            return {}
         # The engine adds up file by file: on a connection of its own, it holds up nobody.
         with contextlib.closing(self._open()) as client:
             client.api.timeout = _USAGE_S
-            try:
-                volumes = client.api.df()["Volumes"] or ()
-            except (requests.Timeout, APIError):
-                return {}
-        found: dict[UUID, int] = {}
-        for volume in volumes:
-            labels, size = volume.get("Labels") or {}, (volume.get("UsageData") or {}).get("Size", -1)
-            bot_id = _uuid(labels.get(LABEL_BOT))
-            if labels.get(LABEL_INSTALLATION) == str(self._installation) and bot_id is not None and size >= 0:
-                found[bot_id] = found.get(bot_id, 0) + int(size)
-        return found
+            return self._volumes.usage(client.api)
 
     def _start(self, ref: str, handover: bytes) -> None:
         api = self._docker.api
@@ -333,13 +310,6 @@ class DockerRuntime:
                 raise
         self._asked.pop(ref, None)
 
-    def _drop_storage(self, bot_id: UUID) -> None:
-        api = self._docker.api
-        found = api.volumes(filters={"label": [self._ours(), f"{LABEL_BOT}={bot_id}"]})
-        for volume in found["Volumes"] or ():
-            with contextlib.suppress(NotFound):
-                api.remove_volume(volume["Name"])
-
     def _ours(self) -> str:
         return f"{LABEL_INSTALLATION}={self._installation}"
 
@@ -367,8 +337,8 @@ def _observed(ref: str, status: str, labels: dict[str, str]) -> Observed:
     return Observed(
         ref=ref,
         state=_state(status),
-        bot_id=_uuid(labels.get(LABEL_BOT)),
-        instance_id=_uuid(labels.get(LABEL_INSTANCE)),
+        bot_id=label_uuid(labels.get(LABEL_BOT)),
+        instance_id=label_uuid(labels.get(LABEL_INSTANCE)),
     )
 
 
@@ -382,13 +352,6 @@ def _state(status: str) -> Any:
     if status == "created":
         return "created"
     return "running" if status in {"running", "paused", "restarting"} else "exited"
-
-
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None
 
 
 def _lines(said: bytes) -> tuple[str, ...]:

@@ -76,6 +76,17 @@ class TenantNetworks:
         with self._guarding:
             self._ids.clear()
 
+    def tidy(self, api: docker.APIClient) -> None:
+        """Remove those that no container is on: of tenants whose bots are gone. For a time when nothing is made."""
+        ours = {"label": f"{LABEL_INSTALLATION}={self._installation}"}
+        listed = api.containers(all=True, filters=ours)
+        used = {joined["NetworkID"] for item in listed for joined in item["NetworkSettings"]["Networks"].values()}
+        for network in self._find(api, None):
+            if network not in used:
+                with contextlib.suppress(APIError):
+                    api.remove_network(network)
+        self.forget()
+
     def drop(self, api: docker.APIClient) -> None:
         """Remove all of them. The engine refuses while a container is on one."""
         for network in self._find(api, None):

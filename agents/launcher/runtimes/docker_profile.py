@@ -75,6 +75,14 @@ def container_labels(installation: UUID, spec: Spec) -> dict[str, str]:
     }
 
 
+def label_uuid(text: str | None) -> UUID | None:
+    """The id that a label holds, None where it holds none."""
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
 def storage_name(installation: UUID, bot_id: UUID) -> str:
     """A bot's volume. The name follows from the bot, so that making it twice makes it once."""
     return f"tradewise-{installation.hex[:12]}-{bot_id.hex}"
