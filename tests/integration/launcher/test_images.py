@@ -9,12 +9,15 @@ import tarfile
 from collections.abc import Iterator
 
 import docker
+import msgspec
 import pytest
 from docker.errors import ImageNotFound
 from uuid_utils.compat import uuid4
 
+from agents.launcher.image_rules import refusal
 from agents.launcher.runtimes.base import Spec
 from tests.integration.launcher.rig import Rig
+from tests.servers.registry import Registry
 
 pytestmark = pytest.mark.engine
 
@@ -99,3 +102,29 @@ async def test_a_tag_that_moves_while_a_bot_is_launched_changes_nothing(
     assert rig.engine.api.inspect_container(instance["container_id"])["Image"] == looked_at == instance["image_id"]
     assert moved == [_id(rig, tag)]
     assert moved != [looked_at]
+
+
+async def test_an_image_is_known_by_the_digest_that_it_was_pulled_by(rig: Rig) -> None:
+    with Registry() as registry:
+        name = f"{registry.name}:1"
+        first = registry.digest
+        allowed = (f"{name}@{first}",)
+        settings = msgspec.structs.replace(rig.settings, allowed_images=allowed, image_digests="required")
+        async with rig.launcher(allowed_images=allowed, image_digests="required", image_pull="missing") as launcher:
+            try:
+                pulled = await launcher._runtime.pull(name)
+                assert first in pulled.digests
+                assert first != pulled.id
+                assert refusal(name, pulled, settings) is None
+                assert await launcher._runtime.find_image(f"{registry.name}@{first}") == pulled
+                # Somebody pushes another image under the tag: what is fetched now is another one.
+                second = registry.put("second")
+                rig.engine.images.remove(name, force=True)
+                bot = await rig.bot(image=name)
+                row = await rig.until_status(bot, "error", "image_not_allowed")
+                assert "digest" in row["reason_detail"]
+                assert second in (await launcher._runtime.find_image(name) or pulled).digests
+                assert not rig.containers(bot)
+            finally:
+                for image in rig.engine.images.list(registry.name):
+                    rig.engine.images.remove(str(image.id), force=True)
