@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +30,7 @@ _SOURCE: Final = Path(program.__file__).read_text("utf-8")
 _MEMORY_BYTES: Final = 64 * 1024 * 1024
 _PROCESSES: Final = 16
 _PATIENCE_S: Final = 20
+_LEFT_AFTER_S: Final = 300
 _BRIDGES: Final = (
     "packets between ports of one bridge do not pass the firewall of the engine's host: run `modprobe br_netfilter` "
     "and `sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1` there"
@@ -61,8 +63,7 @@ def apply(api: docker.APIClient, installation: UUID, image: str, document: dict[
             raise ContainmentUnavailable(_words(said, code, api.logs(made, stdout=False, stderr=True, tail=2)))
         return msgspec.convert({"was": said.was, "rules": said.rules}, Contained)
     finally:
-        with contextlib.suppress(NotFound):
-            api.remove_container(made, force=True, v=True)
+        _remove(api, made)
 
 
 def _hand_over(api: docker.APIClient, ref: str, document: bytes) -> None:
@@ -111,11 +112,22 @@ def _host_config(api: docker.APIClient) -> Any:
 
 
 def _clear_leftovers(api: docker.APIClient, installation: UUID) -> None:
-    """Take away guards of ours that a launcher left when it was killed. One that runs is under way, and ends soon."""
+    """Take away guards of ours that a launcher left when it was killed, but for what another may have made just now."""
     ours = {"label": f"{LABEL_GUARD}={installation}", "status": ["created", "exited", "dead"]}
     for left in api.containers(all=True, filters=ours):
-        with contextlib.suppress(APIError):
-            api.remove_container(left["Id"], force=True, v=True)
+        if time.time() - left["Created"] > _LEFT_AFTER_S:
+            _remove(api, left["Id"])
+
+
+def _remove(api: docker.APIClient, ref: str) -> None:
+    try:
+        api.remove_container(ref, force=True, v=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        # 409: somebody else removes it at this very moment.
+        if error.status_code != 409:
+            raise
 
 
 def _understood(said: bytes) -> _Said:

@@ -278,6 +278,28 @@ async def _detail(launcher: Launcher, guard: str) -> None:
     await until(told, what=f"the guard told as {guard}")
 
 
+async def test_guards_that_run_at_once_do_not_disturb_each_other(rig: Rig) -> None:
+    image = rig.settings.effective_guard_image
+    document = rules.look(rig.installation)
+    runs = (asyncio.to_thread(docker_guard.apply, rig.engine.api, rig.installation, image, document) for _ in range(6))
+    assert {found.was for found in await asyncio.gather(*runs)} == {"absent"}
+    label = {"label": f"{docker_guard.LABEL_GUARD}={rig.installation}"}
+    assert rig.engine.api.containers(all=True, filters=label) == []
+
+
+async def test_a_guard_that_a_killed_launcher_left_is_taken_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = rig.settings.effective_guard_image
+    made = rig.engine.api.create_container(**docker_guard._arguments(rig.installation, image))["Id"]
+    document = rules.look(rig.installation)
+    label = {"label": f"{docker_guard.LABEL_GUARD}={rig.installation}"}
+    docker_guard.apply(rig.engine.api, rig.installation, image, document)
+    # It might be another launcher's, about to start.
+    assert [found["Id"] for found in rig.engine.api.containers(all=True, filters=label)] == [made]
+    monkeypatch.setattr(docker_guard, "_LEFT_AFTER_S", -60)
+    docker_guard.apply(rig.engine.api, rig.installation, image, document)
+    assert rig.engine.api.containers(all=True, filters=label) == []
+
+
 async def test_two_installations_leave_each_others_rules_alone(rig: Rig) -> None:
     bot = await rig.bot()
     stranger = UUID(str(uuid4()))
