@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -219,6 +220,24 @@ def test_a_batch_is_packed_whole() -> None:
 )
 def test_name_servers_are_read_as_the_host_has_them(text: str, servers: list[str]) -> None:
     assert program.resolvers(text) == servers
+
+
+@pytest.mark.parametrize(
+    ("switches", "filtered"),
+    [
+        ({"iptables": "1", "ip6tables": "1"}, True),
+        ({"iptables": "1"}, True),
+        ({"iptables": "0", "ip6tables": "1"}, False),
+        ({"iptables": "1", "ip6tables": "0"}, False),
+        ({}, False),
+    ],
+)
+def test_neighbours_are_only_apart_where_bridges_are_filtered(
+    tmp_path: Path, switches: dict[str, str], *, filtered: bool
+) -> None:
+    for name, value in switches.items():
+        (tmp_path / f"bridge-nf-call-{name}").write_text(f"{value}\n")
+    assert program.filtered_bridges(tmp_path) is filtered
 
 
 def test_a_bridge_has_a_name_that_the_kernel_takes_and_that_tells_whose_it_is() -> None:

@@ -33,6 +33,7 @@ _HOOKS = {"input": 1, "forward": 2}
 _NAME_BYTES = 16
 _BUFFER = 16 << 20
 _PATIENCE_S = 10.0
+_SWITCHES = Path("/proc/sys/net/bridge")
 _BRIDGE_FILTERS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
 
 
@@ -249,15 +250,18 @@ def with_resolvers(document: dict[str, Any], servers: list[str]) -> dict[str, An
     return document
 
 
-def _filtered_bridges() -> bool:
-    """Whether packets between two ports of one bridge pass the firewall at all."""
+def filtered_bridges(switches: Path) -> bool:
+    """Whether packets between two ports of one bridge pass the firewall at all.
+
+    A kernel without IPv6 lacks the switch for it, and has none to filter.
+    """
+    found = {}
     for switch in _BRIDGE_FILTERS:
         try:
-            if Path("/proc/sys/net/bridge", switch).read_text("ascii").strip() != "1":
-                return False
-        except OSError:
-            return False
-    return True
+            found[switch] = Path(switches, switch).read_text("ascii").strip() == "1"
+        except FileNotFoundError:
+            continue
+    return found.get(_BRIDGE_FILTERS[0], False) and all(found.values())
 
 
 def main() -> int:
@@ -280,11 +284,11 @@ def replace(document: dict[str, Any]) -> dict[str, Any]:
     servers: list[str] = []
     if document.get("look"):
         found = Kernel().rules(document["table"])
-        if found and not _filtered_bridges():
+        if found and not filtered_bridges(_SWITCHES):
             return {"error": "bridges"}
         return {"was": "same" if found else "absent", "rules": found}
     if document["chains"]:
-        if not _filtered_bridges():
+        if not filtered_bridges(_SWITCHES):
             return {"error": "bridges"}
         servers = resolvers(Path("/etc/resolv.conf").read_text("utf-8", "replace"))
         document = with_resolvers(document, servers)

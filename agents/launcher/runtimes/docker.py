@@ -224,7 +224,13 @@ class DockerRuntime:
             wanted = rules.nothing(self._installation)
         else:
             wanted = rules.document(self._installation, egress, bridges, bridge_of)
-        return docker_guard.apply(self._docker.api, self._installation, self._guard_image, wanted)
+        api = self._docker.api
+        try:
+            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+        except docker_guard.BridgesUnfiltered:
+            # Engines of late have the kernel filter bridges when the first one asks for it; ours come after the guard.
+            self._networks.make_for_nobody(api)
+            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
 
     def _drop_network(self) -> None:
         self._networks.drop(self._docker.api)

@@ -37,6 +37,10 @@ _BRIDGES: Final = (
 )
 
 
+class BridgesUnfiltered(ContainmentUnavailable):
+    """The firewall does not see what goes from port to port of a bridge. An engine mends that with its first bridge."""
+
+
 class _Said(msgspec.Struct):
     """What the program answers."""
 
@@ -60,6 +64,8 @@ def apply(api: docker.APIClient, installation: UUID, image: str, document: dict[
         code = api.wait(made, timeout=_PATIENCE_S)["StatusCode"]
         said = _understood(api.logs(made, stdout=True, stderr=False))
         if code != 0 or said.was not in {"same", "changed", "absent"}:
+            if said.error == "bridges":
+                raise BridgesUnfiltered(_BRIDGES)
             raise ContainmentUnavailable(_words(said, code, api.logs(made, stdout=False, stderr=True, tail=2)))
         return msgspec.convert({"was": said.was, "rules": said.rules}, Contained)
     finally:
@@ -138,7 +144,9 @@ def _understood(said: bytes) -> _Said:
 
 
 def _words(said: _Said, code: int, stderr: bytes) -> str:
-    if said.error == "bridges":
-        return _BRIDGES
     last = stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return f"the firewall of the engine's host took no rules: {said.error or ' '.join(last) or f'exit code {code}'}"
+    why = said.error or " ".join(last) or f"exit code {code}"
+    return (
+        f"the firewall of the engine's host took no rules ({why}): its kernel needs nf_tables, and the engine the right"
+        " to write there. TRADEWISE_EGRESS_GUARD=off runs bots without, and lets them reach whatever the engine does"
+    )

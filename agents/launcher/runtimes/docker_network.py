@@ -71,6 +71,10 @@ class TenantNetworks:
                 known = self._ids[tenant] = min(found) if found else self._make(api, tenant)
             return known
 
+    def make_for_nobody(self, api: docker.APIClient) -> None:
+        """Make a bridge like all of ours and take it away, for what the engine does to the kernel at its making."""
+        api.remove_network(self._make(api, uuid4()))
+
     def forget(self) -> None:
         """Look again next time: the engine may have lost them, or be another one."""
         with self._guarding:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import docker
 import msgspec
 import pytest
 from uuid_utils.compat import uuid4
@@ -15,7 +16,8 @@ from agents.launcher.agent import Launcher
 from agents.launcher.guard import rules
 from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import Contained
-from agents.launcher.runtimes.docker_network import bridge_prefix
+from agents.launcher.runtimes.docker_network import TenantNetworks, bridge_prefix
+from agents.launcher.runtimes.docker_profile import LABEL_INSTALLATION
 from agents.launcher.setup import containment_report
 from control_plane.security.egress import parse_destination
 from tests.integration.launcher.outside import (
@@ -276,6 +278,33 @@ async def _detail(launcher: Launcher, guard: str) -> None:
         return launcher.detail.get("containment", {}).get("guard") == guard
 
     await until(told, what=f"the guard told as {guard}")
+
+
+async def test_an_engine_that_filters_bridges_at_its_first_one_is_given_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply, make = docker_guard.apply, TenantNetworks.make_for_nobody
+    steps: list[str] = []
+
+    def as_on_a_fresh_machine(*arguments: Any) -> Contained:
+        # The kernel's switch is everybody's on this machine: it is left alone, and only told as off.
+        steps.append("guard")
+        if "bridge" not in steps:
+            raise docker_guard.BridgesUnfiltered("not filtered")
+        return apply(*arguments)
+
+    def noted(networks: TenantNetworks, api: docker.APIClient) -> None:
+        make(networks, api)
+        steps.append("bridge")
+
+    monkeypatch.setattr(docker_guard, "apply", as_on_a_fresh_machine)
+    monkeypatch.setattr(TenantNetworks, "make_for_nobody", noted)
+    bot = await rig.bot()
+    async with rig.launcher():
+        await rig.until_launched(bot)
+    assert steps[:3] == ["guard", "bridge", "guard"]
+    ours = {"label": f"{LABEL_INSTALLATION}={rig.installation}"}
+    assert len(rig.engine.api.networks(filters=ours)) == 1
 
 
 async def test_guards_that_run_at_once_do_not_disturb_each_other(rig: Rig) -> None:
