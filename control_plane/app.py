@@ -36,6 +36,7 @@ from control_plane.security.passwords import Passwords
 from control_plane.settings import Settings
 from control_plane.subscriptions.routes import subscriptions_router
 from control_plane.templates.routes import templates_router
+from control_plane.tenants.egress_routes import egress_router
 from control_plane.tenants.routes import tenants_router
 
 API_PREFIX = "/api/v1"
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> Litestar:
                     factors_router,
                     providers_router,
                     tenants_router,
+                    egress_router,
                     bots_router,
                     templates_router,
                     subscriptions_router,

@@ -254,6 +254,19 @@ def resume_tenant(tenant: UUID, data_dir: Path | None) -> None:
     click.echo(f"{tenant} is active")
 
 
+@tenants.command("plan")
+@click.argument("tenant", type=click.UUID)
+@click.argument("plan")
+@data_dir_option
+def plan_of_tenant(tenant: UUID, plan: str, data_dir: Path | None) -> None:
+    """Give TENANT another PLAN of TRADEWISE_PLANS. Its bots have the new limits from their next start."""
+    from control_plane.tenants.operator import set_plan  # lazy: each command loads its own parts
+
+    settings = settings_for(data_dir)
+    run(set_plan(_admin_url(settings), settings.plans, tenant, plan))
+    click.echo(f"{tenant} has the plan {plan}")
+
+
 @main.group()
 def keys() -> None:
     """Key-encryption keys, which only agents hold."""
@@ -385,8 +398,8 @@ def verify_audit(tenant: UUID | None, data_dir: Path | None) -> None:
 def doctor(data_dir: Path | None) -> None:
     """Look at configuration, database, policies, engine and keys; one line each, exit 1 on a fault."""
     from agents.keys.providers import ready  # lazy: each command loads its own parts
-    from agents.launcher.setup import engine_report  # lazy: each command loads its own parts
+    from agents.launcher.setup import containment_report, engine_report  # lazy: each command loads its own parts
     from control_plane.doctor import examine  # lazy: each command loads its own parts
 
-    healthy = run(examine(lambda: settings_for(data_dir), engine_report, ready, click.echo))
+    healthy = run(examine(lambda: settings_for(data_dir), engine_report, containment_report, ready, click.echo))
     sys.exit(0 if healthy else 1)

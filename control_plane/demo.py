@@ -137,7 +137,7 @@ async def _tell(machine: Machine, database: Database, story: Story, say: Say) ->
     if fresh:
         say("telling the story: two bots, a template, a subscriber")
         template_id = await _mara_builds(machine, database, mara, story)
-        await _sam_subscribes(database, sam, template_id)
+        await _sam_subscribes(database, machine.settings, sam, template_id)
     say("waiting until every bot answers and has figures")
     await _until_settled(machine, database, [mara, sam])
     await _show(machine, database, mara, sam, story)
@@ -202,7 +202,7 @@ async def _mara_builds(machine: Machine, database: Database, mara: Player, story
     )
 
     async def start(session: AsyncSession, bot_id: UUID) -> None:
-        await bots.wish(session, principal, bot_id, "start")
+        await bots.wish(session, principal, machine.settings, bot_id, "start")
 
     async with database.transaction(principal.binding) as session:
         await bots.create_bot(session, principal, machine.settings, key, outside)
@@ -220,10 +220,10 @@ async def _mara_builds(machine: Machine, database: Database, mara: Player, story
     return template_id
 
 
-async def _sam_subscribes(database: Database, sam: Player, template_id: UUID) -> None:
+async def _sam_subscribes(database: Database, settings: Settings, sam: Player, template_id: UUID) -> None:
     wish = CreateSubscription(template_id=template_id, allocation_amount=Decimal("5000"))
     async with database.transaction(sam.principal.binding) as session:
-        await subscribe(session, sam.principal, sam.key, wish)
+        await subscribe(session, sam.principal, settings, sam.key, wish)
 
 
 async def _until_settled(machine: Machine, database: Database, players: list[Player]) -> None:

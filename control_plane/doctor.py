@@ -14,11 +14,16 @@ from control_plane.security.keyproviders import KeyProviderError
 from control_plane.settings import Settings, SettingsError
 
 EngineReport = Callable[[], tuple[bool, str]]
+ContainmentReport = Callable[[Settings], tuple[bool, str]]
 KeysReport = Callable[[Settings], Awaitable[str]]
 
 
 async def examine(
-    read: Callable[[], Settings], engine: EngineReport, keys: KeysReport, tell: Callable[[str], None]
+    read: Callable[[], Settings],
+    engine: EngineReport,
+    containment: ContainmentReport,
+    keys: KeysReport,
+    tell: Callable[[str], None],
 ) -> bool:
     """Tell what is right and what is not, with the remedy. Returns whether nothing is wrong."""
     try:
@@ -28,6 +33,9 @@ async def examine(
         return False
     tell("ok     configuration  every TRADEWISE_ variable is understood")
     verdicts = [*await _database(settings), await _keys(settings, keys), _engine(engine)]
+    if verdicts[-1][0]:
+        good, words = containment(settings)
+        verdicts.append((good, "containment", words))
     for good, name, words in verdicts:
         tell(f"{'ok    ' if good else 'FAULT '} {name:<14} {words}")
     return all(good for good, _, _ in verdicts)

@@ -16,6 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from control_plane.mail.relay import SmtpRelay, parse_relay, parse_sender
+from control_plane.plans import DEFAULT_PLANS, Plan, parse_plans
+from control_plane.security.egress import MODES, Destination, Mode, parse_destination
 
 PREFIX = "TRADEWISE_"
 
@@ -67,7 +69,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     base_image: str | None = None
     image_pull: Literal["missing", "never"] = "missing"
     allowed_images: tuple[str, ...] = ("tradewise/*",)
+    image_digests: Literal["optional", "required"] = "optional"
     paper_bot_image: str = "tradewise/paper-bot:latest"
+    plans: Mapping[str, Plan] = DEFAULT_PLANS
+    bot_subnets: ipaddress.IPv4Network = ipaddress.IPv4Network("10.208.0.0/12")
+    bot_egress: Mode = "public"
+    bot_egress_allow: tuple[Destination, ...] = ()
+    egress_guard: Literal["enforce", "off"] = "enforce"
+    guard_image: str | None = None
     publish_address: str = "127.0.0.1"
     port_range: PortRange = PortRange(21000, 29999)
     start_deadline: float = 120.0
@@ -113,6 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def effective_kek_file(self) -> Path:
         """Where the ``file`` key provider keeps key-encryption keys."""
         return self.kek_file or self.data_dir / "keys" / "kek.json"
+
+    @property
+    def effective_guard_image(self) -> str:
+        """The image that the guard's program runs in: any with Python."""
+        return self.guard_image or self.paper_bot_image
 
     @property
     def effective_mail_dir(self) -> Path:
@@ -183,6 +197,26 @@ def _networks(raw: str) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def _destinations(raw: str) -> tuple[Destination, ...]:
+    found: list[Destination] = []
+    for word in _words(raw):
+        try:
+            found.append(parse_destination(word))
+        except ValueError as error:
+            raise ValueError(f"{word!r} {error}") from error
+    return tuple(found)
+
+
+def _pool(raw: str) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(raw)
+    except ValueError as error:
+        raise ValueError(f"expected an IPv4 network such as 10.208.0.0/12 ({error})") from error
+    if not 8 <= network.prefixlen <= 24 or not network.is_private:
+        raise ValueError("expected a private IPv4 network from /8 to /24, such as 10.208.0.0/12")
+    return network
+
+
 def _hex_key(raw: str) -> str:
     # The value is no part of the message: it is a key.
     if len(raw) != 64 or not set(raw.lower()) <= set("0123456789abcdef"):
@@ -243,7 +277,14 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "base_image": _text,
     "image_pull": _one_of("missing", "never"),
     "allowed_images": _words,
+    "image_digests": _one_of("optional", "required"),
     "paper_bot_image": _text,
+    "plans": parse_plans,
+    "bot_subnets": _pool,
+    "bot_egress": _one_of(*MODES),
+    "bot_egress_allow": _destinations,
+    "egress_guard": _one_of("enforce", "off"),
+    "guard_image": _text,
     "publish_address": _address,
     "port_range": _port_range,
     "start_deadline": _seconds(5, 3600),

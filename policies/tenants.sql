@@ -259,10 +259,10 @@ $$;
 
 create or replace function operator_tenants()
 returns table (id uuid, name text, status text, suspended_by text, suspended_at timestamptz, suspended_reason text,
-    members bigint, created_at timestamptz)
+    members bigint, created_at timestamptz, plan text)
 language sql stable security definer set search_path = public, pg_temp as $$
     select t.id, t.name, t.status, t.suspended_by, t.suspended_at, t.suspended_reason,
-        (select count(*) from memberships m where m.tenant_id = t.id), t.created_at
+        (select count(*) from memberships m where m.tenant_id = t.id), t.created_at, t.plan
     from tenants t order by t.id
 $$;
 

@@ -124,6 +124,8 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
     shared_template, shared_bot = await shared(person, admin, name="Shared")
     offer = {"email": f"guest-of-{person.email}", "role": "viewer"}
     invitation = await person.call("POST", f"/tenants/{person.tenant_id}/invitations", json=offer, status=201)
+    rules = {"mode": "listed", "destinations": ["45.67.89.10:443"]}
+    await person.call("PUT", f"/tenants/{person.tenant_id}/egress", json=rules)
     await admin.execute(
         "insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image)"
         " values ($1, $2, $3, 1, 'docker', 'tradewise/paper-bot:latest')",

@@ -23,12 +23,13 @@ from prometheus_client import Gauge
 from agents.agent import Agent
 from agents.launcher import listing, liveness, queries
 from agents.launcher.alarms import Alarms
+from agents.launcher.disk import DiskWatch
 from agents.launcher.leadership import Leadership
 from agents.launcher.lifecycle import Policy
 from agents.launcher.quarantine import Quarantine, Rules
 from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
-from agents.launcher.runtimes.docker import DockerRuntime
+from agents.launcher.runtimes.choose import runtime_of
 from agents.launcher.steps import Steps, by_bot, policy_of
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -39,6 +40,7 @@ _FIRST_LOSS_S: Final = 1.0
 _LONGEST_LOSS_S: Final = 15.0
 _DRAIN_S: Final = 15.0
 _LONGEST_REST_S: Final = 0.1
+_UPKEEP: Final = "upkeep"
 
 ORPHANS: Final = Gauge(
     "tradewise_launcher_orphans", "Containers of this installation that no bot in the database accounts for."
@@ -49,7 +51,7 @@ class Launcher(Agent):
     """Looks at bots that were named to it at once, and at all of them now and then."""
 
     kind: ClassVar[str] = "launcher"
-    channels: ClassVar[tuple[str, ...]] = ("tradewise_desired", "tradewise_health")
+    channels: ClassVar[tuple[str, ...]] = ("tradewise_desired", "tradewise_health", "tradewise_egress")
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, policy: Policy | None = None) -> None:
         super().__init__(settings, pool, vault)
@@ -69,8 +71,9 @@ class Launcher(Agent):
 
     async def open(self) -> None:
         """Prepare the runtime; the engine itself may be away now and come later."""
-        self._runtime = DockerRuntime(self.settings.docker_host, await queries.installation(self.pool))
+        self._runtime = runtime_of(self.settings, await queries.installation(self.pool))
         self._steps = Steps(self.settings, self.pool, self.vault, self._runtime, self.policy)
+        self._disk = DiskWatch(self.settings, self.pool, self._runtime)
         loop = asyncio.get_running_loop()
 
         def changed(bot_id: str | None) -> None:
@@ -93,9 +96,10 @@ class Launcher(Agent):
 
     def wake(self, identity: str | None = None) -> None:
         """Ask for a look at one bot, or at all."""
-        if identity is None:
+        # A change of rules names no bot.
+        if not identity:
             self._all_at = 0.0
-        super().wake(identity)
+        super().wake(identity or None)
 
     async def work(self, woken: frozenset[str]) -> float:
         """Look, decide for each bot, and let the steps run: a bot whose step takes long holds up no other."""
@@ -129,6 +133,9 @@ class Launcher(Agent):
         self._assign(works, seen := by_bot(containers), busy, policy)
         if everything:
             await self._clear_strays(seen, busy)
+            if (works or containers) and _UPKEEP not in self._tasks:
+                self._begin(_UPKEEP, None, self._keep_within_bounds())
+        self.detail["containment"] = self._steps.containment.detail
         return max(0.0, self._all_at - time.monotonic())
 
     async def _believe(self, works: list[queries.Work], containers: list[Observed]) -> None:
@@ -214,6 +221,18 @@ class Launcher(Agent):
         if again is not None:
             self._alarms.set(identity, again)
 
+    async def _keep_within_bounds(self) -> None:
+        """See that the rules of what bots reach are in force, and the room they may take.
+
+        What runs goes on running where the rules are not: ending it would cost its owner more than it helps.
+        """
+        try:
+            await self._steps.containment.hold()
+        except RuntimeFault as fault:
+            self.log.error("guard_failed", detail=str(fault)[:300])  # noqa: TRY400 - no fault of ours, and no trace helps
+        self.detail["containment"] = self._steps.containment.detail
+        await self._disk.look()
+
     async def _lead(self) -> bool:
         """Whether this launcher is the one that acts; tries to become it."""
         leads, just_now = await self._leadership.hold()
@@ -228,6 +247,7 @@ class Launcher(Agent):
         if self._reachable is not False:
             self.log.error("engine_lost", detail=str(error)[:200])
         self._reachable = False
+        self._steps.containment.forget()
         self.detail["engine"] = {**self.detail.get("engine", {"name": self.settings.runtime}), "reachable": False}
         await queries.engine_lost(self.pool)
         delay, self._loss_s = self._loss_s, min(self._loss_s * 2, _LONGEST_LOSS_S)

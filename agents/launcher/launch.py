@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from fnmatch import fnmatchcase
 from typing import Final
 from uuid import UUID
 
@@ -12,10 +11,22 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from agents.launcher import accounts, handover, places, queries
+from agents.launcher.containment import Containment
 from agents.launcher.handover import Opened, SecretUnreadable
+from agents.launcher.image_rules import is_allowed, refusal
 from agents.launcher.ports import Ports
 from agents.launcher.queries import Work
-from agents.launcher.runtimes.base import EngineUnreachable, PortTaken, Runtime, RuntimeFault, Spec
+from agents.launcher.runtimes.base import (
+    ContainmentUnavailable,
+    EngineUnreachable,
+    Image,
+    Limits,
+    PortTaken,
+    Runtime,
+    RuntimeFault,
+    Spec,
+)
+from control_plane.plans import Plan, plan_of
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -56,6 +67,7 @@ class Starter:
         self._pool = pool
         self._vault = vault
         self._runtime = runtime
+        self.containment = Containment(settings, pool, runtime)
         self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
         self._launches = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
         self._slow_launches = asyncio.Semaphore(_HANGING_AT_ONCE)
@@ -68,7 +80,7 @@ class Starter:
         Raises LaunchFailed, EngineUnreachable.
         """
         reference = self._reference(work)
-        image_id = await self._image(reference)
+        image = await self._image(reference)
         try:
             opened = await handover.open_all(self._pool, self._vault, work)
         except SecretUnreadable as error:
@@ -76,7 +88,7 @@ class Starter:
         account = await self._account(work, opened)
         if self._ports is not None:
             await self._ports.prepare(self._pool)
-        order = _Order(work, reference, image_id, opened, account)
+        order = _Order(work, reference, image.id, opened, account)
         for _ in range(_PORT_TRIES):
             try:
                 return await self._in_turn(order)
@@ -84,6 +96,10 @@ class Starter:
                 continue
             except places.NoPort:
                 break
+            except ContainmentUnavailable as error:
+                raise LaunchFailed(
+                    "containment_unavailable", f"It was not started: {str(error)[:400]}", retry=True
+                ) from error
             except RuntimeFault as error:
                 words = f"The container engine could not start it: {str(error)[:300]}"
                 raise LaunchFailed(RuntimeFault.code, words, retry=True) from error
@@ -103,6 +119,8 @@ class Starter:
 
     async def _launch_once(self, order: _Order) -> bool:
         bot = order.work.bot
+        # Before anything of it exists: what is not contained is not made.
+        await self.containment.hold()
         try:
             spec = await self._claim(order)
         except places.Occupied:
@@ -164,9 +182,11 @@ class Starter:
             bot_id=bot.id,
             instance_id=instance_id,
             generation=bot.generation,
-            image=order.image,
+            # A tag may be moved between now and then; an id names what was looked at.
+            image=order.image_id,
             publish_address=self._settings.publish_address,
             host_port=port,
+            limits=limits_of(plan_of(self._settings.plans, order.work.plan)),
         )
 
     async def _give_up(self, spec: Spec, ref: str, *, foreign: bool) -> None:
@@ -184,18 +204,18 @@ class Starter:
             "image_missing", f"No image is known for the engine {work.engine}. Name one, then start the bot again."
         )
 
-    async def _image(self, reference: str) -> str:
-        """The id of an image that the engine has and the operator allows."""
+    async def _image(self, reference: str) -> Image:
+        """An image that the engine has and the operator allows."""
         allowed = is_allowed(reference, self._settings)
         try:
-            image_id = await self._runtime.find_image(reference)
+            image = await self._runtime.find_image(reference)
             problem = "the engine does not have it"
-            if image_id is None and allowed and self._settings.image_pull == "missing":
+            if image is None and allowed and self._settings.image_pull == "missing":
                 async with self._pulls:
-                    image_id = await self._runtime.pull(reference)
+                    image = await self._runtime.pull(reference)
         except RuntimeFault as error:
-            image_id, problem = None, str(error)[:300]
-        if image_id is None:
+            image, problem = None, str(error)[:300]
+        if image is None:
             unlisted = "" if allowed else " It is not on the operator's list either, so it was not fetched."
             raise LaunchFailed(
                 "image_missing",
@@ -208,7 +228,25 @@ class Starter:
                 f"The image {reference} is not on the operator's list (TRADEWISE_ALLOWED_IMAGES). Choose one that is, "
                 "or ask your operator to allow it, then start the bot again.",
             )
-        return image_id
+        why = refusal(reference, image, self._settings)
+        if why is not None:
+            raise LaunchFailed(
+                "image_not_allowed",
+                f"The image {reference} may not run. {why}. Ask your operator to allow the digest that it has now, or "
+                "choose another image, then start the bot again.",
+            )
+        return image
+
+
+def limits_of(plan: Plan) -> Limits:
+    """What a plan lets one copy take."""
+    return Limits(
+        cpus=plan.cpus,
+        memory_bytes=plan.memory_bytes,
+        processes=plan.processes,
+        disk_bytes=plan.disk_bytes,
+        log_bytes=plan.log_bytes,
+    )
 
 
 def _no_port(tried: list[int]) -> str:
@@ -219,17 +257,3 @@ def _no_port(tried: list[int]) -> str:
             " TRADEWISE_PORT_RANGE a range of its own"
         )
     return "Every port of TRADEWISE_PORT_RANGE is in use. It is tried again. Widen it, or stop other bots"
-
-
-def is_allowed(reference: str, settings: Settings) -> bool:
-    """Whether the operator lets an image run: by TRADEWISE_ALLOWED_IMAGES, or as the image of our own bot."""
-    full = with_tag(reference)
-    return full == with_tag(settings.paper_bot_image) or any(
-        fnmatchcase(full, pattern) or fnmatchcase(full, f"{pattern}:latest") for pattern in settings.allowed_images
-    )
-
-
-def with_tag(reference: str) -> str:
-    """``reference`` with the tag that an engine reads where none is written."""
-    last = reference.rsplit("/", 1)[-1]
-    return reference if ":" in last or "@" in last else f"{reference}:latest"

@@ -24,8 +24,8 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 60.0
 _LOG_TAIL_LINES = 8
 _LOSS = (
-    "warning: published ports work, but containers of this engine cannot reach other networks,"
-    " and nothing keeps them from reaching each other"
+    "warning: published ports work, but containers of this engine cannot reach other networks, and the engine itself"
+    " keeps none from reaching another: hosted bots are kept apart by our own guard (tradewise doctor tells)"
 )
 # Where a containerd of the machine runs, dockerd shares it: namespaces keep our containers ours. The configuration file
 # has no working name for the second of them.

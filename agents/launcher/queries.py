@@ -33,6 +33,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     template_version_id: UUID | None
     account_field: str | None = None
     """Where its configuration names the exchange account that it alone may trade; None where nobody says so."""
+    plan: str
+    """The plan of the bot's tenant, by name."""
     now: datetime
 
 
@@ -47,7 +49,8 @@ _WORK = """
         b.on_stop, coalesce(b.forced_generation = b.generation, false) as forced, b.orders_unconfirmed, b.orders_detail,
         i.host_port, i.drain_state, i.drain_positions, i.drain_started_at, i.drain_detail,
         coalesce(h.healthy_at >= i.started_at, false) as answered, v.account_field,
-        i.started_at, now() as now, t.status as tenant_status, coalesce(c.status = 'deleted', false) as withdrawn
+        i.started_at, now() as now, t.status as tenant_status, t.plan,
+        coalesce(c.status = 'deleted', false) as withdrawn
     from bots b
     join tenants t on t.id = b.tenant_id
     left join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
@@ -133,6 +136,18 @@ _CASH_FLOWS = """
     where s.bot_tenant_id = $1 and s.bot_id = $2 and s.hosting = 'dedicated' and l.amount <> 0
         and l.kind in ('deposit', 'withdrawal', 'redemption')
     order by l.id
+"""
+
+
+_EGRESS = """
+    select e.tenant_id, e.mode, e.destinations, e.revision, e.applied_revision
+    from tenant_egress e join tenants t on t.id = e.tenant_id
+    where t.status <> 'deleted' order by e.tenant_id
+"""
+_EGRESS_APPLIED = """
+    update tenant_egress e set applied_revision = a.revision, applied_at = now()
+    from unnest($1::uuid[], $2::int[]) as a (tenant_id, revision)
+    where e.tenant_id = a.tenant_id and e.applied_revision is distinct from a.revision
 """
 
 
@@ -286,3 +301,14 @@ async def cash_flows(pool: asyncpg.Pool, tenant_id: UUID, bot_id: UUID) -> list[
         {"id": str(row["id"]), "amount": format(row["amount"], "f"), "at": row["created_at"].isoformat()}
         for row in rows
     ]
+
+
+async def egress(pool: asyncpg.Pool) -> list[asyncpg.Record]:
+    """What tenants that exist let their bots reach, where they have said so."""
+    found: list[asyncpg.Record] = await pool.fetch(_EGRESS)
+    return found
+
+
+async def egress_applied(pool: asyncpg.Pool, revisions: dict[UUID, int]) -> None:
+    """Say which of these the firewall has now."""
+    await pool.execute(_EGRESS_APPLIED, list(revisions), list(revisions.values()))

@@ -18,6 +18,7 @@ from agents.launcher.lifecycle import Intent, Policy
 from agents.launcher.queries import Work
 from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, RuntimeFault
+from agents.launcher.runtimes.choose import runtime_of
 from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.steps import Steps, by_bot, policy_of
 from control_plane.settings import Settings
@@ -48,7 +49,7 @@ async def stop_all_bots(settings: Settings, *, say: Callable[[str], None]) -> in
     try:
         async with pool.acquire() as connection:
             await _lead(connection)
-            runtime = DockerRuntime(settings.docker_host, await queries.installation(pool))
+            runtime = runtime_of(settings, await queries.installation(pool))
             try:
                 return await _stop_all(settings, pool, runtime, say)
             except EngineUnreachable as error:

@@ -38,6 +38,7 @@ class Steps:
         self._policy = policy
         self._starter = Starter(settings, pool, vault, runtime)
         self._drainer = Drainer(settings, pool, vault, policy)
+        self.containment = self._starter.containment
         self._log = structlog.get_logger("launcher")
 
     async def take(self, work: Work, decision: Decision) -> float | None:

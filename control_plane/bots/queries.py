@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.bots.models import HOSTED_TYPES
-from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, SecretView
+from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, LimitsView, SecretView
 from control_plane.bots.status import Facts, Presented, present
 from control_plane.errors import NotFoundError
+from control_plane.plans import plan_of
 from control_plane.settings import Settings
 
 _SELECT = """
@@ -27,6 +28,7 @@ _SELECT = """
         g.last4 as config_last4, g.updated_at as config_at,
         v.template_id, s.id as subscription_id,
         p.observed_at as latest_at, p.currency, p.simulated as latest_simulated, p.equity, p.capital_base,
+        (select t.plan from tenants t where t.id = b.tenant_id) as plan,
         p.realized_profit, p.open_profit, p.win_rate, p.max_drawdown, p.closed_trades, p.open_positions
     from bots b
     join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
@@ -83,7 +85,7 @@ def _presented(row: Row[Any], settings: Settings) -> Presented:
     return present(facts, datetime.now(UTC), stale_after(settings))
 
 
-def _view(row: Row[Any], shown: Presented) -> BotView:
+def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
     own = shown.reason == row.reason and shown.status == row.status
     return BotView(
         id=row.id,
@@ -120,12 +122,19 @@ def _view(row: Row[Any], shown: Presented) -> BotView:
         credentials=SecretView(row.credentials_at is not None, row.credentials_last4, row.credentials_at),
         config=SecretView(row.config_at is not None, row.config_last4, row.config_at),
         latest=_latest(row),
+        limits=limits_view(settings, row.plan) if row.bot_type in HOSTED_TYPES else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
         crash_policy=row.crash_policy if row.bot_type in HOSTED_TYPES else None,
         attempt=row.attempt if own else 0,
         next_retry_at=row.next_retry_at if own else None,
     )
+
+
+def limits_view(settings: Settings, plan_name: str) -> LimitsView:
+    """What one bot may take by a plan."""
+    plan = plan_of(settings.plans, plan_name)
+    return LimitsView(plan.cpus, plan.memory_bytes, plan.processes, plan.disk_bytes, plan.log_bytes)
 
 
 def _latest(row: Row[Any]) -> LatestView | None:
@@ -158,7 +167,7 @@ async def get_bot_and_whether_settled(session: AsyncSession, settings: Settings,
     if row is None:
         raise NotFoundError("bot")
     shown = _presented(row, settings)
-    return _view(row, shown), shown.settled
+    return _view(row, shown, settings), shown.settled
 
 
 async def list_bots(
@@ -180,7 +189,7 @@ async def list_bots(
         rows = (
             await session.execute(_MANY, {"before": before, "bot_type": bot_type, "q": q or None, "limit": limit})
         ).all()
-        views = [_view(row, _presented(row, settings)) for row in rows]
+        views = [_view(row, _presented(row, settings), settings) for row in rows]
         found += [view for view in views if status is None or view.status == status]
         if len(rows) < limit:
             break

@@ -138,7 +138,7 @@ async def _wish(
     request: Request[Any, Any, Any], caller: Caller, bot_id: UUID, verb: str, *, force: bool = False
 ) -> Response[BotView]:
     async def work(session: Any) -> BotView:
-        await service.wish(session, caller.principal, bot_id, verb, force=force)
+        await service.wish(session, caller.principal, _settings(request), bot_id, verb, force=force)
         return await queries.get_bot(session, _settings(request), bot_id)
 
     return await once(request, caller, 202, work)

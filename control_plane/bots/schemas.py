@@ -89,6 +89,16 @@ class LatestView(Figures, frozen=True):
     open_positions: int | None
 
 
+class LimitsView(msgspec.Struct, frozen=True):
+    """What one hosted bot may take by its tenant's plan. Null: unlimited."""
+
+    cpus: float
+    memory_bytes: int
+    processes: int
+    disk_bytes: int | None
+    log_bytes: int
+
+
 class BotView(msgspec.Struct, frozen=True):
     """A bot as it is shown."""
 
@@ -114,6 +124,7 @@ class BotView(msgspec.Struct, frozen=True):
     credentials: SecretView
     config: SecretView
     latest: LatestView | None
+    limits: LimitsView | None
     created_at: datetime
     updated_at: datetime
     crash_policy: str | None

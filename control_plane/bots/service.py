@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.bots import quota
 from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url, origin_of
 from control_plane.bots.models import DEFAULT_CRASH_POLICY, HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
@@ -304,7 +305,9 @@ async def steer(session: AsyncSession, bot_id: UUID, *, running: bool, force: bo
     await session.execute(_STEER, {"id": bot_id, "desired": "running" if running else "stopped", "force": force})
 
 
-async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: str, *, force: bool = False) -> None:
+async def wish(
+    session: AsyncSession, principal: Principal, settings: Settings, bot_id: UUID, verb: str, *, force: bool = False
+) -> None:
     """``start``, ``stop`` or ``restart``: what should be so from now on. Raises 404, 409.
 
     Asking again for what is wished already changes nothing, except that a start tries a bot in error once more.
@@ -312,9 +315,12 @@ async def wish(session: AsyncSession, principal: Principal, bot_id: UUID, verb: 
     of which it got no answer must not turn it into an emergency.
     """
     principal.require("bots:write")
+    plan = await quota.take_turn(session, principal) if verb == "start" else None
     row = await locked(session, bot_id)
     if verb != "restart":
         await refuse_subscribed(session, bot_id)
+    if plan is not None and row.bot_type in HOSTED_TYPES and row.desired != "running":
+        await quota.require_room(session, settings.plans, plan)
     desired = "stopped" if verb == "stop" else "running"
     if verb == "restart" and row.desired != "running":
         raise ConflictError("this bot is stopped: start it instead", code="not_running")

@@ -79,6 +79,18 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "this one.",
         None,
     ),
+    "containment_unavailable": (
+        "Cannot be kept apart",
+        "The firewall that keeps bots from what they must not reach could not be set up, so nothing starts. Tell your "
+        "operator; we try again by ourselves.",
+        None,
+    ),
+    "disk_full": (
+        "Stores too much",
+        "The bot stores more than the plan allows and was ended. Ask your operator for a larger plan, or start one "
+        "that stores less.",
+        None,
+    ),
     "port_conflict": (
         "No free port",
         "The bot could not be reached at a port of the machine: other programs have the ports that are set aside for "

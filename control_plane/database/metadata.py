@@ -17,6 +17,7 @@ from control_plane.performance import models as performance
 from control_plane.security import models as security
 from control_plane.subscriptions import models as subscriptions
 from control_plane.templates import models as templates
+from control_plane.tenants import models as tenants
 
 MODULES = (
     identity,
@@ -31,6 +32,7 @@ MODULES = (
     subscriptions,
     performance,
     audit,
+    tenants,
 )
 
 metadata: MetaData = Base.metadata

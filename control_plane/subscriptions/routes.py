@@ -46,7 +46,7 @@ async def subscribe_route(
     key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
 
     async def work(session: Any) -> SubscriptionView:
-        subscription_id = await service.subscribe(session, caller.principal, key, data)
+        subscription_id = await service.subscribe(session, caller.principal, settings, key, data)
         return await queries.get_subscription(session, settings, subscription_id)
 
     return await once(request, caller, 201, work)
@@ -90,7 +90,7 @@ async def patch_subscription_route(
 ) -> SubscriptionView:
     """A changed `allocation_amount` is a deposit or a withdrawal, and never counts as profit."""
     async with caller.transaction() as session:
-        await service.change_subscription(session, caller.principal, subscription_id, data)
+        await service.change_subscription(session, caller.principal, request.app.state.settings, subscription_id, data)
         return await queries.get_subscription(session, request.app.state.settings, subscription_id)
 
 

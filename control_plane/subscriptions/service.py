@@ -13,10 +13,12 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.bots import quota
 from control_plane.bots import service as bots
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.sealing import PublicKey
+from control_plane.settings import Settings
 from control_plane.subscriptions.queries import movements_of, subscription_row, worth_of
 from control_plane.subscriptions.schemas import CreateSubscription, PatchSubscription
 from control_plane.subscriptions.valuation import units_for, worth_of_units
@@ -43,7 +45,9 @@ _MOST_UNITS = Decimal("1e11")
 _REFUSED_BY_POLICY = "42501"
 
 
-async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey, data: CreateSubscription) -> UUID:
+async def subscribe(
+    session: AsyncSession, principal: Principal, settings: Settings, key: PublicKey, data: CreateSubscription
+) -> UUID:
     """Allocate capital to a published template. A dedicated one gets a bot of its own, started at once.
 
     Raises 404 for a template that is not published, 409 for a second subscription of the same person, 422 for an
@@ -51,7 +55,7 @@ async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey,
     """
     principal.require("subscriptions:write")
     try:
-        return await _subscribe(session, principal, key, data)
+        return await _subscribe(session, principal, settings, key, data)
     except ProgrammingError as error:
         # The policies look again: unpublished, or given another version or bot, since it was read.
         if getattr(error.orig, "sqlstate", None) == _REFUSED_BY_POLICY:
@@ -59,7 +63,9 @@ async def subscribe(session: AsyncSession, principal: Principal, key: PublicKey,
         raise
 
 
-async def _subscribe(session: AsyncSession, principal: Principal, key: PublicKey, data: CreateSubscription) -> UUID:
+async def _subscribe(
+    session: AsyncSession, principal: Principal, settings: Settings, key: PublicKey, data: CreateSubscription
+) -> UUID:
     listing = (await session.execute(_LISTING, {"id": data.template_id})).one_or_none()
     if listing is None:
         raise NotFoundError("published template")
@@ -69,6 +75,7 @@ async def _subscribe(session: AsyncSession, principal: Principal, key: PublicKey
     unit_value = units = None
     if listing.hosting == "dedicated":
         bot_tenant = principal.tenant_id
+        await quota.require_room(session, settings.plans, await quota.take_turn(session, principal))
         bot_id = await bots.add_bot(
             session,
             principal,
@@ -144,11 +151,14 @@ def _check_minimum(amount: Decimal, minimum: Decimal, currency: str) -> None:
 
 
 async def change_subscription(
-    session: AsyncSession, principal: Principal, subscription_id: UUID, data: PatchSubscription
+    session: AsyncSession, principal: Principal, settings: Settings, subscription_id: UUID, data: PatchSubscription
 ) -> None:
     """Deposit, withdraw, pause or resume. Raises 404, 409 for a cancelled one, 422 for an amount that does not fit."""
     principal.require("subscriptions:write")
+    plan = await quota.take_turn(session, principal) if data.status == "active" else None
     row = await _locked(session, subscription_id)
+    if plan is not None and row.hosting == "dedicated" and row.status == "paused":
+        await quota.require_room(session, settings.plans, plan)
     if data.allocation_amount is not msgspec.UNSET:
         await _move(session, principal, row, checked_amount("allocation_amount", data.allocation_amount))
         row = await subscription_row(session, subscription_id)

@@ -6,12 +6,14 @@ started later, so that the launcher can make sure in between that it is still wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
 import msgspec
+
+from control_plane.security.egress import Destination, Mode
 
 BOT_PORT = 8080
 """Where a hosted bot listens inside its container."""
@@ -35,6 +37,12 @@ class PortTaken(RuntimeFault):
     """Something else on the host already listens on the port."""
 
     code = "port_conflict"
+
+
+class ContainmentUnavailable(RuntimeFault):
+    """Copies cannot be kept apart from what they must not reach, so none may start."""
+
+    code = "containment_unavailable"
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -64,6 +72,37 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the bot's storage may hold; None where nothing bounds it."""
     log_bytes: int = 15 * 1024 * 1024
     """What the engine keeps of its output."""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Where copies may connect to: public addresses, some of them, or none."""
+
+    mode: Mode
+    destinations: tuple[Destination, ...] = ()
+
+
+class Egress(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for all copies, and for those of tenants that have narrowed it further."""
+
+    mode: Mode = "public"
+    """The widest that any tenant gets. ``listed`` means: what ``allowed`` names, and nothing else."""
+    allowed: tuple[Destination, ...] = ()
+    """Open to all, private addresses included."""
+    tenants: Mapping[UUID, Reach] = {}
+
+
+class Contained(msgspec.Struct, frozen=True):
+    """What was found when the rules were written: whether they were there, and how many they are."""
+
+    was: Literal["same", "changed", "absent"]
+    rules: int
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image that the engine has: its id, which never names another one, and the digests it was pulled by."""
+
+    id: str
+    digests: frozenset[str] = frozenset()
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,11 +173,17 @@ class Runtime(Protocol):
     async def observe(self) -> list[Observed]:
         """Every copy of this installation, in one call."""
 
-    async def find_image(self, reference: str) -> str | None:
-        """The id of an image that the engine has, None where it has none of that name."""
+    async def find_image(self, reference: str) -> Image | None:
+        """An image that the engine has, None where it has none of that name."""
 
-    async def pull(self, reference: str) -> str:
-        """Fetch an image once, without long waits, and return its id. Raises RuntimeFault with the registry's words."""
+    async def pull(self, reference: str) -> Image:
+        """Fetch an image once, without long waits. Raises RuntimeFault with the registry's words."""
+
+    async def contain(self, egress: Egress | None) -> Contained:
+        """Make sure that copies, those to come included, reach nothing but this. Raises ContainmentUnavailable.
+
+        To be called again now and then: a firewall may be emptied by somebody else. None takes the rules away.
+        """
 
     async def ensure(self, spec: Spec) -> str:
         """Make sure of a copy that does not run yet, with its network and storage, and return its reference."""
@@ -158,11 +203,14 @@ class Runtime(Protocol):
     async def remove(self, ref: str) -> None:
         """Remove a copy that does not run; its storage stays. A copy that is gone is no error."""
 
+    async def usage(self) -> Mapping[UUID, int]:
+        """What bots have stored, in bytes; of none where the runtime itself holds them to their limits."""
+
     async def drop_storage(self, bot_id: UUID) -> None:
         """Remove what a bot has stored."""
 
     async def drop_network(self) -> None:
-        """Remove what the copies of this installation shared, once none is left."""
+        """Remove the copies' networks and the rules that held for them, once none is left."""
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         """Call ``changed``, from any thread, soon after a copy ends: with its bot's id, None where unknown."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -18,27 +19,34 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from agents.launcher.engine import EngineUnavailable, find_engine, open_client
+from agents.launcher.guard import rules
+from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import (
     BOT_PORT,
     Capabilities,
+    Contained,
+    ContainmentUnavailable,
+    Egress,
     EngineInfo,
     EngineUnreachable,
     Exit,
+    Image,
     Observed,
     PortTaken,
     RuntimeFault,
     Spec,
 )
-from agents.launcher.runtimes.docker_network import SharedNetwork
+from agents.launcher.runtimes.docker_network import TenantNetworks, bridge_name, bridge_prefix
 from agents.launcher.runtimes.docker_profile import (
     LABEL_BOT,
     LABEL_INSTALLATION,
     LABEL_INSTANCE,
+    confinement,
     create_arguments,
     host_config,
-    storage_labels,
-    storage_name,
+    label_uuid,
 )
+from agents.launcher.runtimes.docker_storage import Volumes
 from agents.launcher.runtimes.docker_watch import Watch
 from agents.launcher.runtimes.lanes import Lane, Lanes
 
@@ -47,9 +55,11 @@ _T = TypeVar("_T")
 
 _ANSWER_S: Final = 30
 _REGISTRY_S: Final = 10
+_USAGE_S: Final = 120
 _HANDOVER_S: Final = 10.0
 _LAST_LINES: Final = 50
 _MOST_BYTES: Final = 262_144
+BOT_SUBNETS: Final = IPv4Network("10.208.0.0/12")
 _PORT_WORDS: Final = ("port is already allocated", "address already in use", "ports are not available")
 
 
@@ -58,14 +68,26 @@ class DockerRuntime:
 
     capabilities = Capabilities(host_ports=True)
 
-    def __init__(self, url: str | None, installation: UUID) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        installation: UUID,
+        *,
+        subnets: IPv4Network = BOT_SUBNETS,
+        guard_image: str = "tradewise/paper-bot:latest",
+    ) -> None:
         self._url = url
         self._installation = installation
+        self._guard_image = guard_image
         self._lanes = Lanes()
         self._connecting = threading.Lock()
         self._at = ""
         self._client: docker.DockerClient | None = None
-        self._network = SharedNetwork(installation)
+        self._networks = TenantNetworks(installation, subnets)
+        self._volumes = Volumes(installation)
+        #: What the engine puts around a container beside what a profile says, once it is known.
+        self._confines: list[str] | None = None
+        self._tidied = False
         self._watch: Watch | None = None
         #: When each container was first asked to end, by the monotonic clock.
         self._asked: dict[str, float] = {}
@@ -76,11 +98,14 @@ class DockerRuntime:
     async def observe(self) -> list[Observed]:
         return await self._call("look", None, self._observe)
 
-    async def find_image(self, reference: str) -> str | None:
+    async def find_image(self, reference: str) -> Image | None:
         return await self._call("act", None, self._find_image, reference)
 
-    async def pull(self, reference: str) -> str:
+    async def pull(self, reference: str) -> Image:
         return await self._call("slow", None, self._pull, reference)
+
+    async def contain(self, egress: Egress | None) -> Contained:
+        return await self._call("slow", None, self._contain, egress)
 
     async def ensure(self, spec: Spec) -> str:
         return await self._call("launch", None, self._ensure, spec)
@@ -97,11 +122,14 @@ class DockerRuntime:
     async def remove(self, ref: str) -> None:
         await self._call("act", ref, self._remove, ref)
 
+    async def usage(self) -> dict[UUID, int]:
+        return await self._call("slow", None, self._usage)
+
     async def drop_storage(self, bot_id: UUID) -> None:
-        await self._call("act", None, self._drop_storage, bot_id)
+        await self._call("act", None, lambda: self._volumes.drop(self._docker.api, bot_id))
 
     async def drop_network(self) -> None:
-        await self._call("act", None, lambda: self._network.drop(self._docker.api))
+        await self._call("act", None, self._drop_network)
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._watch = Watch(self._open, self._installation, changed)
@@ -157,7 +185,9 @@ class DockerRuntime:
         """Begin anew after a loss: another engine may answer next, and its networks are not this one's."""
         with self._connecting:
             client, self._client = self._client, None
-        self._network.forget()
+        self._networks.forget()
+        self._volumes.forget()
+        self._confines = None
         if client is not None:
             client.close()
 
@@ -172,30 +202,70 @@ class DockerRuntime:
             raise EngineUnreachable(str(error.explanation or error)[:300]) from error
         return [_listed(item) for item in listed]
 
-    def _find_image(self, reference: str) -> str | None:
+    def _find_image(self, reference: str) -> Image | None:
         try:
-            return str(self._docker.images.get(reference).id)
+            return _image(self._docker.images.get(reference))
         except ImageNotFound:
             return None
 
-    def _pull(self, reference: str) -> str:
+    def _pull(self, reference: str) -> Image:
         with contextlib.closing(self._open()) as client:
             client.api.timeout = _REGISTRY_S
             try:
                 # A pull waits without end where packets vanish; this question first does not.
                 client.images.get_registry_data(reference)
                 client.api.timeout = _ANSWER_S
-                return str(client.images.pull(reference).id)
+                return _image(client.images.pull(reference))
             except (requests.Timeout, requests.ConnectionError) as error:
                 raise RuntimeFault("its registry did not answer in time") from error
 
+    def _contain(self, egress: Egress | None) -> Contained:
+        if not self._tidied:
+            # Nothing is launched before this has been called once, so no network is about to be used.
+            self._networks.tidy(self._docker.api)
+            self._tidied = True
+        bridges = f"{bridge_prefix(self._installation)}*"
+
+        def bridge_of(tenant: UUID) -> str:
+            return bridge_name(self._installation, tenant)
+
+        if egress is None:
+            wanted = rules.nothing(self._installation)
+        else:
+            wanted = rules.document(self._installation, egress, bridges, bridge_of)
+        api = self._docker.api
+        try:
+            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+        except docker_guard.BridgesUnfiltered:
+            # Engines of late have the kernel filter bridges when the first one asks for it; ours come after the guard.
+            self._networks.make_for_nobody(api)
+            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+
+    def _drop_network(self) -> None:
+        self._networks.drop(self._docker.api)
+        # Rules for bridges that are gone do no harm where they cannot be taken away.
+        with contextlib.suppress(ContainmentUnavailable):
+            self._contain(None)
+
+    def _confinement(self, api: docker.APIClient) -> list[str]:
+        """Security options that this engine's kernel has. Raises ContainmentUnavailable where it filters no calls."""
+        if self._confines is None:
+            self._confines = confinement(api.info().get("SecurityOptions") or [])
+        return self._confines
+
     def _ensure(self, spec: Spec) -> str:
         api = self._docker.api
-        volume = storage_name(self._installation, spec.bot_id)
-        api.create_volume(volume, labels=storage_labels(self._installation, spec.bot_id))
-        network = self._network.ensure(api)
-        config = host_config(api, spec, network=network, volume=volume)
+        confines = self._confinement(api)
+        volume = self._volumes.ensure(api, spec)
+        network = self._networks.ensure(api, spec.tenant_id)
+        config = host_config(api, spec, network=network, volume=volume, confines=confines)
         return str(api.create_container(**create_arguments(self._installation, spec), host_config=config)["Id"])
+
+    def _usage(self) -> dict[UUID, int]:
+        # The engine adds up file by file: on a connection of its own, it holds up nobody.
+        with contextlib.closing(self._open()) as client:
+            client.api.timeout = _USAGE_S
+            return self._volumes.usage(client.api)
 
     def _start(self, ref: str, handover: bytes) -> None:
         api = self._docker.api
@@ -211,7 +281,7 @@ class DockerRuntime:
                 raw.shutdown(socket.SHUT_WR)
         except NotFound:
             # Somebody removed the network that the container was made for: the next one gets another.
-            self._network.forget()
+            self._networks.forget()
             raise
         finally:
             # The client hangs the response on the stream where it can; closing it closes both, in the right order.
@@ -275,13 +345,6 @@ class DockerRuntime:
         if self._watch is not None:
             self._watch.forget(ref)
 
-    def _drop_storage(self, bot_id: UUID) -> None:
-        api = self._docker.api
-        found = api.volumes(filters={"label": [self._ours(), f"{LABEL_BOT}={bot_id}"]})
-        for volume in found["Volumes"] or ():
-            with contextlib.suppress(NotFound):
-                api.remove_volume(volume["Name"])
-
     def _ours(self) -> str:
         return f"{LABEL_INSTALLATION}={self._installation}"
 
@@ -320,8 +383,8 @@ def _observed(
     return Observed(
         ref=ref,
         state=_state(status),
-        bot_id=_uuid(labels.get(LABEL_BOT)),
-        instance_id=_uuid(labels.get(LABEL_INSTANCE)),
+        bot_id=label_uuid(labels.get(LABEL_BOT)),
+        instance_id=label_uuid(labels.get(LABEL_INSTANCE)),
         published=published,
     )
 
@@ -331,18 +394,16 @@ def _listed(item: dict[str, Any]) -> Observed:
     return msgspec.structs.replace(seen, created_at=datetime.fromtimestamp(item["Created"], UTC))
 
 
+def _image(found: Any) -> Image:
+    pulled = found.attrs.get("RepoDigests") or []
+    return Image(str(found.id), frozenset(name.rpartition("@")[2] for name in pulled))
+
+
 def _state(status: str) -> Any:
     """The engine's seven states as our three. A paused container is a live one."""
     if status == "created":
         return "created"
     return "running" if status in {"running", "paused", "restarting"} else "exited"
-
-
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None
 
 
 def _lines(said: bytes) -> tuple[str, ...]:

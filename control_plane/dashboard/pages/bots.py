@@ -201,7 +201,7 @@ async def wish_action(
         raise NotFoundError("page")
     wished, force = _WISHES[verb]
     async with caller.transaction() as session:
-        await service.wish(session, caller.principal, bot_id, wished, force=force)
+        await service.wish(session, caller.principal, _settings(request), bot_id, wished, force=force)
     return go_back(request, f"/bots/{bot_id}")
 
 

@@ -87,7 +87,9 @@ async def subscribe_action(
         data = form.read(CreateSubscription, template_id=str(template_id))
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
         async with caller.transaction() as session:
-            subscription_id = await subscriptions.subscribe(session, caller.principal, key, data)
+            subscription_id = await subscriptions.subscribe(
+                session, caller.principal, request.app.state.settings, key, data
+            )
     except REFUSALS as error:
         state = form.refused(error, shown=("allocation_amount",))
         context = await _offer(caller, template_id)

@@ -125,7 +125,9 @@ async def _change(
     request: Request[Any, Any, Any], caller: Caller, subscription_id: UUID, change: PatchSubscription
 ) -> Response[Any]:
     async with caller.transaction() as session:
-        await service.change_subscription(session, caller.principal, subscription_id, change)
+        await service.change_subscription(
+            session, caller.principal, request.app.state.settings, subscription_id, change
+        )
     return go_back(request, f"/subscriptions/{subscription_id}")
 
 

@@ -122,6 +122,7 @@ Every template that makes one object a component ranges over this list, so a new
   value: {{ int64 $config.sessionLifetime | quote }}
 {{- /* What the poller does, the API must know: it refuses addresses and calls readings stale by the same settings. */}}
 {{ include "tradewise.env.poller" (dict "values" $poller) }}
+{{ include "tradewise.env.hosting" .root.Values.hosting | trim }}
 {{- if .root.Values.encryption.dataKey.existingSecret }}
 - name: TRADEWISE_DATA_KEY_FILE
   value: /etc/tradewise/data-key/data.json
@@ -146,7 +147,24 @@ Every template that makes one object a component ranges over this list, so a new
 {{- end }}
 {{- end -}}
 
+{{/* What API and launcher must know of hosted bots alike. Takes the values of `hosting`. */}}
+{{- define "tradewise.env.hosting" -}}
+{{- with .plans }}
+- name: TRADEWISE_PLANS
+  value: {{ toJson . | quote }}
+{{- end }}
+- name: TRADEWISE_BOT_EGRESS
+  value: {{ .egress | quote }}
+{{- with .egressAllow }}
+- name: TRADEWISE_BOT_EGRESS_ALLOW
+  value: {{ join "," . | quote }}
+{{- end }}
+- name: TRADEWISE_EGRESS_GUARD
+  value: {{ .egressGuard | quote }}
+{{- end -}}
+
 {{- define "tradewise.env.launcher" -}}
+{{ include "tradewise.env.hosting" .root.Values.hosting | trim }}
 - name: TRADEWISE_RUNTIME
   value: {{ .values.runtime }}
 - name: TRADEWISE_DOCKER_HOST
@@ -169,6 +187,10 @@ Every template that makes one object a component ranges over this list, so a new
 - name: TRADEWISE_ALLOWED_IMAGES
   value: {{ join "," . | quote }}
 {{- end }}
+- name: TRADEWISE_IMAGE_DIGESTS
+  value: {{ .values.imageDigests }}
+- name: TRADEWISE_BOT_SUBNETS
+  value: {{ .values.botSubnets | quote }}
 {{- with .values.paperBotImage }}
 - name: TRADEWISE_PAPER_BOT_IMAGE
   value: {{ . | quote }}

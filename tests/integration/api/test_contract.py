@@ -79,6 +79,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/me/password": {"current_password": "x", "new_password": "a new password"},
     "POST /api/v1/tenants": {"name": "Another"},
     "PATCH /api/v1/tenants/{tenant_id}": {"name": "taken over"},
+    "PUT /api/v1/tenants/{tenant_id}/egress": {"mode": "none"},
     "DELETE /api/v1/tenants/{tenant_id}": {"confirm": "not its name", "end_subscriptions": True},
     "PATCH /api/v1/tenants/{tenant_id}/members/{user_id}": {"role": "viewer"},
     "POST /api/v1/tenants/{tenant_id}/invitations": {"email": "x@example.com", "role": "viewer"},

@@ -19,7 +19,9 @@ from docker.errors import NotFound
 
 from agents.agent import make_pool
 from agents.launcher.agent import Launcher
+from agents.launcher.guard import rules
 from agents.launcher.lifecycle import Policy
+from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
@@ -224,3 +226,9 @@ class Rig:
             self.engine.api.remove_volume(volume["Name"], force=True)
         for network in self.engine.api.networks(filters=ours):
             self.engine.api.remove_network(network["Id"])
+        docker_guard.apply(
+            self.engine.api,
+            self.installation,
+            self.settings.effective_guard_image,
+            rules.nothing(self.installation),
+        )

@@ -1,136 +1,142 @@
-"""What a bot's container may do: every limit asserted by what the engine says and by what the kernel says inside."""
+"""What the engine is told of a bot's container: every row of the profile, as `inspect` shows it.
+
+What the kernel makes of it is in test_hardening_inside.py, what a bot reaches in test_containment.py.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 from typing import Any
 
 import pytest
 
-from agents.launcher import own_daemon
-from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_GENERATION, LABEL_INSTANCE, LABEL_TENANT
-from tests.integration.launcher.rig import TOKEN, Rig
+from agents.launcher.runtimes.base import ContainmentUnavailable
+from agents.launcher.runtimes.docker_profile import (
+    LABEL_BOT,
+    LABEL_GENERATION,
+    LABEL_INSTANCE,
+    LABEL_TENANT,
+    confinement,
+)
+from control_plane.plans import Plan
+from tests.integration.launcher.rig import Rig
 
 pytestmark = pytest.mark.engine
 
-_INSIDE = """
-import os, socket, tempfile
-def refused(act):
-    try:
-        act()
-    except OSError as error:
-        return error.errno is not None
-    return False
-status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
-print("caps", status["CapEff"], status["CapPrm"], status["CapBnd"])
-print("no_new_privs", status["NoNewPrivs"])
-print("uid", os.getuid(), os.getgid())
-print("root_refused", refused(lambda: open("/opt/x", "w")))
-open("/data/inside", "w").close()
-program = os.path.join(tempfile.gettempdir(), "program")
-open(program, "w").write("#!/bin/sh\\n")
-os.chmod(program, 0o700)
-print("tmp_exec_refused", refused(lambda: os.execv(program, [program])))
-raw = lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-print("raw_socket_refused", refused(raw))
-children = []
-def fork_all():
-    while len(children) < 500:
-        pid = os.fork()
-        if pid == 0:
-            os.read(os.pipe()[0], 1)
-        children.append(pid)
-print("forks_refused", refused(fork_all), len(children) < 128)
-for pid in children:
-    os.kill(pid, 9)
-"""
+_MIB = 2**20
 
 
-def _run_inside(rig: Rig, container_id: str, program: str) -> dict[str, str]:
-    made = rig.engine.api.exec_create(container_id, ["python3", "-c", program])
-    said = rig.engine.api.exec_start(made["Id"]).decode()
-    return dict(line.split(" ", 1) for line in said.splitlines())
-
-
-async def test_the_engine_is_told_every_limit(rig: Rig) -> None:
+async def _inspected(rig: Rig, **settings: Any) -> tuple[dict[str, Any], Any]:
     bot = await rig.bot()
-    async with rig.launcher():
+    async with rig.launcher(**settings):
         instance = await rig.until_launched(bot)
-    inspected = rig.engine.api.inspect_container(instance["container_id"])
+    return dict(rig.engine.api.inspect_container(instance["container_id"])), instance
+
+
+async def test_no_privilege_is_left(rig: Rig) -> None:
+    inspected, _ = await _inspected(rig)
     host: dict[str, Any] = inspected["HostConfig"]
-    config: dict[str, Any] = inspected["Config"]
-    assert host["CapDrop"] == ["ALL"]
-    assert host["CapAdd"] is None
-    assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["Privileged"] is False
+    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+    apparmor = any("apparmor" in words for words in rig.engine.info()["SecurityOptions"])
+    assert host["SecurityOpt"] == ["no-new-privileges", *(["apparmor=docker-default"] if apparmor else [])]
+    assert not any("unconfined" in words for words in host["SecurityOpt"])
     assert host["ReadonlyRootfs"] is True
-    assert host["Tmpfs"] == {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}
-    assert (host["Memory"], host["MemorySwap"]) == (256 * 2**20, 256 * 2**20)
-    assert host["CpuQuota"] / host["CpuPeriod"] == 1
-    assert host["PidsLimit"] == 128
-    assert {limit["Name"]: limit["Hard"] for limit in host["Ulimits"]} == {"nofile": 8192, "core": 0}
-    assert host["Init"] is True
-    assert host["RestartPolicy"]["Name"] == "no"
-    assert host["LogConfig"]["Type"] == "local"
-    assert host["Devices"] in (None, [])
-    assert host["Binds"] is None
-    assert [(mount["Type"], mount["Target"]) for mount in host["Mounts"]] == [("volume", "/data")]
-    assert host["PidMode"] == host["UTSMode"] == ""
-    assert host["IpcMode"] == "private"
-    assert host["PortBindings"] == {
-        "8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(instance["host_port"])}],
+    assert inspected["Config"]["User"] == "10001:10001"
+    for nothing in ("Devices", "DeviceRequests", "DeviceCgroupRules", "Sysctls", "GroupAdd", "ExtraHosts", "Links"):
+        assert not host.get(nothing), nothing
+    for nothing in ("Binds", "VolumesFrom", "CgroupParent", "PidMode", "UTSMode", "UsernsMode"):
+        assert not host[nothing], nothing
+    assert (host["IpcMode"], host["CgroupnsMode"]) == ("private", "private")
+    assert host["Runtime"] == rig.engine.info()["DefaultRuntime"]
+
+
+async def test_what_it_writes_goes_to_three_places(rig: Rig) -> None:
+    inspected, _ = await _inspected(rig)
+    host = inspected["HostConfig"]
+    assert host["Tmpfs"] == {
+        "/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777",
+        "/run": "rw,noexec,nosuid,nodev,size=8m,mode=0700,uid=10001,gid=10001",
     }
-    assert config["User"] == "10001:10001"
+    assert host["ShmSize"] == 16 * _MIB
+    [mount] = host["Mounts"]
+    assert (mount["Type"], mount["Target"]) == ("volume", "/data")
+    [mounted] = inspected["Mounts"]
+    assert (mounted["Type"], mounted["Driver"], mounted["RW"]) == ("volume", "local", True)
+    volume = rig.engine.api.inspect_volume(mounted["Name"])
+    assert set(volume["Options"] or {}) <= {"size"}
+
+
+async def test_what_it_uses_is_bounded_by_its_tenants_plan(rig: Rig) -> None:
+    plans = {
+        "free": Plan(),
+        "small": Plan(cpus=0.5, memory_mib=96, processes=40, disk_mib=8, log_mib=3, running_bots=1),
+    }
+    await rig.admin.execute("update tenants set plan = 'small' where id = $1", rig.owner.tenant_id)
+    inspected, instance = await _inspected(rig, plans=plans)
+    host = inspected["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (96 * _MIB, 96 * _MIB)
+    assert host["MemoryReservation"] == int(96 * _MIB * 0.8)
+    assert (host["CpuQuota"], host["CpuPeriod"], host["CpuShares"]) == (50_000, 100_000, 512)
+    assert host["PidsLimit"] == 40
+    assert host["LogConfig"] == {
+        "Type": "local",
+        "Config": {"max-size": str(_MIB), "max-file": "3", "mode": "non-blocking", "max-buffer-size": "1m"},
+    }
+    assert {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in host["Ulimits"]} == {
+        "nofile": (4096, 8192),
+        "core": (0, 0),
+        "memlock": (65536, 65536),
+        "msgqueue": (0, 0),
+        "fsize": (8 * _MIB, 8 * _MIB),
+    }
+    # Another plan holds from the next start.
+    await rig.admin.execute("update tenants set plan = 'gone from the table' where id = $1", rig.owner.tenant_id)
+    async with rig.launcher(plans=plans):
+        await rig.want(instance["bot_id"], "running")
+        again = await rig.until_launched(instance["bot_id"], after=instance["id"])
+    host = rig.engine.api.inspect_container(again["container_id"])["HostConfig"]
+    assert (host["Memory"], host["PidsLimit"], host["CpuQuota"]) == (256 * _MIB, 128, 100_000)
+
+
+async def test_how_it_begins_and_ends_is_ours_to_say(rig: Rig) -> None:
+    inspected, instance = await _inspected(rig)
+    host, config = inspected["HostConfig"], inspected["Config"]
+    assert (host["OomKillDisable"] or False, host["OomScoreAdj"]) == (False, 500)
+    assert host["RestartPolicy"] == {"Name": "no", "MaximumRetryCount": 0}
+    assert (host["Init"], host["AutoRemove"]) == (True, False)
+    assert (config["StopSignal"], config["StopTimeout"]) == ("SIGTERM", 60)
     assert (config["OpenStdin"], config["StdinOnce"], config["Tty"]) == (True, True, False)
-    ours = {name: value for name, value in config["Labels"].items() if name.startswith("io.tradewise.")}
+    assert host["PublishAllPorts"] is False
+    assert host["PortBindings"] == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(instance["host_port"])}]}
+
+
+async def test_it_is_found_by_its_labels_and_runs_an_image_by_id(rig: Rig) -> None:
+    inspected, instance = await _inspected(rig)
+    ours = {name: value for name, value in inspected["Config"]["Labels"].items() if name.startswith("io.tradewise.")}
     assert ours == {
         "io.tradewise.installation": str(rig.installation),
         LABEL_TENANT: str(rig.owner.tenant_id),
-        LABEL_BOT: str(bot),
+        LABEL_BOT: str(instance["bot_id"]),
         LABEL_GENERATION: "1",
         LABEL_INSTANCE: str(instance["id"]),
     }
-    image = rig.engine.images.get(instance["image"])
-    assert config["Env"] == image.attrs["Config"]["Env"]
-    assert TOKEN not in str(inspected)
+    image = rig.engine.images.get(rig.settings.paper_bot_image)
+    assert inspected["Image"] == inspected["Config"]["Image"] == instance["image_id"] == image.id
+    assert instance["image"] == rig.settings.paper_bot_image
 
 
-async def test_the_kernel_holds_a_bot_to_them(rig: Rig) -> None:
-    bot = await rig.bot()
-    async with rig.launcher():
-        instance = await rig.until_launched(bot)
-    none = "0000000000000000"
-    assert _run_inside(rig, instance["container_id"], _INSIDE) == {
-        "caps": f"{none} {none} {none}",
-        "no_new_privs": "1",
-        "uid": "10001 10001",
-        "root_refused": "True",
-        "tmp_exec_refused": "True",
-        "raw_socket_refused": "True",
-        "forks_refused": "True True",
-    }
+@pytest.mark.parametrize(
+    ("offered", "options"),
+    [
+        (["name=seccomp,profile=default"], ["no-new-privileges"]),
+        (["name=seccomp,profile=builtin", "name=cgroupns"], ["no-new-privileges"]),
+        (["name=apparmor", "name=seccomp,profile=default"], ["no-new-privileges", "apparmor=docker-default"]),
+    ],
+)
+def test_what_the_kernel_has_is_asked_for_by_name(offered: list[str], options: list[str]) -> None:
+    assert confinement(offered) == options
 
 
-async def test_bots_share_one_network_and_do_not_reach_each_other(rig: Rig, engine_url: str) -> None:
-    first, second = await rig.bot(), await rig.bot()
-    async with rig.launcher():
-        here, there = await rig.until_launched(first), await rig.until_launched(second)
-        await rig.ask(there["host_port"], "ping", token=None)
-    [(network, joined)] = rig.engine.api.inspect_container(there["container_id"])["NetworkSettings"]["Networks"].items()
-    options = rig.engine.api.inspect_network(network)["Options"]
-    assert options["com.docker.network.bridge.enable_icc"] == "false"
-    program = f"""
-import socket
-with socket.socket() as s:
-    s.settimeout(2)
-    print("reached", s.connect_ex(("{joined["IPAddress"]}", 8080)) == 0)
-"""
-    # A daemon of our own that was started beside another one leaves the machine's packet filter alone, and says so: it
-    # cannot keep neighbours apart.
-    assert _run_inside(rig, here["container_id"], program) == {"reached": str(not _filters_packets(engine_url))}
-
-
-def _filters_packets(engine_url: str) -> bool:
-    own = own_daemon.places(os.environ)
-    return engine_url != own.url or bool(json.loads(own.config.read_text("utf-8"))["iptables"])
+@pytest.mark.parametrize("offered", [[], ["name=apparmor"], ["name=seccomp,profile=unconfined"]])
+def test_an_engine_that_filters_no_calls_is_refused(offered: list[str]) -> None:
+    with pytest.raises(ContainmentUnavailable, match="seccomp"):
+        confinement(offered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.launcher.launch import is_allowed, with_tag
+from agents.launcher.image_rules import is_allowed, with_tag
 from control_plane.settings import Settings
 
 
