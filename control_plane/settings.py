@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_pull: Literal["missing", "never"] = "missing"
     allowed_images: tuple[str, ...] = ("tradewise/*",)
     paper_bot_image: str = "tradewise/paper-bot:latest"
+    freqtrade_image: str = "tradewise/freqtrade-bot:latest"
     publish_address: str = "127.0.0.1"
     port_range: PortRange = PortRange(21000, 29999)
     start_deadline: float = 120.0
@@ -239,6 +240,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "image_pull": _one_of("missing", "never"),
     "allowed_images": _words,
     "paper_bot_image": _text,
+    "freqtrade_image": _text,
     "publish_address": _address,
     "port_range": _port_range,
     "start_deadline": _seconds(5, 3600),

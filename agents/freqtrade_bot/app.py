@@ -55,13 +55,16 @@ class Child:
     def __init__(self, written: files.Written) -> None:
         self.asked = False
         self.last: deque[str] = deque(maxlen=_KEPT_LINES)
+        reading, writing = os.pipe()
+        self._said = os.fdopen(reading, "rb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "freqtrade", "trade", "--no-color", "--config", str(written.config)],
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=writing,
             cwd=written.user_data,
             env=environment(os.environ),
         )
+        os.close(writing)
 
     def end(self, _number: int, _frame: FrameType | None) -> None:
         """Tell it to end, in a signal handler."""
@@ -70,8 +73,7 @@ class Child:
 
     def see_through(self) -> int:
         """Pass on what it writes until it has ended; its exit status, negative for a signal."""
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for line in self._said:
             try:
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()

@@ -12,9 +12,10 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from agents.launcher import handover, queries
+from agents.launcher.families import FAMILIES, Family, roomy
 from agents.launcher.handover import Opened, SecretUnreadable
 from agents.launcher.queries import Work
-from agents.launcher.runtimes.base import PortTaken, Runtime, RuntimeFault, Spec
+from agents.launcher.runtimes.base import Limits, PortTaken, Runtime, RuntimeFault, Spec
 from control_plane.security.vault import Vault
 from control_plane.settings import PortRange, Settings
 
@@ -48,7 +49,8 @@ class Starter:
 
     async def launch(self, work: Work) -> None:
         """Launch ``work``'s bot, unless it has a live copy. Raises LaunchFailed, EngineUnreachable."""
-        reference = self._reference(work)
+        family = _family(work)
+        reference = work.image or family.image(self._settings)
         image_id = await self._image(reference)
         try:
             opened = await handover.open_all(self._pool, self._vault, work)
@@ -57,7 +59,7 @@ class Starter:
         taken: PortTaken | None = None
         for _ in range(_PORT_TRIES if self._runtime.capabilities.host_ports else 1):
             try:
-                return await self._launch_once(work, reference, image_id, opened)
+                return await self._launch_once(work, family, reference, image_id, opened)
             except PortTaken as error:
                 taken = error
             except RuntimeFault as error:
@@ -69,9 +71,9 @@ class Starter:
             f"range of its own, then start the bot again ({taken}).",
         )
 
-    async def _launch_once(self, work: Work, reference: str, image_id: str, opened: Opened) -> None:
+    async def _launch_once(self, work: Work, family: Family, reference: str, image_id: str, opened: Opened) -> None:
         bot = work.bot
-        spec = await self._claim(work, reference)
+        spec = await self._claim(work, family, reference)
         if spec is None:
             return
         try:
@@ -84,8 +86,11 @@ class Starter:
             await self._runtime.remove(ref)
             return
         flows = await queries.cash_flows(self._pool, bot.tenant_id, bot.id)
+        state = family.ready_state(opened)
+        if state is not None:
+            await queries.expect(self._pool, spec.instance_id, state)
         try:
-            await self._runtime.start(ref, handover.document(bot.id, opened, flows))
+            await self._runtime.start(ref, family.document(bot.id, opened, flows))
         except PortTaken:
             if spec.host_port is not None:
                 self._ports.avoid(spec.host_port)
@@ -96,7 +101,7 @@ class Starter:
             raise
         await queries.running(self._pool, spec.instance_id)
 
-    async def _claim(self, work: Work, image: str) -> Spec | None:
+    async def _claim(self, work: Work, family: Family, image: str) -> Spec | None:
         """The bot's one place, and a port that no other bot of ours has; None where the bot has a live copy."""
         for _ in range(_CLAIM_TRIES):
             port = None
@@ -118,6 +123,7 @@ class Starter:
                     image=image,
                     publish_address=self._settings.publish_address,
                     host_port=port,
+                    limits=roomy(Limits(), family),
                 )
         raise LaunchFailed(
             PortTaken.code,
@@ -129,15 +135,6 @@ class Starter:
         await self._runtime.remove(ref)
         if await self._runtime.examine(ref) is None:
             await queries.abandon(self._pool, spec.instance_id)
-
-    def _reference(self, work: Work) -> str:
-        if work.image is not None:
-            return work.image
-        if work.engine == "tradewise":
-            return self._settings.paper_bot_image
-        raise LaunchFailed(
-            "image_missing", f"No image is known for the engine {work.engine}. Name one, then start the bot again."
-        )
 
     async def _image(self, reference: str) -> str:
         """The id of an image that the engine has and the operator allows."""
@@ -166,6 +163,13 @@ class Starter:
         return image_id
 
 
+def _family(work: Work) -> Family:
+    family = FAMILIES.get(work.engine)
+    if family is None:
+        raise LaunchFailed("engine_unknown", f"This version of TradeWise does not run bots of engine {work.engine}.")
+    return family
+
+
 class Ports:
     """Which host port to try next: at random, so that two installations on one host seldom meet."""
 
@@ -187,9 +191,9 @@ class Ports:
 
 
 def is_allowed(reference: str, settings: Settings) -> bool:
-    """Whether the operator lets an image run: by TRADEWISE_ALLOWED_IMAGES, or as the image of our own bot."""
+    """Whether the operator lets an image run: by TRADEWISE_ALLOWED_IMAGES, or as a family's own."""
     full = with_tag(reference)
-    return full == with_tag(settings.paper_bot_image) or any(
+    return full in {with_tag(family.image(settings)) for family in FAMILIES.values()} or any(
         fnmatchcase(full, pattern) or fnmatchcase(full, f"{pattern}:latest") for pattern in settings.allowed_images
     )
 

@@ -89,6 +89,7 @@ _RUNNING = """
     update bots b set exposed_host_port = l.host_port
     from launched l where b.tenant_id = l.tenant_id and b.id = l.bot_id
 """
+_EXPECT = "update bot_instances set ready_state = $2 where id = $1 and state = 'creating' and released_at is null"
 _EXITED = """
     update bot_instances
     set state = 'exited', exit_code = $2, oom_killed = $3, last_lines = $4::jsonb, finished_at = now()
@@ -211,6 +212,11 @@ async def claim(
 async def attach(pool: asyncpg.Pool, instance_id: UUID, container_id: str, image_id: str) -> bool:
     """Say which container was made for an instance; False where the instance was released: then it must not start."""
     return await pool.fetchval(_ATTACH, instance_id, container_id, image_id) is not None
+
+
+async def expect(pool: asyncpg.Pool, instance_id: UUID, state: str) -> None:
+    """Note the trading state that a copy is told to come up in, before it can be seen in any."""
+    await pool.execute(_EXPECT, instance_id, state)
 
 
 async def running(pool: asyncpg.Pool, instance_id: UUID) -> None:

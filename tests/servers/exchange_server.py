@@ -7,6 +7,7 @@ exchange in maintenance.
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.servers.loopback import LoopbackServer, Reply, Request, json_reply
@@ -43,7 +44,7 @@ class ExchangeServer(LoopbackServer):
     async def handle(self, request: Request) -> Reply:
         if self.maintenance:
             return json_reply({"code": -1, "msg": "system is under maintenance"}, 503)
-        answer = {
+        answers: dict[str, Callable[[dict[str, str]], Any]] = {
             "/api/v3/ping": lambda _query: {},
             "/api/v3/time": lambda _query: {"serverTime": _now_ms()},
             "/api/v3/exchangeInfo": self._information,
@@ -53,7 +54,8 @@ class ExchangeServer(LoopbackServer):
             "/api/v3/ticker/price": self._prices,
             "/api/v3/ticker/bookTicker": self._best,
             "/api/v3/trades": lambda _query: [],
-        }.get(request.path)
+        }
+        answer = answers.get(request.path)
         if answer is None:
             return json_reply({"code": -1102, "msg": "no such endpoint"}, 404)
         return json_reply(answer(dict(request.query)))
@@ -98,9 +100,7 @@ class ExchangeServer(LoopbackServer):
         return self._each(query, self._ticker)
 
     def _prices(self, query: dict[str, str]) -> Any:
-        return self._each(
-            query, lambda coin: {"symbol": f"{coin}USDT", "price": f"{self.price(coin, _now_ms()):.2f}"}
-        )
+        return self._each(query, lambda coin: {"symbol": f"{coin}USDT", "price": f"{self.price(coin, _now_ms()):.2f}"})
 
     def _best(self, query: dict[str, str]) -> Any:
         names = ("symbol", "bidPrice", "bidQty", "askPrice", "askQty")

@@ -21,7 +21,6 @@ LABEL_GENERATION: Final = "io.tradewise.generation"
 LABEL_INSTANCE: Final = "io.tradewise.instance"
 
 USER: Final = "10001:10001"
-MEMORY_BYTES: Final = 256 * 1024 * 1024
 CPU_PERIOD_US: Final = 100_000
 CPU_QUOTA_US: Final = 100_000
 PIDS: Final = 128
@@ -67,8 +66,8 @@ def host_config(api: docker.APIClient, spec: Spec, *, network: str, volume: str)
         security_opt=["no-new-privileges"],
         read_only=True,
         tmpfs={"/tmp": _TMPFS},  # noqa: S108 - inside the container, where it is the only writable place beside the volume
-        mem_limit=MEMORY_BYTES,
-        memswap_limit=MEMORY_BYTES,
+        mem_limit=spec.limits.memory_bytes,
+        memswap_limit=spec.limits.memory_bytes,
         oom_score_adj=_OOM_SCORE,
         cpu_period=CPU_PERIOD_US,
         cpu_quota=CPU_QUOTA_US,

@@ -1,0 +1,51 @@
+"""Bot families that we host: which image runs, what its program is handed, and what a copy of it needs at least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from agents.launcher import freqtrade_document, handover
+from agents.launcher.handover import Opened
+from agents.launcher.runtimes.base import Limits
+from control_plane.settings import Settings
+
+CashFlows: TypeAlias = Iterable[Mapping[str, str]]
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """One family."""
+
+    image: Callable[[Settings], str]
+    """The image where neither the template nor the bot names one."""
+    document: Callable[[UUID, Opened, CashFlows], bytes]
+    """The hand-over document, on one line."""
+    ready_state: Callable[[Opened], str | None]
+    """The trading state in which a copy counts as started; None where an answer is enough."""
+    least_memory_bytes: int
+    """Below this its program does not even start."""
+
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "tradewise": Family(
+        image=lambda settings: settings.paper_bot_image,
+        document=handover.document,
+        ready_state=lambda _opened: None,
+        least_memory_bytes=32 * 1024 * 1024,
+    ),
+    # freqtrade 2026.9 with two pairs takes 245 MiB; pairs, indicators and open trades come on top.
+    "freqtrade": Family(
+        image=lambda settings: settings.freqtrade_image,
+        document=freqtrade_document.document,
+        ready_state=freqtrade_document.ready_state,
+        least_memory_bytes=512 * 1024 * 1024,
+    ),
+}
+
+
+def roomy(limits: Limits, family: Family) -> Limits:
+    """``limits`` with the memory that the family's program needs at least."""
+    return msgspec.structs.replace(limits, memory_bytes=max(limits.memory_bytes, family.least_memory_bytes))
