@@ -25,7 +25,6 @@ from control_plane.security.credentials import Credential, CredentialError, Trad
 from control_plane.security.vault import OpenError, Vault
 
 _SHORTEST_SECRET = 6
-#: Of a text of several lines, such as a program, each line counts: an error shows just one.
 _SHORTEST_LINE = 12
 _REDACTED = "(redacted)"
 _LONGEST_LINE = 1000
@@ -122,29 +121,25 @@ def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
     """
     if opened is None:
         return ()
+    secrets = {secret for secret in secrets_of(opened) if len(secret) >= _SHORTEST_SECRET}
+    # In the output of a program that writes JSON, a text with quotes in it looks different.
+    secrets |= {msgspec.json.encode(secret)[1:-1].decode() for secret in secrets}
     text = "\n".join(lines)
-    for secret in secrets_of(opened):
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, _REDACTED)
     # Cut after, so that no half of a secret is left at an end.
     return tuple(line[:_LONGEST_LINE] for line in text.splitlines())
 
 
-def secrets_of(opened: Opened) -> tuple[str, ...]:
-    """Every text that no line may show, the longest first."""
+def secrets_of(opened: Opened) -> set[str]:
+    """Every text that must not come back in the bot's output: its token, and what is private and nowhere public.
+
+    Of a text of several lines, such as a program, each longer line counts: an error shows just one.
+    """
     public = {*_texts(opened.template), *_texts(opened.parameters), *opened.plain_words}
     private = {*_texts(opened.template_config), *_texts(opened.own_config)} - public
-    secrets = {text for text in private if len(text) >= _SHORTEST_SECRET}
-    secrets |= {
-        line.strip()
-        for text in private
-        if "\n" in text
-        for line in text.splitlines()
-        if len(line.strip()) >= _SHORTEST_LINE
-    }
-    secrets.add(opened.credential.secret)
-    # In the output of a program that writes JSON, a text with quotes in it looks different.
-    secrets |= {msgspec.json.encode(secret)[1:-1].decode() for secret in secrets}
-    return tuple(sorted(secrets, key=len, reverse=True))
+    lines = {line.strip() for text in private if "\n" in text for line in text.splitlines()}
+    return {opened.credential.secret, *private, *(line for line in lines if len(line) >= _SHORTEST_LINE)}
 
 
 def _plain_words(engine: str, template_config: Mapping[str, Any], own_config: Mapping[str, Any]) -> frozenset[str]:
