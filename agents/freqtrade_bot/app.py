@@ -43,7 +43,7 @@ def _run(written: files.Written) -> int:
     signal.signal(signal.SIGTERM, child.end)
     signal.signal(signal.SIGINT, child.end)
     status = child.see_through()
-    result, words = verdict.exit_status(status, child.last, asked=child.asked)
+    result, words = verdict.exit_status(status, list(child.last), asked=child.asked)
     if words is not None:
         return _refuse(result, "config_rejected", words)
     return result

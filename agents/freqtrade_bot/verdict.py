@@ -16,6 +16,8 @@ _LONGEST = 500
 
 _RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - (?P<logger>\S+) - (?P<level>[A-Z]+) - (?P<text>.*)")
 _CONFIGURATION = "Configuration error: "
+#: Where a check of the schema failed; the error itself says what is wrong, and not where.
+_MEMBER = re.compile(r"On instance((?:\[[^\]]+\])+):")
 #: Faults of the exchange or the network, by the names that ccxt gives them: those pass.
 _PASSING = re.compile(
     r"\b(NetworkError|RequestTimeout|ExchangeNotAvailable|OnMaintenance|DDoSProtection|RateLimitExceeded"
@@ -33,7 +35,7 @@ def exit_status(status: int, lines: Sequence[str], *, asked: bool) -> tuple[int,
         return EX_OK, None
     words = _last_error(lines)
     if words is not None and words.startswith(_CONFIGURATION) and status in {0, 1}:
-        return EX_CONFIG, words.removeprefix(_CONFIGURATION)[:_LONGEST]
+        return EX_CONFIG, f"{_member(lines)}{words.removeprefix(_CONFIGURATION)}"[:_LONGEST]
     if status == _FREQTRADE_FAULT and words is not None and not _may_pass(lines):
         return EX_CONFIG, words[:_LONGEST]
     return (128 - status if status < 0 else status), None
@@ -52,6 +54,14 @@ def _last_error(lines: Sequence[str]) -> str | None:
             words.append(line.strip())
         return " ".join(word for word in words if word)
     return None
+
+
+def _member(lines: Sequence[str]) -> str:
+    """The member that the schema's complaint is about, as `exchange.name: `; nothing where it was another complaint."""
+    found = next((match for line in reversed(lines) if (match := _MEMBER.match(line.strip()))), None)
+    if found is None:
+        return ""
+    return ".".join(part.strip("'\"") for part in found[1].strip("[]").split("][")) + ": "
 
 
 def _may_pass(lines: Sequence[str]) -> bool:

@@ -90,9 +90,13 @@ def _fetch(folder: Path, python: str, say: Callable[[str], None]) -> list[Path]:
 
 
 def _pip(*arguments: str) -> None:
+    # What is packed here is packed alike each time: the engine then knows the layer again.
+    env = {**os.environ, "SOURCE_DATE_EPOCH": "946684800"}
     command = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", *arguments)
     try:
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=_FETCH_TIMEOUT_S)
+        subprocess.run(
+            command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=_FETCH_TIMEOUT_S, env=env
+        )
     except subprocess.TimeoutExpired as error:
         raise ImageBuildError(f"pip did not fetch the packages within {_FETCH_TIMEOUT_S} s") from error
     except subprocess.CalledProcessError as error:

@@ -48,6 +48,8 @@ def check_part(config: Mapping[str, Any], field: str = "config") -> None:
         if name in config:
             raise _wrong(f"{field}.{name}", f"{why}; leave it out", code="config_not_allowed")
     _one_of(config, "initial_state", STATES, field)
+    _one_of(config, "trading_mode", ("spot", "futures"), field)
+    _one_of(config, "margin_mode", ("", "isolated", "cross"), field)
     _kind(config, "dry_run", bool, "true or false", field)
     _above_zero(config, "available_capital", field)
     _kind(config, "pairlists", list, "a list of pair lists", field)

@@ -1,4 +1,4 @@
-"""A whole installation in which freqtrade itself is hosted: API, launcher, poller, and a small exchange for the bots."""
+"""A whole installation in which freqtrade itself is hosted: API, launcher, poller, and a small exchange."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ async def test_what_freqtrade_refuses_is_an_error_at_once_in_its_own_words(
     bot = await house.register(person, config=house.config(**wrong))
     view = await start(house, person, bot["id"])
     assert (view["status"], view["reason"]) == ("error", "config_rejected"), view
-    assert words in view["reason_detail"]
+    assert words in view["reason_detail"], view["reason_detail"]
     last = await house.rig.last(bot["id"])
     assert last["exit_code"] == 78
     assert "planted-exchange" not in last["last_lines"]
@@ -173,8 +173,6 @@ async def test_an_exchange_that_is_away_is_tried_again(house: House, person: Per
 
 
 async def test_without_the_image_the_error_says_what_to_do(house: House, person: Person) -> None:
-    async with house.rig.launcher():  # beside the other one, it stands by
-        pass
     bot = await house.register(person)
     await house.rig.admin.execute("update bots set image = 'tradewise/freqtrade-bot:none' where id = $1", bot["id"])
     view = await start(house, person, bot["id"])
