@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
 from agents.launcher.images import ensure_paper_bot_image
 
-ROGUE_IMAGE = "tradewise/rogue-bot:test"
+_ROGUE_REPOSITORY = "tradewise/rogue-bot"
 
 # Takes the hand-over like any bot, then does what `config.behaviour` says.
 _ROGUE = """
@@ -25,6 +26,12 @@ if behaviour == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 elif behaviour == "hungry":
     hoard = [bytearray(8 << 20) for _ in range(64)]
+elif behaviour == "count":
+    with open("/data/starts", "a+") as starts:
+        starts.write("x")
+        starts.seek(0)
+        print("start number", len(starts.read()), flush=True)
+    sys.exit(0)
 elif behaviour.startswith("exit "):
     print("last words", flush=True)
     sys.exit(int(behaviour.removeprefix("exit ")))
@@ -63,6 +70,8 @@ def paper_bot_image(engine: docker.DockerClient) -> str:
 @pytest.fixture(scope="session")
 def rogue_image(engine: docker.DockerClient, paper_bot_image: str) -> str:
     """A bot that crashes, hoards memory or ignores SIGTERM, as its configuration says."""
+    # Named by what it does: two checkouts that test at once must not take each other's.
+    tag = f"{_ROGUE_REPOSITORY}:{hashlib.sha256((paper_bot_image + _ROGUE).encode()).hexdigest()[:12]}"
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in (("Dockerfile", _DOCKERFILE.format(base=paper_bot_image)), ("rogue.py", _ROGUE)):
@@ -71,8 +80,8 @@ def rogue_image(engine: docker.DockerClient, paper_bot_image: str) -> str:
             archive.addfile(entry, io.BytesIO(text.encode()))
     packed.seek(0)
     steps = engine.api.build(
-        fileobj=packed, custom_context=True, tag=ROGUE_IMAGE, network_mode="none", rm=True, forcerm=True, decode=True
+        fileobj=packed, custom_context=True, tag=tag, network_mode="none", rm=True, forcerm=True, decode=True
     )
     errors = [step["error"] for step in steps if "error" in step]
     assert not errors, errors
-    return ROGUE_IMAGE
+    return tag

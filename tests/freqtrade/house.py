@@ -65,7 +65,8 @@ class House:
             "stake_currency": "USDT",
             "max_open_trades": 2,
             "dry_run_wallet": 5000,
-            # Takes what is asked, so that an order is filled by the next look.
+            # At the market: an order with a limit would wait while prices move away from it.
+            "order_types": {"entry": "market", "exit": "market", "stoploss": "market", "stoploss_on_exchange": False},
             "entry_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
             "exit_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
             "internals": {"process_throttle_secs": 1},
