@@ -65,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Literal["docker"] = "docker"
     docker_host: str | None = None
     base_image: str | None = None
+    freqtrade_base_image: str | None = None
     image_pull: Literal["missing", "never"] = "missing"
     allowed_images: tuple[str, ...] = ("tradewise/*",)
     paper_bot_image: str = "tradewise/paper-bot:latest"
@@ -237,6 +238,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "runtime": _one_of("docker"),
     "docker_host": _text,
     "base_image": _text,
+    "freqtrade_base_image": _text,
     "image_pull": _one_of("missing", "never"),
     "allowed_images": _words,
     "paper_bot_image": _text,
