@@ -66,6 +66,7 @@ async def house(
         image_pull="never",
         port_range=PortRange(21000, 29999),
         reconcile_interval=2.0,
+        **_way_to(exchange),
     )
     rig = Rig(launcher_settings, urls, admin, vault, engine, await Factory(admin, vault).owner())
     rig.installation = installation
@@ -79,3 +80,11 @@ async def house(
             yield House(rig, exchange)
     finally:
         rig.clean()
+
+
+def _way_to(exchange: ExchangeServer) -> dict[str, object]:
+    """Where bots reach nothing inside, the exchange is the one address that the operator allows them."""
+    name = "bot_egress_allow"
+    if name not in Settings.__struct_fields__:
+        return {}
+    return {name: getattr(load_settings({"TRADEWISE_BOT_EGRESS_ALLOW": f"{exchange.host}/32"}), name)}

@@ -103,6 +103,31 @@ async def test_a_bot_spends_no_more_than_its_capital(house: House, person: Perso
     assert balance["starting_capital"] == 300
 
 
+async def test_money_in_orders_that_wait_is_still_the_bots(house: House, person: Person) -> None:
+    far_below = {"price_side": "same", "use_order_book": True, "order_book_top": 50}
+    types = {"entry": "limit", "exit": "limit", "stoploss": "limit"}
+    bot = await house.register(
+        person, config=house.config(available_capital=300, entry_pricing=far_below, order_types=types)
+    )
+    view = await start(house, person, bot["id"])
+
+    async def waiting() -> Any:
+        found = await house.ask(view, "status") or []
+        return len(found) == 2 and all(trade["has_open_orders"] and not trade["amount"] for trade in found)
+
+    await until(waiting, what="two orders that wait", deadline_s=60.0, every_s=0.5)
+    before = (await house.ask(view, "balance"))["total_bot"]
+    assert before < 100
+    at = (await person.call("POST", f"/bots/{bot['id']}/ping", status=200))["health"]["observed_at"]
+
+    async def figures() -> Any:
+        latest = (await person.call("GET", f"/bots/{bot['id']}", status=200))["latest"]
+        return latest if latest and latest["observed_at"] >= at else None
+
+    latest = await until(figures, what="figures of that moment")
+    assert 299 < float(latest["equity"]) < 301
+
+
 async def test_a_subscribers_capital_is_what_their_bot_trades_with(house: House, api: Api, person: Person) -> None:
     config = house.config()
     template = await person.call(
