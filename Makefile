@@ -23,10 +23,10 @@ say = @printf '\033[1m==> %s\033[0m\n' $(1) >&2
 $(shell if [ -e $(VENV) ] && ! { [ "$$(cat $(STAMPS)/venv 2>&1)" = "$(CURDIR)" ] && $(BIN)/python -c ''; } 2>/dev/null; \
     then rm -rf $(VENV); fi)
 
-.PHONY: help setup assets lint format test bench demo up build lock engine clean
+.PHONY: help setup assets lint format test test-freqtrade freqtrade bench demo up build lock engine clean
 
 help: ## List these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 demo: $(STAMPS)/runtime assets ## Start everything on this machine with a small story in it (ARGS="--port 8000")
 	@$(BIN)/tradewise demo $(ARGS)
@@ -41,6 +41,13 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	@$(BIN)/python -m agents.launcher.images || test -z "$${CI:-}"
 	$(call say,"Running the tests")
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade against a small exchange (slow; about 10 minutes)
+	$(call say,"Running the tests of hosted freqtrade")
+	@$(BIN)/python -m pytest -m freqtrade tests/freqtrade $(ARGS)
+
+freqtrade: $(STAMPS)/runtime ## Build the image of hosted freqtrade bots (TRADEWISE_FREQTRADE_BASE_IMAGE=... to start from one)
+	@$(BIN)/python -m agents.launcher.freqtrade_image
 
 bench: $(STAMPS)/dev ## Measure what security costs, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
 	@$(BIN)/python -m tests.bench --write $(ARGS)

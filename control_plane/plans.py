@@ -17,6 +17,11 @@ STANDARD: Final = "free"
 _MIB: Final = 1024 * 1024
 
 
+#: Below this a family's program does not even start, whatever the plan says. freqtrade 2026.9 with two pairs takes
+#: 245 MiB; pairs, indicators and open trades come on top.
+LEAST_MEMORY_BYTES: Final[Mapping[str, int]] = MappingProxyType({"tradewise": 32 * _MIB, "freqtrade": 512 * _MIB})
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Limits of one bot, and the number of bots. Null: no limit of ours."""
 
@@ -71,3 +76,8 @@ def parse_plans(raw: str) -> Mapping[str, Plan]:
 def plan_of(plans: Mapping[str, Plan], name: str) -> Plan:
     """A plan by its name; one that was taken out of the table counts as the standard one."""
     return plans.get(name) or plans[STANDARD]
+
+
+def memory_of(plan: Plan, engine: str) -> int:
+    """What a copy of a bot of ``engine`` may use by ``plan``, in bytes: never less than its program needs."""
+    return max(plan.memory_bytes, LEAST_MEMORY_BYTES.get(engine, 0))

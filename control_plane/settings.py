@@ -67,10 +67,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Literal["docker"] = "docker"
     docker_host: str | None = None
     base_image: str | None = None
+    freqtrade_base_image: str | None = None
     image_pull: Literal["missing", "never"] = "missing"
     allowed_images: tuple[str, ...] = ("tradewise/*",)
     image_digests: Literal["optional", "required"] = "optional"
     paper_bot_image: str = "tradewise/paper-bot:latest"
+    freqtrade_image: str = "tradewise/freqtrade-bot:latest"
     plans: Mapping[str, Plan] = DEFAULT_PLANS
     bot_subnets: ipaddress.IPv4Network = ipaddress.IPv4Network("10.208.0.0/12")
     bot_egress: Mode = "public"
@@ -275,6 +277,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "runtime": _one_of("docker"),
     "docker_host": _text,
     "base_image": _text,
+    "freqtrade_base_image": _text,
     "image_pull": _one_of("missing", "never"),
     "allowed_images": _words,
     "image_digests": _one_of("optional", "required"),
@@ -285,6 +288,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bot_egress_allow": _destinations,
     "egress_guard": _one_of("enforce", "off"),
     "guard_image": _text,
+    "freqtrade_image": _text,
     "publish_address": _address,
     "port_range": _port_range,
     "start_deadline": _seconds(5, 3600),

@@ -25,6 +25,10 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "locking": ("--group", "locking"),
 }
 
+# What goes into the image of hosted freqtrade bots: a program of its own, with nothing to agree on with ours.
+IMAGE_LOCK = "agents/freqtrade_bot/requirements"
+_IMAGE_OPTIONS = ("--no-binary", "sdnotify")  # published as source only
+
 # No line may say where a package was found: the hashes say what it is, the settings of the machine where to look.
 _OPTIONS = (
     "--universal", "--generate-hashes", "--only-binary", ":all:", "--no-annotate", "--no-header",
@@ -57,20 +61,33 @@ def compile_all(root: Path) -> None:
         subprocess.run((*uv, "--python-version", PYTHON_FLOOR, *_OPTIONS), cwd=root, check=True)
         path = root / target
         path.write_text(header + path.read_text("utf-8"), "utf-8")
+    target = f"{IMAGE_LOCK}.txt"
+    print(f"Resolving {target}", file=sys.stderr, flush=True)
+    uv = (sys.executable, "-m", "uv", "pip", "compile", f"{IMAGE_LOCK}.in", "--output-file", target)
+    subprocess.run((*uv, "--python-version", PYTHON_FLOOR, *_OPTIONS, *_IMAGE_OPTIONS), cwd=root, check=True)
+    path = root / target
+    path.write_text(_image_header(root) + path.read_text("utf-8"), "utf-8")
 
 
 def problems(root: Path) -> list[str]:
     """Return what is wrong with the lock files, one sentence each; an empty list means they are fresh."""
     header = _header(_read_pyproject(root))
+    expected = {f"requirements/{name}.txt": (header, "pyproject.toml") for name in LOCKS}
+    expected[f"{IMAGE_LOCK}.txt"] = (_image_header(root), f"{IMAGE_LOCK}.in")
     found: list[str] = []
-    for name in LOCKS:
-        path = root / f"requirements/{name}.txt"
+    for name, (begins, source) in expected.items():
+        path = root / name
         text = path.read_text("utf-8") if path.is_file() else ""
-        if not text.startswith(header):
-            found.append(f"requirements/{name}.txt is older than pyproject.toml: run `make lock`")
+        if not text.startswith(begins):
+            found.append(f"{name} is older than {source}: run `make lock`")
         if "://" in text or "\n--" in text:
-            found.append(f"requirements/{name}.txt says where packages come from; only names and hashes belong there")
+            found.append(f"{name} says where packages come from; only names and hashes belong there")
     return found
+
+
+def _image_header(root: Path) -> str:
+    inputs = (root / f"{IMAGE_LOCK}.in").read_bytes()
+    return f"# Written by `make lock` from requirements.in. Inputs: sha256:{hashlib.sha256(inputs).hexdigest()}\n"
 
 
 def _read_pyproject(root: Path) -> dict[str, Any]:

@@ -24,6 +24,12 @@ if behaviour == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 elif behaviour == "hungry":
     hoard = [bytearray(8 << 20) for _ in range(64)]
+elif behaviour == "count":
+    with open("/data/starts", "a+") as starts:
+        starts.write("x")
+        starts.seek(0)
+        print("start number", len(starts.read()), flush=True)
+    sys.exit(0)
 elif behaviour.startswith("exit "):
     print("last words", flush=True)
     sys.exit(int(behaviour.removeprefix("exit ")))

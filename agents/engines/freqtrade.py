@@ -6,6 +6,7 @@ What its own documentation does not say and real processes do:
 - Figures declared as numbers come as null once prices are too old, and `/balance` then counts open positions as worth
   nothing: without `/profit.profit_all_coin` its total is no equity.
 - A question that cannot be answered now, such as `/count` while stopped, is HTTP 502 with `{"error": ...}`: no gateway.
+- `/balance` does not count money that waits in an order to buy: where some is in orders, they are asked for and added.
 - `/balance` asks the exchange and is as slow as that is; its silence says nothing about the bot.
 - Nothing but the list of open trades tells that orders are cancelled. Its `has_open_orders` leaves out the stop-losses
   that lie on the exchange: those protect a position that is kept, and stay.
@@ -64,9 +65,24 @@ class _Profit(msgspec.Struct):
     max_drawdown: Decimal | None = None  # closed trades only
 
 
+class _Holding(msgspec.Struct):
+    currency: str | None = None
+    used: Decimal | None = None  # in orders, the bot's own and others' on the same account
+    is_position: bool | None = None  # of futures, whose collateral is counted
+
+
 class _Balance(msgspec.Struct):
     total_bot: Decimal | None = None  # what the bot manages; `total` would be the whole account
     starting_capital: Decimal | None = None
+    stake: str | None = None
+    currencies: list[_Holding] = []
+
+
+class _Order(msgspec.Struct):
+    is_open: bool
+    ft_order_side: str | None = None
+    remaining: Decimal | None = None
+    safe_price: Decimal | None = None
 
 
 class _Count(msgspec.Struct):
@@ -76,6 +92,7 @@ class _Count(msgspec.Struct):
 class _Trade(msgspec.Struct):
     trade_id: int
     has_open_orders: bool | None = None
+    orders: list[_Order] = []
 
 
 class _Complaint(msgspec.Struct):
@@ -272,12 +289,14 @@ async def _read_performance(bot: _Bot, reading: Reading) -> Reading:
     if profit is None:
         return reading
     realized, together = amount(profit.profit_closed_coin), amount(profit.profit_all_coin)
+    managed = None if together is None or balance is None else amount(balance.total_bot)
+    waiting = None if managed is None or balance is None else await _waiting(bot, balance)
     closed_trades = count(profit.closed_trade_count)
     return msgspec.structs.replace(
         reading,
         realized_profit=realized,
         open_profit=None if realized is None or together is None else together - realized,
-        equity=None if together is None or balance is None else amount(balance.total_bot),
+        equity=None if managed is None or waiting is None else amount(managed + waiting),
         closed_trades=closed_trades,
         # Before the first closed trade the bot says 0, which would read as "lost them all".
         win_rate=share(profit.winrate) if closed_trades else None,
@@ -293,6 +312,25 @@ async def _read_balance(bot: _Bot) -> _Balance | None:
         if error.code == "timeout":
             return None
         raise
+
+
+async def _waiting(bot: _Bot, balance: _Balance) -> Decimal | None:
+    """Stake currency in the bot's own open orders to buy, in spot trading; None where that cannot be told now."""
+    holdings = balance.currencies
+    in_orders = any(holding.currency == balance.stake and holding.used for holding in holdings)
+    if not in_orders or any(holding.is_position for holding in holdings):
+        return Decimal(0)
+    trades = await bot.ask_if_possible("status", list[_Trade])
+    if trades is None:
+        return None
+    orders = [order for trade in trades for order in trade.orders if order.is_open and order.ft_order_side == "buy"]
+    total = Decimal(0)
+    for order in orders:
+        remaining, price = amount(order.remaining), amount(order.safe_price)
+        if remaining is None or price is None:
+            return None
+        total += remaining * price
+    return total
 
 
 async def _count_positions(bot: _Bot) -> int | None:

@@ -1,4 +1,6 @@
-"""The one document that a bot gets at its start, secrets included; and what of it must never come back in its output.
+"""What a bot gets at its start, secrets included; and what of it must never come back in its output.
+
+The document of our own bot is here, those of other families in modules of their own (`families.py` knows them all).
 
 Opened values live in local variables of one launch or one look at a crash, and nowhere else.
 """
@@ -17,10 +19,13 @@ from agents.launcher import queries
 from agents.launcher.queries import Work
 from agents.launcher.runtimes.base import BOT_PORT, DATA_DIR
 from agents.secrets import NotOpenedError, open_bot_secret, open_template_config
-from control_plane.security.credentials import CredentialError, TradewiseCredential, decode_credentials
+from control_plane.bots.freqtrade_config import plain_words
+from control_plane.bots.layers import merged
+from control_plane.security.credentials import Credential, CredentialError, TradewiseCredential, decode_credentials
 from control_plane.security.vault import OpenError, Vault
 
 _SHORTEST_SECRET = 6
+_SHORTEST_LINE = 12
 _REDACTED = "(redacted)"
 _LONGEST_LINE = 1000
 _PAPER_CAPITAL = {"capital": "10000"}
@@ -35,12 +40,14 @@ class SecretUnreadable(Exception):  # noqa: N818 - a state of this bot's rows
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """Everything for one bot in clear. Never stored, logged or shown."""
 
-    token: str
+    credential: Credential
     #: What the template itself says: strategy and currency.
     template: Mapping[str, Any]
     parameters: Mapping[str, Any]
     template_config: Mapping[str, Any]
     own_config: Mapping[str, Any]
+    #: Texts of the private configurations that are no secret all the same.
+    plain_words: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return "Opened(…)"
@@ -53,7 +60,7 @@ async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
         credentials = await open_bot_secret(pool, vault, bot.tenant_id, bot.id, "credentials")
         if credentials is None:
             raise SecretUnreadable("This bot has no credentials yet. Enter a token for it, then start it again.")
-        credential = decode_credentials("tradewise", credentials.reveal())
+        credential = decode_credentials(work.engine, credentials.reveal())
         said: dict[str, Any] = {}
         parameters: dict[str, Any] = {}
         private: dict[str, Any] = {}
@@ -71,22 +78,31 @@ async def open_all(pool: asyncpg.Pool, vault: Vault, work: Work) -> Opened:
         raise SecretUnreadable(
             "A stored secret of this bot is not in the form that bots take. Enter it again."
         ) from None
-    if not isinstance(credential, TradewiseCredential):
-        raise SecretUnreadable("A hosted bot takes a token. Enter one, then start it again.")
-    return Opened(token=credential.token, template=said, parameters=parameters, template_config=private, own_config=own)
+    return Opened(
+        credential=credential,
+        template=said,
+        parameters=parameters,
+        template_config=private,
+        own_config=own,
+        plain_words=_plain_words(work.engine, private, own),
+    )
 
 
 def document(bot_id: UUID, opened: Opened, cash_flows: Iterable[Mapping[str, str]]) -> bytes:
-    """The hand-over document on one line: what is private wins over what is public, a bot's own over its template's.
+    """The hand-over document of our own bot on one line.
 
-    A bot without deposits of a subscriber trades paper capital, ten thousand where nobody says otherwise.
+    What is private wins over what is public, a bot's own over its template's. A bot without deposits of a subscriber
+    trades paper capital, ten thousand where nobody says otherwise. Raises SecretUnreadable where the credentials are
+    another family's.
     """
+    if not isinstance(opened.credential, TradewiseCredential):
+        raise SecretUnreadable("A hosted bot takes a token. Enter one, then start it again.")
     config = merged(_PAPER_CAPITAL, opened.template, opened.parameters, opened.template_config, opened.own_config)
     return (
         msgspec.json.encode(
             {
                 "bot_id": str(bot_id),
-                "token": opened.token,
+                "token": opened.credential.token,
                 # Inside the container, where the published port decides who reaches it.
                 "listen": {"host": "0.0.0.0", "port": BOT_PORT},  # noqa: S104
                 "data_dir": DATA_DIR,
@@ -98,19 +114,6 @@ def document(bot_id: UUID, opened: Opened, cash_flows: Iterable[Mapping[str, str
     )
 
 
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """One mapping of several: a later layer wins, objects are merged name by name, lists are taken whole."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            below = result.get(name)
-            if isinstance(below, Mapping) and isinstance(value, Mapping):
-                result[name] = merged(below, value)
-            else:
-                result[name] = value
-    return result
-
-
 def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
     """``lines`` without the token and without any text of the private configurations; nothing where those are unknown.
 
@@ -118,9 +121,7 @@ def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
     """
     if opened is None:
         return ()
-    public = {*_texts(opened.template), *_texts(opened.parameters)}
-    private = {*_texts(opened.template_config), *_texts(opened.own_config)} - public
-    secrets = {opened.token, *(text for text in private if len(text) >= _SHORTEST_SECRET)}
+    secrets = {secret for secret in secrets_of(opened) if len(secret) >= _SHORTEST_SECRET}
     # In the output of a program that writes JSON, a text with quotes in it looks different.
     secrets |= {msgspec.json.encode(secret)[1:-1].decode() for secret in secrets}
     text = "\n".join(lines)
@@ -128,6 +129,23 @@ def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
         text = text.replace(secret, _REDACTED)
     # Cut after, so that no half of a secret is left at an end.
     return tuple(line[:_LONGEST_LINE] for line in text.splitlines())
+
+
+def secrets_of(opened: Opened) -> set[str]:
+    """Every text that must not come back in the bot's output: its token, and what is private and nowhere public.
+
+    Of a text of several lines, such as a program, each longer line counts: an error shows just one.
+    """
+    public = {*_texts(opened.template), *_texts(opened.parameters), *opened.plain_words}
+    private = {*_texts(opened.template_config), *_texts(opened.own_config)} - public
+    lines = {line.strip() for text in private if "\n" in text for line in text.splitlines()}
+    return {opened.credential.secret, *private, *(line for line in lines if len(line) >= _SHORTEST_LINE)}
+
+
+def _plain_words(engine: str, template_config: Mapping[str, Any], own_config: Mapping[str, Any]) -> frozenset[str]:
+    if engine != "freqtrade":
+        return frozenset()
+    return frozenset(plain_words(template_config, own=False) | plain_words(own_config, own=True))
 
 
 def _mapping(raw: bytes) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_allowed(reference: str, settings: Settings) -> bool:
-    """Whether the operator's list has an image's name: by TRADEWISE_ALLOWED_IMAGES, or as our own bot's."""
+    """Whether the operator's list has an image's name: by TRADEWISE_ALLOWED_IMAGES, or as one that we build."""
     return _is_ours(reference, settings) or bool(_matching(reference, settings))
 
 
@@ -51,7 +51,7 @@ def refusal(reference: str, image: Image, settings: Settings) -> str | None:
 
 
 def _is_ours(reference: str, settings: Settings) -> bool:
-    return with_tag(reference) == with_tag(settings.paper_bot_image)
+    return with_tag(reference) in {with_tag(settings.paper_bot_image), with_tag(settings.freqtrade_image)}
 
 
 def _matching(reference: str, settings: Settings) -> list[str | None]:

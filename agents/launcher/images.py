@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import docker
 from docker.errors import APIError
@@ -61,11 +62,11 @@ def ensure_image(
     files = context_files(folder)
     tag = f"{repository}:{version}-{fingerprint(files, base_image)}"
     if not is_present(client, tag):
-        with _one_at_a_time(say):
+        with one_at_a_time(say):
             if not is_present(client, tag):
                 base = base_image or ensure_base_image(client, say)
                 say(f"Building {tag} on {base}")
-                _build(client, as_tar(files), tag, base)
+                build(client, as_tar(files), tag, base)
     client.api.tag(tag, repository, "latest", force=True)
     return tag
 
@@ -91,15 +92,21 @@ def as_tar(files: dict[str, bytes]) -> io.BytesIO:
     """Pack a build context with fixed owners, modes and times: equal files give equal layers."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            archive.addfile(entry, io.BytesIO(content))
+        pack(archive, files)
     packed.seek(0)
     return packed
 
 
-def _build(client: docker.DockerClient, context: io.BytesIO, tag: str, base: str) -> None:
+def pack(archive: tarfile.TarFile, files: dict[str, bytes]) -> None:
+    """Add files to an archive, as `as_tar` does."""
+    for name, content in files.items():
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o644
+        archive.addfile(entry, io.BytesIO(content))
+
+
+def build(client: docker.DockerClient, context: IO[bytes], tag: str, base: str) -> None:
+    """Build a packed context on `base` without a network. Raises ImageBuildError with the engine's last words."""
     said: list[str] = []
     try:
         with patience(client, _BUILD_TIMEOUT_S):
@@ -116,7 +123,7 @@ def _build(client: docker.DockerClient, context: io.BytesIO, tag: str, base: str
 
 
 @contextmanager
-def _one_at_a_time(say: Callable[[str], None]) -> Iterator[None]:
+def one_at_a_time(say: Callable[[str], None]) -> Iterator[None]:
     """Let one process build at a time, so that two that start together do the work once."""
     path = Path(tempfile.gettempdir(), f"tradewise-images-{os.geteuid()}.lock")
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as handle:

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from agents.launcher import accounts, handover, places, queries
 from agents.launcher.containment import Containment
+from agents.launcher.families import FAMILIES, Family
 from agents.launcher.handover import Opened, SecretUnreadable
 from agents.launcher.image_rules import is_allowed, refusal
 from agents.launcher.ports import Ports
@@ -26,7 +27,8 @@ from agents.launcher.runtimes.base import (
     RuntimeFault,
     Spec,
 )
-from control_plane.plans import Plan, plan_of
+from control_plane.bots.layers import merged
+from control_plane.plans import Plan, memory_of, plan_of
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -51,6 +53,7 @@ class _Order(msgspec.Struct, frozen=True):
     """What one launch is made of, once it is known. Holds secrets, as long as the launch lasts."""
 
     work: Work
+    family: Family
     image: str
     image_id: str
     opened: Opened
@@ -79,7 +82,8 @@ class Starter:
 
         Raises LaunchFailed, EngineUnreachable.
         """
-        reference = self._reference(work)
+        family = _family(work)
+        reference = work.image or family.image(self._settings)
         image = await self._image(reference)
         try:
             opened = await handover.open_all(self._pool, self._vault, work)
@@ -88,7 +92,7 @@ class Starter:
         account = await self._account(work, opened)
         if self._ports is not None:
             await self._ports.prepare(self._pool)
-        order = _Order(work, reference, image.id, opened, account)
+        order = _Order(work, family, reference, image.id, opened, account)
         for _ in range(_PORT_TRIES):
             try:
                 return await self._in_turn(order)
@@ -121,6 +125,7 @@ class Starter:
         bot = order.work.bot
         # Before anything of it exists: what is not contained is not made.
         await self.containment.hold()
+        document = await self._document(order)
         try:
             spec = await self._claim(order)
         except places.Occupied:
@@ -134,12 +139,14 @@ class Starter:
             # Another launcher gave this place away in the meantime: what was made for it must never run.
             await self._runtime.remove(ref)
             return False
-        flows = await queries.cash_flows(self._pool, bot.tenant_id, bot.id)
+        state = order.family.ready_state(order.opened)
+        if state is not None:
+            await queries.expect(self._pool, spec.instance_id, state)
         if not await queries.hold(self._pool, spec.instance_id):
             await self._give_up(spec, ref, foreign=False)
             return False
         try:
-            await self._runtime.start(ref, handover.document(bot.id, order.opened, flows))
+            await self._runtime.start(ref, document)
         except RuntimeFault as error:
             foreign = isinstance(error, PortTaken) and spec.host_port is not None
             if foreign and spec.host_port is not None:
@@ -152,13 +159,21 @@ class Starter:
             return False
         return True
 
+    async def _document(self, order: _Order) -> bytes:
+        bot = order.work.bot
+        flows = await queries.cash_flows(self._pool, bot.tenant_id, bot.id)
+        try:
+            return order.family.document(bot.id, order.opened, flows)
+        except SecretUnreadable as error:
+            raise LaunchFailed(error.code, str(error)) from error
+
     async def _account(self, work: Work, opened: Opened) -> bytes | None:
         """The fingerprint of the exchange account that this bot alone may trade; None where its template names none."""
         if work.account_field is None:
             return None
         layers = (opened.template, opened.parameters, opened.template_config, opened.own_config)
         try:
-            named = accounts.named_at(work.account_field, handover.merged(*layers), {"token": opened.token})
+            named = accounts.named_at(work.account_field, merged(*layers), msgspec.to_builtins(opened.credential))
         except accounts.Unnamed as error:
             raise LaunchFailed("config_rejected", str(error)) from None
         await accounts.recover(self._pool)
@@ -186,7 +201,7 @@ class Starter:
             image=order.image_id,
             publish_address=self._settings.publish_address,
             host_port=port,
-            limits=limits_of(plan_of(self._settings.plans, order.work.plan)),
+            limits=limits_of(plan_of(self._settings.plans, order.work.plan), order.work.engine),
         )
 
     async def _give_up(self, spec: Spec, ref: str, *, foreign: bool) -> None:
@@ -194,15 +209,6 @@ class Starter:
         await self._runtime.remove(ref)
         if await self._runtime.examine(ref) is None:
             await places.abandon(self._pool, spec.instance_id, foreign=foreign)
-
-    def _reference(self, work: Work) -> str:
-        if work.image is not None:
-            return work.image
-        if work.engine == "tradewise":
-            return self._settings.paper_bot_image
-        raise LaunchFailed(
-            "image_missing", f"No image is known for the engine {work.engine}. Name one, then start the bot again."
-        )
 
     async def _image(self, reference: str) -> Image:
         """An image that the engine has and the operator allows."""
@@ -238,15 +244,22 @@ class Starter:
         return image
 
 
-def limits_of(plan: Plan) -> Limits:
-    """What a plan lets one copy take."""
+def limits_of(plan: Plan, engine: str) -> Limits:
+    """What a plan lets one copy of a bot of ``engine`` take."""
     return Limits(
         cpus=plan.cpus,
-        memory_bytes=plan.memory_bytes,
+        memory_bytes=memory_of(plan, engine),
         processes=plan.processes,
         disk_bytes=plan.disk_bytes,
         log_bytes=plan.log_bytes,
     )
+
+
+def _family(work: Work) -> Family:
+    family = FAMILIES.get(work.engine)
+    if family is None:
+        raise LaunchFailed("engine_unknown", f"This version of TradeWise does not run bots of engine {work.engine}.")
+    return family
 
 
 def _no_port(tried: list[int]) -> str:

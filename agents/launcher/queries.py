@@ -92,6 +92,7 @@ _RUNNING = """
     )
     select count(*) from launched
 """
+_EXPECT = "update bot_instances set ready_state = $2 where id = $1 and state = 'creating' and released_at is null"
 _EXITED = """
     update bot_instances
     set state = 'exited', exit_code = $2, oom_killed = $3, last_lines = $4::jsonb, finished_at = now(),
@@ -222,6 +223,11 @@ async def attach(pool: asyncpg.Pool, instance_id: UUID, container_id: str, image
 async def hold(pool: asyncpg.Pool, instance_id: UUID) -> bool:
     """Right before the start: whether the place is still this launch's, in time, and the bot still wanted as it was."""
     return await pool.fetchval(_HOLD, instance_id) is not None
+
+
+async def expect(pool: asyncpg.Pool, instance_id: UUID, state: str) -> None:
+    """Note the trading state that a copy is told to come up in, before it can be seen in any."""
+    await pool.execute(_EXPECT, instance_id, state)
 
 
 async def running(pool: asyncpg.Pool, instance_id: UUID) -> bool:

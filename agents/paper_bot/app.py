@@ -32,7 +32,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, _leave)
     os.umask(0o077)
     try:
-        config = handover.read(sys.stdin.fileno())
+        config = handover.receive(sys.stdin.fileno(), os.environ)
     except ConfigError as wrong:
         return _refuse(EX_CONFIG, "invalid_configuration", str(wrong))
     try:

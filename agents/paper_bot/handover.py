@@ -1,18 +1,33 @@
 """Takes the hand-over document off standard input.
 
 A document on one line is complete at its line end, so whoever holds the other end need not close it; a document on
-several lines is complete at the end of the input.
+several lines is complete at the end of the input. Where TRADEWISE_HANDOVER_FILE names a file, the document is read
+there instead, for engines that hand secrets over as files.
 """
 
 import os
 import select
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from .config import Config, parse
 from .fields import ConfigError
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 WAIT_SECONDS = 60.0
+FILE_VARIABLE = "TRADEWISE_HANDOVER_FILE"
+
+
+def receive(descriptor: int, environ: Mapping[str, str]) -> Config:
+    """Take the document from the file that ``environ`` names, or else from ``descriptor``; raises ConfigError."""
+    named = environ.get(FILE_VARIABLE)
+    if not named:
+        return read(descriptor)
+    try:
+        return _parse(Path(named).read_bytes())
+    except OSError as failed:
+        raise ConfigError("document", f"{FILE_VARIABLE} names a file that cannot be read ({failed.strerror})") from None
 
 
 def read(descriptor: int, *, wait_seconds: float = WAIT_SECONDS) -> Config:

@@ -17,6 +17,7 @@ from agents.engines.base import Reading, Reason
 
 SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a reason
 ENGINE_UNKNOWN = "engine_unknown"
+NOT_TRADING = "not_trading"
 
 #: Certain at the first sight: asking again cannot turn them into an accident of the network.
 CONCLUSIVE = frozenset({Reason.AUTH.value, Reason.EGRESS_REFUSED.value, SECRET_UNREADABLE, ENGINE_UNKNOWN})
@@ -46,6 +47,8 @@ class Bot(msgspec.Struct, frozen=True, kw_only=True):
     host_port: int | None = None
     up_since: datetime | None = None
     """When the copy of a hosted bot was launched: nothing seen before is about this copy."""
+    ready_state: str | None = None
+    """The trading state that the copy of a hosted bot was told to come up in; None where an answer is enough."""
 
     @property
     def untold(self) -> bool:
@@ -146,12 +149,28 @@ def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> H
         version=known.version if reading.version is None else reading.version,
         identity=known.identity if reading.identity is None else reading.identity,
     )
+    if outcome.good and not _ready(bot, known, reading):
+        detail = "It answers, but it has not come up to what it was told yet."
+        return msgspec.structs.replace(health, state=known.state, reason=NOT_TRADING, detail=detail, failures=0)
     if outcome.good:
         return msgspec.structs.replace(health, state="healthy", healthy_at=outcome.observed_at, failures=0)
     if outcome.reason == Reason.RATE_LIMITED:
         return msgspec.structs.replace(health, state="stale")
     state = "unhealthy" if _believed(bot, known, outcome, interval) else known.state
     return msgspec.structs.replace(health, state=state, failures=known.failures + 1)
+
+
+def _ready(bot: Bot, known: Health, reading: Reading) -> bool:
+    """Whether a copy that answers has come up: it is in the state that it was told, and its loop has turned once.
+
+    A program may answer while it still loads, in a state that is not meant. Once it has come up, its state is for its
+    owner to change. A stopped one has no loop that turns.
+    """
+    if bot.ready_state is None or known.healthy_at is not None:
+        return True
+    if reading.trading_state != bot.ready_state:
+        return False
+    return bot.ready_state == "stopped" or reading.loop_age_s is not None
 
 
 def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> bool:

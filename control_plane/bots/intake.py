@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from control_plane.bots import freqtrade_config
 from control_plane.bots.models import HOSTED_ENGINES
 from control_plane.bots.schemas import CreateBot
 from control_plane.errors import unacceptable
@@ -15,7 +16,6 @@ from control_plane.security.credentials import (
     ENGINES,
     Credential,
     CredentialError,
-    TradewiseCredential,
     decode_credentials,
 )
 from control_plane.settings import Settings
@@ -44,7 +44,7 @@ def origin_of(url: str) -> tuple[str, str, int]:
 def checked_credentials(engine: str, raw: Mapping[str, Any] | None, *, hosted: bool) -> Credential | None:
     """Typed credentials. Raises 422 naming the field, never a value.
 
-    The token of a bot that we run guards a port that we publish: it may not be a few letters.
+    The token or password of a bot that we run guards a port that we publish: it may not be a few letters.
     """
     if raw is None:
         return None
@@ -53,17 +53,26 @@ def checked_credentials(engine: str, raw: Mapping[str, Any] | None, *, hosted: b
     except CredentialError as error:
         field = error.field if error.field in {"engine", "credentials"} else f"credentials.{error.field}"
         raise unacceptable(field, error.message, code=error.code) from error
-    if hosted and isinstance(credential, TradewiseCredential) and len(credential.token) < SHORTEST_HOSTED_TOKEN:
+    if hosted and len(credential.secret) < SHORTEST_HOSTED_TOKEN:
         raise unacceptable(
-            "credentials.token", f"must have at least {SHORTEST_HOSTED_TOKEN} characters", code="credentials_invalid"
+            f"credentials.{credential.__struct_fields__[-1]}",
+            f"must have at least {SHORTEST_HOSTED_TOKEN} characters",
+            code="credentials_invalid",
         )
     return credential
 
 
-def checked_config(config: Mapping[str, Any] | None) -> bytes | None:
-    """A private configuration as it is sealed. Raises 422 where it is too large."""
+def checked_config(engine: str, config: Mapping[str, Any] | None, *, alone: bool) -> bytes | None:
+    """A private configuration as it is sealed. Raises 422 where it is too large, or cannot work with its engine.
+
+    ``alone`` tells that there is no template to say the rest.
+    """
     if config is None:
         return None
+    if engine == "freqtrade":
+        freqtrade_config.check_part(config)
+        if alone:
+            freqtrade_config.check_whole(config)
     encoded = msgspec.json.encode(config)
     if len(encoded) > CONFIG_LIMIT:
         raise unacceptable("config", f"is larger than {CONFIG_LIMIT // 1024} KiB", code="config_too_large")
@@ -91,6 +100,10 @@ def check_shape(data: CreateBot) -> None:
         )
     if data.api_url is not None:
         raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
+    if data.engine == "freqtrade" and data.template_id is None and data.config is None:
+        raise unacceptable(
+            "config", "is required for a freqtrade bot without a template: freqtrade's own, with strategy_source"
+        )
     if data.bot_type == "shared" and data.template_id is None:
         raise unacceptable("template_id", "is required for a shared bot: which template its followers subscribe to")
 

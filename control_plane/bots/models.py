@@ -35,7 +35,7 @@ BOT_TYPES: Final = ("external", "shared", "platform")
 #: Bots that we run as containers.
 HOSTED_TYPES: Final = ("shared", "platform")
 #: Engines whose bots we can run as containers.
-HOSTED_ENGINES: Final = ("tradewise",)
+HOSTED_ENGINES: Final = ("tradewise", "freqtrade")
 DESIRED: Final = ("running", "stopped")
 STATUSES: Final = ("inactive", "starting", "running", "stopping", "error", "connected")
 TRANSIENT_STATUSES: Final = ("starting", "stopping")
@@ -218,6 +218,8 @@ class BotInstance(Base, Updated, TenantOwned):
     image: Mapped[str] = mapped_column(Text)
     image_id: Mapped[str | None] = mapped_column(Text)
     host_port: Mapped[int | None]
+    #: The trading state that it was told to come up in; null where its family has none.
+    ready_state: Mapped[str | None] = mapped_column(Text)
     exit_code: Mapped[int | None]
     oom_killed: Mapped[bool | None] = mapped_column(Boolean)
     last_lines: Mapped[list[Any] | None] = mapped_column(JSONB)

@@ -14,7 +14,7 @@ from control_plane.bots.models import HOSTED_TYPES
 from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, LimitsView, SecretView
 from control_plane.bots.status import Facts, Presented, present
 from control_plane.errors import NotFoundError
-from control_plane.plans import plan_of
+from control_plane.plans import memory_of, plan_of
 from control_plane.settings import Settings
 
 _SELECT = """
@@ -122,7 +122,7 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
         credentials=SecretView(row.credentials_at is not None, row.credentials_last4, row.credentials_at),
         config=SecretView(row.config_at is not None, row.config_last4, row.config_at),
         latest=_latest(row),
-        limits=limits_view(settings, row.plan) if row.bot_type in HOSTED_TYPES else None,
+        limits=limits_view(settings, row.plan, row.engine) if row.bot_type in HOSTED_TYPES else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
         crash_policy=row.crash_policy if row.bot_type in HOSTED_TYPES else None,
@@ -131,10 +131,10 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
     )
 
 
-def limits_view(settings: Settings, plan_name: str) -> LimitsView:
-    """What one bot may take by a plan."""
+def limits_view(settings: Settings, plan_name: str, engine: str = "tradewise") -> LimitsView:
+    """What one bot of ``engine`` may take by a plan."""
     plan = plan_of(settings.plans, plan_name)
-    return LimitsView(plan.cpus, plan.memory_bytes, plan.processes, plan.disk_bytes, plan.log_bytes)
+    return LimitsView(plan.cpus, memory_of(plan, engine), plan.processes, plan.disk_bytes, plan.log_bytes)
 
 
 def _latest(row: Row[Any]) -> LatestView | None:

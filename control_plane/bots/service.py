@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,7 @@ from control_plane.bots.models import DEFAULT_CRASH_POLICY, HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.errors import ConflictError, ForbiddenError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
-from control_plane.security.credentials import Credential, TradewiseCredential, encode_credentials
+from control_plane.security.credentials import Credential, encode_credentials, make_credentials
 from control_plane.security.sealing import Place, PublicKey, seal
 from control_plane.settings import Settings
 from control_plane.templates.queries import latest_own_version
@@ -38,7 +37,7 @@ _SEAL = text(
 )
 _UNSEAL = text("delete from bot_secrets where bot_id = :bot and kind = :kind")
 _LOCKED = text(
-    "select id, bot_type, engine, desired, status, generation, api_url from bots"
+    "select id, bot_type, engine, desired, status, generation, api_url, template_version_id from bots"
     " where id = :id and deleted_at is null for update"
 )
 _STEER = text(
@@ -84,7 +83,7 @@ async def create_bot(
         description=data.description,
         api_url=url,
         credential=credential,
-        config=checked_config(data.config),
+        config=checked_config(data.engine, data.config, alone=data.template_id is None),
         template=(principal.tenant_id, version) if version is not None else None,
         on_stop=data.on_stop or "keep",
         running=data.bot_type == "external",
@@ -109,7 +108,7 @@ async def add_bot(
     running: bool,
     crash_policy: str = DEFAULT_CRASH_POLICY,
 ) -> UUID:
-    """Insert the rows of a bot whose fields were checked. A bot that we run gets a token of its own if it has none."""
+    """Insert the rows of a bot whose fields were checked. A bot that we run gets credentials if it has none."""
     bot_id = uuid7()
     try:
         await session.execute(
@@ -133,7 +132,7 @@ async def add_bot(
         raise _url_conflict(error) from error
     await session.execute(text("insert into bot_health (id) values (:id)"), {"id": bot_id})
     if credential is None and bot_type in HOSTED_TYPES:
-        credential = TradewiseCredential(token=secrets.token_urlsafe(32))
+        credential = make_credentials(engine)
     if credential is not None:
         await _store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
     if config is not None:
@@ -243,7 +242,7 @@ async def change_bot(
         if row.bot_type == "external":
             raise unacceptable("config", "is for bots that we run; leave it out for an external one")
         await refuse_subscribed(session, bot_id)
-        config = checked_config(data.config)
+        config = checked_config(row.engine, data.config, alone=row.template_version_id is None)
         if config is not None:
             await _store(session, principal, key, bot_id, "config", config, None)
             anew = True

@@ -61,6 +61,11 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "The part that calls bots does not know this engine.",
         "Ask your operator to update it.",
     ),
+    "not_trading": (
+        "Not ready yet",
+        "The bot answers, but has not come up to what it was told yet.",
+        "Wait for it to load its markets; if it stays so, its log says why.",
+    ),
     "secret_unreadable": (
         "Secret cannot be opened",
         "The stored credentials or configuration of this bot cannot be opened.",

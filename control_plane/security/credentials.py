@@ -5,6 +5,7 @@ and decodes them by the same rules. Values never appear in a repr, an error or a
 """
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -50,6 +51,11 @@ class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The last four characters where they are safe to show: of a long machine-made token, never of a password."""
         return None
 
+    @property
+    def secret(self) -> str:
+        """The value that opens the bot to whoever knows it: the last field of each shape."""
+        return str(getattr(self, self.__struct_fields__[-1]))
+
 
 class FreqtradeCredential(Credential, frozen=True, forbid_unknown_fields=True):
     """User name and password of freqtrade's API server, sent by HTTP Basic on each call: it has no long-lived key."""
@@ -77,6 +83,18 @@ class TradewiseCredential(Credential, frozen=True, forbid_unknown_fields=True):
 
 ENGINES: Mapping[str, type[Credential]] = {"freqtrade": FreqtradeCredential, "tradewise": TradewiseCredential}
 """Every engine that a bot can name, with the shape of its credentials."""
+
+
+_MADE_FOR = "tradewise"
+_MADE_BYTES = 32
+
+
+def make_credentials(engine: str) -> Credential:
+    """New credentials for a bot that we run, whose owner gave none. Raises `KeyError` for an engine without a shape."""
+    made = secrets.token_urlsafe(_MADE_BYTES)
+    if ENGINES[engine] is FreqtradeCredential:
+        return FreqtradeCredential(username=_MADE_FOR, password=made)
+    return TradewiseCredential(token=made)
 
 
 def decode_credentials(engine: str, raw: Mapping[str, Any] | bytes) -> Credential:

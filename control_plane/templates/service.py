@@ -12,6 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from control_plane.bots import freqtrade_config
+from control_plane.bots.layers import merged
 from control_plane.bots.models import HOSTED_ENGINES
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
@@ -90,6 +92,7 @@ async def create_template(session: AsyncSession, principal: Principal, key: Publ
     version = CreateVersion(
         parameters=data.parameters, config=data.config, image=data.image, account_field=data.account_field
     )
+    _check_engine(data.engine, data.currency, version)
     await _add_version(session, principal, key, template_id, 1, data.strategy_type, version)
     return template_id
 
@@ -102,7 +105,7 @@ async def add_version(
     row = (
         await session.execute(
             text(
-                "select latest_version, strategy_type, status from bot_templates"
+                "select latest_version, strategy_type, status, engine, currency from bot_templates"
                 " where id = :id and deleted_at is null for update"
             ),
             {"id": template_id},
@@ -110,6 +113,7 @@ async def add_version(
     ).one_or_none()
     if row is None:
         raise NotFoundError("template")
+    _check_engine(row.engine, row.currency, data)
     await _add_version(session, principal, key, template_id, row.latest_version + 1, row.strategy_type, data)
     if row.status == "published":
         await _list(session, template_id)
@@ -157,6 +161,19 @@ async def _add_version(
 def _digest(sealed: bytes) -> str:
     # Of what is stored, not of what it means: else whoever guesses a configuration could see that the guess is right.
     return hashlib.sha256(sealed).hexdigest()[:32]
+
+
+def _check_engine(engine: str, currency: str, data: CreateVersion) -> None:
+    """What the bots of a version will be given must be a configuration for their engine. Raises 422."""
+    if engine != "freqtrade":
+        return
+    layers = {"parameters": data.parameters, "config": data.config}
+    for field, document in layers.items():
+        freqtrade_config.check_part(document, field)
+        if document.get("stake_currency", currency) != currency:
+            raise unacceptable(f"{field}.stake_currency", f"must be {currency}, the currency of the template")
+    whole = merged({"stake_currency": currency}, *layers.values())
+    freqtrade_config.check_whole(whole, brings_strategies=data.image is not None)
 
 
 def _check_strategy(strategy_type: str, data: CreateVersion) -> None:

@@ -63,6 +63,8 @@ class FreqtradeServer(LoopbackServer):
         self.starting_capital: float = 9900.0
         self.total_bot: float = 9728.73
         self.cash: float = 4778.73
+        self.waiting: float = 0.0
+        """Stake currency in open orders to buy, which the balance does not count as the bot's."""
         self.raw: dict[str, bytes] = {}
         """Bodies by route, such as `profit`, in place of the regular ones."""
         self.exchange_answers = asyncio.Event()
@@ -242,7 +244,9 @@ class FreqtradeServer(LoopbackServer):
         # Without a cached price every open position counts as nothing: the total falls to the cash.
         total = self.total_bot if self.prices_known else self.cash
         return {
-            "currencies": [],
+            "currencies": [
+                {"currency": self.stake_currency, "free": self.cash, "used": self.waiting, "is_position": False}
+            ],
             "total": total + 100.0,
             "total_bot": total,
             "starting_capital": self.starting_capital,
@@ -265,9 +269,28 @@ class FreqtradeServer(LoopbackServer):
                 "open_rate": 101.0,
                 "current_rate": rate,
                 "has_open_orders": number in self.ordered,
+                "orders": [_order("buy", open_for=0.0)],
             }
             for number in range(1, self.open_trades + 1)
-        ]
+        ] + [_waiting(self._waiting_orders())] * bool(self.waiting)
+
+    def _waiting_orders(self) -> list[dict[str, Any]]:
+        return [_order("buy", open_for=self.waiting), _order("sell", open_for=50.0)]
 
     def _count(self) -> dict[str, Any]:
         return {"current": self.open_trades, "max": -1.0, "total_stake": 990.0 * self.open_trades}
+
+
+def _order(side: str, *, open_for: float) -> dict[str, Any]:
+    """An order at the price of 100; filled where it is open for nothing."""
+    return {
+        "ft_order_side": side,
+        "is_open": bool(open_for),
+        "status": "open" if open_for else "closed",
+        "remaining": open_for / 100,
+        "safe_price": 100.0,
+    }
+
+
+def _waiting(orders: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"trade_id": 0, "pair": "ETH/USDT", "amount": 0.0, "has_open_orders": True, "orders": orders}

@@ -26,13 +26,20 @@ def executable(path: Path, *lines: str) -> Path:
     return path
 
 
+def copy_locks(root: Path) -> None:
+    shutil.copytree(ROOT / "requirements", root / "requirements")
+    (root / lock.IMAGE_LOCK).parent.mkdir(parents=True)
+    for ending in (".in", ".txt"):
+        shutil.copy(ROOT / f"{lock.IMAGE_LOCK}{ending}", root / f"{lock.IMAGE_LOCK}{ending}")
+
+
 class TestLockFiles:
     def test_ours_are_fresh_and_say_nothing_of_where_packages_come_from(self) -> None:
         assert lock.problems(ROOT) == []
 
-    @pytest.mark.parametrize("name", sorted(lock.LOCKS))
-    def test_every_package_is_pinned_and_hashed(self, name: str) -> None:
-        lines = (ROOT / f"requirements/{name}.txt").read_text("utf-8").splitlines()[1:]
+    @pytest.mark.parametrize("path", [*(f"requirements/{name}.txt" for name in lock.LOCKS), f"{lock.IMAGE_LOCK}.txt"])
+    def test_every_package_is_pinned_and_hashed(self, path: str) -> None:
+        lines = (ROOT / path).read_text("utf-8").splitlines()[1:]
         pins = [number for number, line in enumerate(lines) if not line.startswith("    ")]
         assert pins
         for number in pins:
@@ -40,15 +47,22 @@ class TestLockFiles:
             assert lines[number + 1].startswith("    --hash=sha256:")
 
     def test_a_changed_dependency_makes_them_stale(self, tmp_path: Path) -> None:
-        shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+        copy_locks(tmp_path)
         text = (ROOT / "pyproject.toml").read_text("utf-8")
         (tmp_path / "pyproject.toml").write_text(text.replace('"msgspec==', '"msgspec!=0.1,=='), "utf-8")
         assert len(lock.problems(tmp_path)) == len(lock.LOCKS)
         assert all("run `make lock`" in problem for problem in lock.problems(tmp_path))
 
+    def test_so_does_a_changed_program_in_an_image(self, tmp_path: Path) -> None:
+        copy_locks(tmp_path)
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+        (tmp_path / f"{lock.IMAGE_LOCK}.in").write_text("freqtrade==2026.8\n", "utf-8")
+        (problem,) = lock.problems(tmp_path)
+        assert problem.startswith(f"{lock.IMAGE_LOCK}.txt is older than {lock.IMAGE_LOCK}.in")
+
     @pytest.mark.parametrize("line", ["--index-url something", "# from https://example.org/simple"])
     def test_a_place_to_fetch_from_is_refused(self, tmp_path: Path, line: str) -> None:
-        shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+        copy_locks(tmp_path)
         shutil.copy(ROOT / "pyproject.toml", tmp_path)
         with (tmp_path / "requirements/build.txt").open("a", encoding="utf-8") as handle:
             handle.write(f"{line}\n")

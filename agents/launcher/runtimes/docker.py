@@ -339,7 +339,7 @@ class DockerRuntime:
         except NotFound:
             pass
         except APIError as error:
-            if error.status_code != 409 or "removal" not in str(error.explanation):
+            if error.status_code != 409 or "already in progress" not in str(error.explanation):
                 raise
         self._asked.pop(ref, None)
         if self._watch is not None:

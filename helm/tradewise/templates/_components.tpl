@@ -195,6 +195,10 @@ Every template that makes one object a component ranges over this list, so a new
 - name: TRADEWISE_PAPER_BOT_IMAGE
   value: {{ . | quote }}
 {{- end }}
+{{- with .values.freqtradeImage }}
+- name: TRADEWISE_FREQTRADE_IMAGE
+  value: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "tradewise.env.poller" -}}

@@ -204,7 +204,8 @@ async def test_bad_registrations_are_told_what_is_wrong(
 
 
 BAD_HOSTED: list[tuple[dict[str, Any], int, str]] = [
-    ({"engine": "freqtrade"}, 422, "engine"),
+    ({"engine": "unheard-of"}, 422, "engine"),
+    ({"engine": "freqtrade"}, 422, "config.exchange.name"),
     ({"api_url": "http://example.com"}, 422, "api_url"),
     ({"bot_type": "shared"}, 422, "template_id"),
     ({"config": []}, 400, "config"),

@@ -29,7 +29,8 @@ async def pool(urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @asynccontextmanager
-async def _at_work(url: str, settings: Settings, vault: Vault) -> AsyncIterator[Poller]:
+async def at_work(url: str, settings: Settings, vault: Vault) -> AsyncIterator[Poller]:
+    """A poller at work for as long as the block lasts."""
     pool = await make_pool(url, "poller")
     poller = make_poller(settings, pool, vault)
     listener = Listener(
@@ -62,7 +63,7 @@ async def poller_with(urls: Urls, vault: Vault) -> AsyncIterator[PollerMaker]:
 
     async def make(*, allow: str = "127.0.0.0/8", **overrides: object) -> Poller:
         environment = {"TRADEWISE_EGRESS_ALLOW": allow} if allow else {}
-        context = _at_work(urls["agent_poller"], load_settings(environment, **overrides), vault)
+        context = at_work(urls["agent_poller"], load_settings(environment, **overrides), vault)
         poller = await context.__aenter__()
         contexts.append(context)
         return poller

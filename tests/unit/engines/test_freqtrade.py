@@ -101,6 +101,18 @@ async def test_web_server_mode_has_no_performance_and_is_not_ill() -> None:
     assert (reading.equity, reading.realized_profit, reading.open_positions) == (None, None, None)
 
 
+async def test_money_that_waits_in_orders_to_buy_is_still_the_bots() -> None:
+    async with FreqtradeServer() as server:
+        server.total_bot, server.waiting = 9228.73, 500.0
+        reading = await read(server.url)
+        assert (reading.equity, reading.full) == (Decimal("9728.73"), True)
+        assert server.requests[-1].path != "/api/v1/balance"
+        server.raw["status"] = b'[{"trade_id": 1, "orders": [{"is_open": true, "ft_order_side": "buy"}]}]'
+        assert (await read(server.url)).equity is None
+        server.raw["status"] = b'[{"trade_id": 1}]'
+        assert (await read(server.url)).equity == Decimal("9228.73")  # others' orders, on the same account
+
+
 async def test_null_profits_stay_unknown_and_the_balance_is_then_no_equity() -> None:
     async with FreqtradeServer() as server:
         server.prices_known = False

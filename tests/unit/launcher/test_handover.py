@@ -6,8 +6,10 @@ import json
 from typing import Any
 from uuid import UUID
 
-from agents.launcher.handover import Opened, document, merged, redacted
+from agents.launcher.handover import Opened, document, redacted
 from agents.paper_bot.config import parse
+from control_plane.bots.layers import merged
+from control_plane.security.credentials import TradewiseCredential
 
 TOKEN = 'tok"en-0123456789abcdef'
 BOT = UUID(int=7)
@@ -18,7 +20,7 @@ FLOW = {"id": "deposit-1", "amount": "1000.00000000", "at": "2026-03-01T12:00:00
 
 def opened(**more: Any) -> Opened:
     fields: dict[str, Any] = {"template": {}, "parameters": PUBLIC, "template_config": PRIVATE, "own_config": {}}
-    return Opened(**{"token": TOKEN, **fields, **more})
+    return Opened(**{"credential": TradewiseCredential(token=TOKEN), **fields, **more})
 
 
 def test_private_values_win_over_public_ones_and_a_bots_own_over_its_templates() -> None:

@@ -295,3 +295,49 @@ def test_one_missed_answer_between_good_ones_never_shows(reasons: list[str | Non
         # The status never claims more than is known.
         assert not (bot.status == "connected" and decision.health.state == "unhealthy")
         health, now = decision.health, decision.next_poll_at
+
+
+UP = NOW - timedelta(seconds=3)
+STARTING = _bot(hosted=True, status="starting", api_url=None, host_port=21000, up_since=UP, ready_state="running")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "facts", "ready"),
+    [
+        ("running", {"trading_state": "running", "loop_age_s": 1.0}, True),
+        # It answers before it has loaded, and before its loop has turned.
+        ("running", {"trading_state": "stopped", "loop_age_s": None}, False),
+        ("running", {"trading_state": "running", "loop_age_s": None}, False),
+        ("running", {"trading_state": None, "loop_age_s": None}, False),
+        ("paused", {"trading_state": "paused", "loop_age_s": 1.0}, True),
+        ("paused", {"trading_state": "running", "loop_age_s": 1.0}, False),
+        # One that is stopped has no loop.
+        ("stopped", {"trading_state": "stopped", "loop_age_s": None}, True),
+        ("stopped", {"trading_state": "running", "loop_age_s": 1.0}, False),
+        # A family without such states.
+        (None, {"trading_state": None, "loop_age_s": None}, True),
+    ],
+)
+def test_a_copy_has_come_up_when_it_is_in_the_state_that_it_was_told(
+    wanted: str | None, facts: dict[str, Any], ready: bool
+) -> None:
+    bot = msgspec.structs.replace(STARTING, ready_state=wanted)
+    decision = _decide(bot, Health(), _good(**facts))
+    assert decision.health.state == ("healthy" if ready else "unknown")
+    assert decision.health.reason == (None if ready else "not_trading")
+    assert (decision.health.healthy_at is None) is not ready
+    assert decision.health.failures == 0
+    assert decision.next_poll_at - NOW < timedelta(seconds=1)
+
+
+def test_what_came_up_once_is_healthy_in_any_state_that_its_owner_puts_it_in() -> None:
+    first = _decide(STARTING, Health(), _good(loop_age_s=1.0)).health
+    later = _decide(STARTING, first, _good(NOW + INTERVAL, trading_state="stopped", loop_age_s=20.0)).health
+    assert (later.state, later.reason, later.trading_state) == ("healthy", None, "stopped")
+
+
+def test_another_copy_has_to_come_up_anew() -> None:
+    first = _decide(STARTING, Health(), _good(loop_age_s=1.0)).health
+    restarted = msgspec.structs.replace(STARTING, up_since=NOW + INTERVAL)
+    again = _decide(restarted, first, _good(NOW + 2 * INTERVAL, trading_state="stopped")).health
+    assert (again.state, again.reason) == ("unknown", "not_trading")
