@@ -15,13 +15,12 @@ import msgspec
 from agents.audit import note_not_opened
 from agents.launcher import queries
 from agents.launcher.queries import Work
+from agents.launcher.redaction import Redactor
 from agents.launcher.runtimes.base import BOT_PORT, DATA_DIR
 from agents.secrets import NotOpenedError, open_bot_secret, open_template_config
 from control_plane.security.credentials import CredentialError, TradewiseCredential, decode_credentials
 from control_plane.security.vault import OpenError, Vault
 
-_SHORTEST_SECRET = 6
-_REDACTED = "(redacted)"
 _LONGEST_LINE = 1000
 _PAPER_CAPITAL = {"capital": "10000"}
 
@@ -118,16 +117,17 @@ def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
     """
     if opened is None:
         return ()
+    redactor: Redactor[None] = Redactor(secrets_of(opened))
+    clean = redactor.feed(("", line, False, None) for line in lines) + redactor.flush()
+    # Cut after, so that no half of a secret is left at an end.
+    return tuple(line[:_LONGEST_LINE] for line, _ in clean)
+
+
+def secrets_of(opened: Opened) -> set[str]:
+    """Every text that must never come back in the bot's output: its token, and what is private and nowhere public."""
     public = {*_texts(opened.template), *_texts(opened.parameters)}
     private = {*_texts(opened.template_config), *_texts(opened.own_config)} - public
-    secrets = {opened.token, *(text for text in private if len(text) >= _SHORTEST_SECRET)}
-    # In the output of a program that writes JSON, a text with quotes in it looks different.
-    secrets |= {msgspec.json.encode(secret)[1:-1].decode() for secret in secrets}
-    text = "\n".join(lines)
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, _REDACTED)
-    # Cut after, so that no half of a secret is left at an end.
-    return tuple(line[:_LONGEST_LINE] for line in text.splitlines())
+    return {opened.token, *private}
 
 
 def _mapping(raw: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from control_plane.database.base import Base
 from control_plane.identity import account_models as accounts
 from control_plane.identity import factor_models
 from control_plane.identity import models as identity
+from control_plane.live import models as live
 from control_plane.mail import models as mail
 from control_plane.performance import models as performance
 from control_plane.security import models as security
@@ -29,6 +30,7 @@ MODULES = (
     subscriptions,
     performance,
     audit,
+    live,
 )
 
 metadata: MetaData = Base.metadata

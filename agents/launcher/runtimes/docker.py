@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
@@ -23,11 +23,15 @@ from agents.launcher.runtimes.base import (
     EngineInfo,
     EngineUnreachable,
     Exit,
+    LogChunk,
     Observed,
+    Pace,
     PortTaken,
     RuntimeFault,
     Spec,
+    Stats,
 )
+from agents.launcher.runtimes.docker_logs import LogReader
 from agents.launcher.runtimes.docker_network import SharedNetwork
 from agents.launcher.runtimes.docker_profile import (
     LABEL_BOT,
@@ -38,12 +42,14 @@ from agents.launcher.runtimes.docker_profile import (
     storage_labels,
     storage_name,
 )
+from agents.launcher.runtimes.docker_stats import read_stats
 from agents.launcher.runtimes.docker_watch import Watch
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 THREADS: Final = 8
+SAMPLERS: Final = 4
 _ANSWER_S: Final = 30
 _REGISTRY_S: Final = 10
 _HANDOVER_S: Final = 10.0
@@ -61,6 +67,8 @@ class DockerRuntime:
         self._url = url
         self._installation = installation
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
+        # Their own, so that whoever watches never holds up what is to be done.
+        self._samplers = ThreadPoolExecutor(SAMPLERS, thread_name_prefix="engine-stats")
         self._connecting = threading.Lock()
         self._at = ""
         self._client: docker.DockerClient | None = None
@@ -93,6 +101,12 @@ class DockerRuntime:
     async def examine(self, ref: str) -> Observed | Exit | None:
         return await self._call(self._examine, ref)
 
+    def logs(self, ref: str, *, since: int | None, follow: bool, tail: int, pace: Pace) -> AsyncIterator[LogChunk]:
+        return LogReader(self._open, ref, since=since, follow=follow, tail=tail, pace=pace).chunks()
+
+    async def stats(self, ref: str) -> Stats | None:
+        return await self._call_in(self._samplers, lambda: read_stats(self._docker, ref))
+
     async def remove(self, ref: str) -> None:
         await self._call(self._remove, ref)
 
@@ -109,15 +123,19 @@ class DockerRuntime:
     def close(self) -> None:
         if self._watch is not None:
             self._watch.close()
+        self._samplers.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._forget_client()
 
     async def _call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await self._call_in(self._threads, lambda: work(*args, **kwargs))
+
+    async def _call_in(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         """Run ``work`` in a thread and put the client's many errors into our few."""
 
         def run() -> _T:
             try:
-                return work(*args, **kwargs)
+                return work()
             except APIError as error:
                 words = str(error.explanation or error)
                 if any(sign in words.lower() for sign in _PORT_WORDS):
@@ -127,7 +145,7 @@ class DockerRuntime:
                 self._forget_client()
                 raise EngineUnreachable(f"{type(error).__name__}: {error}"[:300]) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
 
     def _open(self) -> docker.DockerClient:
         """A new connection to the engine, wherever it is by now."""

@@ -1,0 +1,317 @@
+"""A container's output as the engine gives it: read in a thread of its own, handed over in bounded amounts.
+
+The engine sends frames: eight bytes of header with the stream and the size, then the line with its time in front. What
+it splits (a line of more than 16 KiB) is put together again, so that a secret in it can be found whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import CancellableStream
+
+from agents.launcher.runtimes.base import EngineUnreachable, LogChunk, LogLine, Pace, RuntimeFault
+
+LONGEST_LINE: Final = 65_536
+"""Bytes of one line that are kept; the rest of it is thrown away as it comes."""
+_HEADER: Final = 8
+#: What the engine splits longer lines into.
+_PART: Final = 16_384
+_CONNECT_S: Final = 10
+#: What is read in a second at most, as times what the pace lets through: each line costs, also one that is left out.
+_READ_AND_LEFT_OUT: Final = 4
+_COLLECT_S: Final = 0.1
+_STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
+
+
+class Frames:
+    """Puts frames together into lines. Counts what a budget leaves out, at the cost of a few steps a line."""
+
+    def __init__(self, since: int | None) -> None:
+        self.since = since
+        self.read_ns = since
+        #: How many frames there were.
+        self.seen = 0
+        #: Whether the line that reading goes on after was seen again.
+        self.joined = since is None
+        self._raw = bytearray()
+        self._begun: dict[int, tuple[int, bytearray]] = {}
+
+    def feed(self, data: bytes, budget: Budget) -> Iterator[LogLine | None]:
+        """The lines that ``data`` completes; None for each one beyond the budget."""
+        raw = self._raw
+        raw += data
+        at, end = 0, len(raw)
+        while end - at >= _HEADER:
+            size = int.from_bytes(raw[at + 4 : at + 8], "big")
+            if end - at - _HEADER < size:
+                break
+            stream = raw[at]
+            stamp, _, text = bytes(raw[at + _HEADER : at + _HEADER + size]).partition(b" ")
+            at += _HEADER + size
+            self.seen += 1
+            yield from self._frame(stream, _nanoseconds(stamp), text, budget)
+        del raw[:at]
+
+    def rest(self, budget: Budget) -> Iterator[LogLine | None]:
+        """Lines that were begun and never ended: a copy's very last words may have no newline."""
+        for stream in sorted(self._begun, key=lambda stream: self._begun[stream][0]):
+            yield from self._finish(stream, budget)
+
+    def _frame(self, stream: int, ns: int, text: bytes, budget: Budget) -> Iterator[LogLine | None]:
+        begun = self._begun.get(stream)
+        # Parts of one line share its time; some logging drivers of the engine tell its end in no other way.
+        if begun is not None and begun[0] != ns:
+            yield from self._finish(stream, budget)
+            begun = None
+        ended = text.endswith(b"\n") or len(text) < _PART
+        if begun is None and ended:
+            yield from self._line(stream, ns, text, budget)
+            return
+        if begun is None:
+            begun = self._begun[stream] = (ns, bytearray())
+        begun[1].extend(text[: LONGEST_LINE + 1 - len(begun[1])])
+        if ended:
+            yield from self._finish(stream, budget)
+
+    def _finish(self, stream: int, budget: Budget) -> Iterator[LogLine | None]:
+        ns, text = self._begun.pop(stream)
+        return self._line(stream, ns, bytes(text), budget)
+
+    def _line(self, stream: int, ns: int, text: bytes, budget: Budget) -> Iterator[LogLine | None]:
+        if self.since is not None and ns <= self.since:
+            self.joined = self.joined or ns == self.since
+            return
+        self.read_ns = ns if self.read_ns is None else max(ns, self.read_ns)
+        yield _line(ns, stream, text) if budget.take(len(text)) else None
+
+
+class Budget:
+    """Lines and bytes that may still be taken in the present second."""
+
+    def __init__(self, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pace = pace
+        self._clock = clock
+        self._until = 0.0
+        self._lines = self._size = 0
+        self.renew()
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is left."""
+        return self._lines > 0 and self._size > 0
+
+    def renew(self) -> None:
+        """Begin another second where the last one is over."""
+        now = self._clock()
+        if now >= self._until:
+            self._until, self._lines, self._size = now + 1.0, self._pace.lines, self._pace.size
+
+    def take(self, size: int) -> bool:
+        """Whether one more line may be taken; it is then."""
+        if not self.open:
+            return False
+        self._lines -= 1
+        self._size -= size
+        return True
+
+
+class LogReader:
+    """One connection and one thread. Its buffer holds no more than a second or two of what the pace lets through."""
+
+    def __init__(
+        self,
+        connect: Callable[[], docker.DockerClient],
+        ref: str,
+        *,
+        since: int | None,
+        follow: bool,
+        tail: int,
+        pace: Pace,
+    ) -> None:
+        self._connect = connect
+        self._ref = ref
+        self._follow = follow
+        self._tail = tail
+        self._pace = pace
+        self._since = since
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._lock = threading.Lock()
+        self._lines: list[LogLine] = []
+        self._held_lines = self._held_size = 0
+        self._left_out = 0
+        self._chunks: list[LogChunk] = []
+        self._broken = False
+        self._read_ns = since
+        self._ended = False
+        self._fault: Exception | None = None
+        self._closing = threading.Event()
+        self._stream: CancellableStream[Any] | None = None
+        self._thread = threading.Thread(target=self._run, name="engine-logs", daemon=True)
+
+    async def chunks(self) -> AsyncIterator[LogChunk]:
+        """What comes, a tenth of a second's worth at a time. Raises EngineUnreachable, RuntimeFault."""
+        self._thread.start()
+        try:
+            while True:
+                await self._ready.wait()
+                with self._lock:
+                    at_once = self._ended
+                if not at_once:
+                    await asyncio.sleep(_COLLECT_S)
+                for chunk in self._taken():
+                    yield chunk
+                with self._lock:
+                    if self._ended and not (self._chunks or self._lines):
+                        break
+                    if not self._ended:
+                        self._ready.clear()
+            if self._fault is not None:
+                raise self._fault
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Let the thread end by itself: its read is cut off, and nobody waits for it."""
+        self._closing.set()
+        with self._lock:
+            stream = self._stream
+        if stream is not None:
+            with contextlib.suppress(OSError, AttributeError, DockerException):
+                stream.close()
+
+    def _taken(self) -> list[LogChunk]:
+        with self._lock:
+            self._seal()
+            chunks, self._chunks = self._chunks, []
+            self._held_lines = self._held_size = 0
+        return chunks
+
+    def _seal(self) -> None:
+        """Make a chunk of what was gathered. Lines left out come before the lines of the next chunk."""
+        if self._lines or self._left_out or self._broken:
+            chunk = LogChunk(
+                lines=tuple(self._lines), left_out=self._left_out, broken=self._broken, read_ns=self._read_ns
+            )
+            self._chunks.append(chunk)
+            self._lines, self._left_out, self._broken = [], 0, False
+
+    def _run(self) -> None:
+        try:
+            with contextlib.closing(self._connect()) as client:
+                while self._read(client) and not self._closing.is_set():
+                    # It floods: take the newest of it in a moment, and say that some is missing.
+                    self._tail = self._pace.lines
+                    self._since = self._read_ns
+        except NotFound:
+            pass
+        except APIError as error:
+            self._fault = RuntimeFault(str(error.explanation or error)[:300])
+        except (OSError, urllib3.exceptions.HTTPError, DockerException, requests.RequestException) as error:
+            self._fault = EngineUnreachable(f"{type(error).__name__}: {error}"[:300])
+        finally:
+            with self._lock:
+                self._ended = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._ready.set)
+
+    def _read(self, client: docker.DockerClient) -> bool:
+        """Read until the end; True where it was broken off because too much comes."""
+        frames, budget = Frames(self._since), Budget(self._pace)
+        # A copy that was just looked through is read from there on; what is in between comes again and is passed over.
+        with contextlib.closing(self._open(client)) as response:
+            if self._closing.is_set():
+                return False
+            told = False
+            window, size, seen = time.monotonic() + 1.0, 0, 0
+            for data in response.iter_content(chunk_size=None):
+                if self._closing.is_set():
+                    return False
+                budget.renew()
+                self._keep(list(frames.feed(data, budget)), frames, first=not told)
+                told = told or frames.read_ns != self._since
+                size += len(data)
+                if time.monotonic() >= window:
+                    window, size, seen = time.monotonic() + 1.0, 0, frames.seen
+                elif self._follow and (
+                    frames.seen - seen > _READ_AND_LEFT_OUT * self._pace.lines
+                    or size > _READ_AND_LEFT_OUT * self._pace.size
+                ):
+                    self._closing.wait(max(0.0, window - time.monotonic()))
+                    return True
+            self._keep(list(frames.rest(budget)), frames, first=not told)
+        return False
+
+    def _open(self, client: docker.DockerClient) -> requests.Response:
+        api = client.api
+        parameters: dict[str, Any] = {
+            "stdout": 1,
+            "stderr": 1,
+            "timestamps": 1,
+            "follow": int(self._follow),
+            "tail": self._tail,
+        }
+        if self._since is not None:
+            parameters["since"] = f"{self._since // 10**9}.{self._since % 10**9:09d}"
+        # Plain HTTP, because the client's own method tells neither the stream nor where a line ends.
+        response = api.get(
+            f"{api.base_url}/v{api.api_version}/containers/{self._ref}/logs",
+            params=parameters,
+            stream=True,
+            timeout=(_CONNECT_S, None if self._follow else _CONNECT_S * 3),
+        )
+        if response.status_code == 404:
+            response.close()
+            raise NotFound("no such container", response)
+        if response.status_code >= 400:
+            words = response.text[:300]
+            raise APIError(words, response, words)
+        with self._lock:
+            self._stream = CancellableStream(iter(()), response)
+        return response
+
+    def _keep(self, taken: list[LogLine | None], frames: Frames, *, first: bool) -> None:
+        if not taken:
+            return
+        with self._lock:
+            if first and not frames.joined:
+                self._seal()
+                self._broken = True
+            for line in taken:
+                # Whoever should take them is slow: then the newest are left out, as when the bot is too quick.
+                if line is None or self._held_lines >= 2 * self._pace.lines or self._held_size >= 2 * self._pace.size:
+                    if self._lines:
+                        self._seal()
+                    self._left_out += 1
+                else:
+                    self._lines.append(line)
+                    self._held_lines += 1
+                    self._held_size += len(line.text)
+            self._read_ns = frames.read_ns
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+
+def _line(ns: int, stream: int, text: bytes) -> LogLine:
+    cut = len(text) > LONGEST_LINE
+    # A NUL is what the database cannot store.
+    words = text[:LONGEST_LINE].decode("utf-8", "replace").replace("\0", "").rstrip("\r\n")
+    return LogLine(ns=ns, stream=_STREAMS.get(stream, "stdout"), text=words, cut=cut)
+
+
+def _nanoseconds(stamp: bytes) -> int:
+    """``2026-01-31T12:00:00.123456789Z`` as nanoseconds since 1970."""
+    whole, _, fraction = stamp.decode("ascii").rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
+    return seconds * 10**9 + int(fraction.ljust(9, "0")[:9] or 0)
