@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start_deadline: float = 120.0
     stop_grace: float = 30.0
     reconcile_interval: float = 15.0
+    stats_interval: float = 30.0
+    stats_retention_days: int = 7
     poll_interval: float = 15.0
     egress_allow: tuple[Network, ...] = ()
     public_url: str | None = None
@@ -244,6 +246,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "start_deadline": _seconds(5, 3600),
     "stop_grace": _seconds(1, 3600),
     "reconcile_interval": _seconds(0.2, 3600),
+    "stats_interval": _seconds(1, 3600),
+    "stats_retention_days": _whole(1, 366),
     "poll_interval": _seconds(0.2, 86400),
     "egress_allow": _networks,
     "public_url": _text,

@@ -25,6 +25,21 @@ if behaviour == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 elif behaviour == "hungry":
     hoard = [bytearray(8 << 20) for _ in range(64)]
+elif behaviour == "chatty":
+    for number in range(1, 10**9):
+        print("line", number, flush=True)
+        time.sleep(0.02)
+elif behaviour == "flood":
+    while True:
+        print("flood" * 10)
+elif behaviour == "leaky":
+    secret, token = document["config"]["secret"], document["token"]
+    print(token[:12]); print(token[12:]); print("x" * 16380 + secret + "y" * 40000); print(json.dumps({"a": secret}))
+    print("seen", token[:9], end="", flush=True); time.sleep(2.5); print(token[9:], flush=True)
+elif behaviour == "busy":
+    until = time.monotonic() + 600
+    while time.monotonic() < until:
+        sum(range(10000))
 elif behaviour.startswith("exit "):
     print("last words", flush=True)
     sys.exit(int(behaviour.removeprefix("exit ")))

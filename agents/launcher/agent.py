@@ -20,6 +20,7 @@ import asyncpg
 from agents.agent import Agent
 from agents.launcher import queries
 from agents.launcher.leadership import Leadership
+from agents.launcher.live import LiveView
 from agents.launcher.reconcile import Policy, decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
 from agents.launcher.runtimes.docker import DockerRuntime
@@ -53,6 +54,8 @@ class Launcher(Agent):
         """Prepare the runtime; the engine itself may be away now and come later."""
         self._runtime = DockerRuntime(self.settings.docker_host, await queries.installation(self.pool))
         self._steps = Steps(self.settings, self.pool, self.vault, self._runtime, self.policy)
+        self._live = LiveView(self.settings, self.pool, self.vault, self._runtime)
+        self._live.open()
         loop = asyncio.get_running_loop()
 
         def changed(bot_id: str | None) -> None:
@@ -63,6 +66,7 @@ class Launcher(Agent):
 
     async def close(self) -> None:
         """Let steps under way end, as far as they end soon; each may be cut off."""
+        await self._live.close()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=_DRAIN_S)
         for task in list(self._tasks.values()):
@@ -148,6 +152,7 @@ class Launcher(Agent):
             self._all_at, self._reachable = 0.0, None
             self.log.info("acting")
         self.detail["role"] = "acting" if leads else "standby"
+        self._live.act(leads=leads)
         return leads
 
     async def _lost(self, error: EngineUnreachable) -> float:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import docker
+import msgspec
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
@@ -172,9 +173,9 @@ class LogReader:
                     await asyncio.sleep(_COLLECT_S)
                 for chunk in self._taken():
                     yield chunk
+                if at_once:
+                    break
                 with self._lock:
-                    if self._ended and not (self._chunks or self._lines):
-                        break
                     if not self._ended:
                         self._ready.clear()
             if self._fault is not None:
@@ -223,8 +224,7 @@ class LogReader:
         finally:
             with self._lock:
                 self._ended = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._ready.set)
+            self._tell()
 
     def _read(self, client: docker.DockerClient) -> bool:
         """Read until the end; True where it was broken off because too much comes."""
@@ -251,6 +251,8 @@ class LogReader:
                     self._closing.wait(max(0.0, window - time.monotonic()))
                     return True
             self._keep(list(frames.rest(budget)), frames, first=not told)
+            if not self._follow and self._since is None and frames.seen >= self._tail:
+                self._begin_broken()
         return False
 
     def _open(self, client: docker.DockerClient) -> requests.Response:
@@ -299,7 +301,19 @@ class LogReader:
                     self._held_lines += 1
                     self._held_size += len(line.text)
             self._read_ns = frames.read_ns
-        with contextlib.suppress(RuntimeError):
+        # What is only looked through is handed over when it is all there.
+        if self._follow:
+            self._tell()
+
+    def _begin_broken(self) -> None:
+        """More was written than was asked for, and nobody knows how much."""
+        with self._lock:
+            self._seal()
+            if self._chunks:
+                self._chunks[0] = msgspec.structs.replace(self._chunks[0], broken=True)
+
+    def _tell(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._ready.set)
 
 

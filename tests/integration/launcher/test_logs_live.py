@@ -1,0 +1,219 @@
+"""A bot's output as it comes: to whoever follows, from copy to copy, without secrets, and honest about what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from tests.api import Api, Person
+from tests.factories import Owner
+from tests.integration.launcher.rig import TOKEN, Rig
+from tests.servers.sse import events_of
+from tests.servers.web_server import served
+from tests.waiting import until
+
+pytestmark = pytest.mark.engine
+
+SECRET = "planted-config-secret"
+
+
+@pytest.fixture
+async def url(api: Api) -> AsyncIterator[str]:
+    async with served(api) as base:
+        yield base
+
+
+@pytest.fixture
+async def ada(api: Api, rig: Rig) -> Person:
+    """Whose bots the rig makes."""
+    person = await api.person()
+    await until(
+        lambda: rig.admin.fetchval("select count(*) from tenant_keys where tenant_id = $1", person.tenant_id),
+        what="the tenant's key",
+    )
+    rig.owner = Owner(tenant_id=person.tenant_id, user_id=person.user_id, email=person.email)
+    return person
+
+
+def numbers(lines: list[dict[str, object]]) -> list[int]:
+    """Which of the chatty bot's lines these are."""
+    return [int(str(line["text"]).split()[1]) for line in lines if str(line["text"]).startswith("line ")]
+
+
+async def test_a_follower_sees_each_line_once_and_goes_on_where_it_left(
+    ada: Person, rig: Rig, url: str, rogue_image: str
+) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as first:
+            await first.lines(30)
+            assert first.seen[0].name == "copy"
+        async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token, first.position) as second:
+            await second.lines(30)
+    seen = numbers(first.told) + numbers(second.told)
+    assert seen == list(range(1, len(seen) + 1))
+    assert {event.name for event in first.seen + second.seen} == {"copy", "lines"}
+    positions = [line["position"] for line in first.told + second.told]
+    assert positions == sorted(set(positions))
+
+
+async def test_followers_share_one_stream_and_leave_nothing_behind(
+    api: Api, ada: Person, rig: Rig, url: str, rogue_image: str
+) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    feeds = api.client._transport.app.state.feeds  # type: ignore[attr-defined]
+    async with rig.launcher() as launcher:
+        await rig.until_launched(bot)
+        path = f"/bots/{bot}/logs?follow=1&tail=5"
+        async with events_of(url, path, ada.token) as first, events_of(url, path, ada.token) as second:
+            assert len(await first.lines(40)) >= 40
+            assert len(await second.lines(40)) >= 40
+            assert feeds.count == 1
+            assert len(launcher._live._watching._streams) == 1
+        await until(lambda: feeds.count == 0, what="nobody follows")
+        await until(lambda: not launcher._live._watching._streams, what="nothing is read", deadline_s=40.0)
+    ours = {line["position"]: line["text"] for line in first.told}
+    theirs = {line["position"]: line["text"] for line in second.told}
+    assert all(ours[position] == theirs[position] for position in ours.keys() & theirs.keys())
+
+
+async def test_a_launcher_that_is_replaced_meanwhile_costs_no_line_and_doubles_none(
+    ada: Person, rig: Rig, url: str, rogue_image: str
+) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        stream = events_of(url, f"/bots/{bot}/logs?follow=1", ada.token)
+        events = await stream.__aenter__()
+        before = len(await events.lines(20))
+    try:
+        async with rig.launcher():
+            await events.lines(before + 40)
+    finally:
+        await stream.__aexit__(None, None, None)
+    seen = numbers(events.told)
+    assert seen == list(range(1, len(seen) + 1))
+    assert "dropped" not in {event.name for event in events.seen}
+
+
+async def test_a_crash_ends_a_copy_and_the_next_one_goes_on(ada: Person, rig: Rig, url: str, rogue_image: str) -> None:
+    bot = await rig.rogue("exit 3", rogue_image)
+    async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events, rig.launcher():
+        await rig.until_status(bot, "error", "crash_loop")
+        await events.until(lambda _: len([one for one in events.seen if one.name == "ended"]) >= 6)
+    copies = [event.data["instance_id"] for event in events.seen if event.name == "copy"]
+    assert len(copies) == len(set(copies)) == 6
+    said = [line["text"] for line in events.told]
+    assert said == ["token (redacted) config (redacted)", "last words"] * 6
+    kept = await ada.call("GET", f"/bots/{bot}/logs", status=200)
+    assert (kept["source"], kept["complete"]) == ("kept", True)
+    assert [line["text"] for line in kept["items"]] == said[:2]
+
+
+async def test_what_a_copy_kept_is_read_without_any_launcher(ada: Person, rig: Rig, rogue_image: str) -> None:
+    bot = await rig.rogue("exit 78", rogue_image)
+    async with rig.launcher():
+        await rig.until_status(bot, "error", "config_rejected")
+    kept = await ada.call("GET", f"/bots/{bot}/logs?tail=1", status=200)
+    assert [(line["text"], line["position"]) for line in kept["items"]] == [("last words", None)]
+
+
+async def test_the_last_lines_of_a_running_bot_are_had_at_once(ada: Person, rig: Rig, rogue_image: str) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        await until(lambda: _more_than(ada, bot, 20), what="twenty lines")
+        seen = await ada.call("GET", f"/bots/{bot}/logs?tail=10", status=200)
+        assert (seen["source"], seen["complete"], seen["reason"]) == ("live", True, None)
+        assert len(seen["items"]) == 10
+        found = numbers(seen["items"])
+        assert found == list(range(found[0], found[0] + 10))
+        assert seen["position"] == seen["items"][-1]["position"]
+        since = seen["items"][-3]["at"].replace("+00:00", "Z")
+        later = await ada.call("GET", f"/bots/{bot}/logs?since={since}", status=200)
+        assert numbers(later["items"])[0] == found[-3]
+    await rig.admin.execute("delete from agent_beats")
+    away = await ada.call("GET", f"/bots/{bot}/logs?tail=10", status=200)
+    assert (away["source"], away["complete"], away["reason"]) == ("live", False, "launcher_absent")
+    assert away["items"]
+
+
+async def _more_than(ada: Person, bot: UUID, count: int) -> bool:
+    return len((await ada.call("GET", f"/bots/{bot}/logs", status=200))["items"]) > count
+
+
+async def test_secrets_stay_out_however_they_are_written(ada: Person, rig: Rig, url: str, rogue_image: str) -> None:
+    bot = await rig.rogue("leaky", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events:
+            await events.until(lambda _: any(line["text"].startswith("seen") for line in events.told))
+    assert len(events.told) == 6
+    everything = "".join(line["text"] for line in events.told)
+    stored = str(await rig.admin.fetch("select lines from bot_log_lines"))
+    for text in (everything, stored):
+        assert TOKEN not in text
+        assert TOKEN[12:] not in text
+        assert SECRET not in text
+        assert TOKEN[:12] not in text
+    assert [line["text"] for line in events.told if "seen" in line["text"]] == ["seen (redacted)"]
+
+
+async def test_a_bot_that_floods_its_log_is_read_in_part_and_it_is_told(
+    ada: Person, rig: Rig, url: str, rogue_image: str
+) -> None:
+    bot, other = await rig.rogue("flood", rogue_image), await rig.rogue("chatty", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        await rig.until_launched(other)
+        async with (
+            events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events,
+            events_of(url, f"/bots/{other}/logs?follow=1", ada.token) as calm,
+        ):
+            told = await events.until(lambda event: event.name == "dropped")
+            assert told.data["lines"] >= 0
+            await events.lines(1500)
+            await calm.lines(50)
+        rows = await rig.admin.fetchrow(
+            "select sum(jsonb_array_length(lines)) as lines, count(*) as rows from bot_log_lines where bot_id = $1", bot
+        )
+        assert rows["lines"] < 8000
+    seen = numbers(calm.told)
+    assert seen == list(range(1, len(seen) + 1))
+
+
+async def test_nobody_elses_bot_is_followed(api: Api, ada: Person, rig: Rig, rogue_image: str) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    bob = await api.person("bob")
+    key = await ada.call("POST", "/api-keys", json={"name": "k", "scopes": ["bots:read"], "bot_ids": []}, status=422)
+    assert key["code"]
+    other = await rig.rogue("chatty", rogue_image, desired="stopped")
+    body = {"name": "narrow", "scopes": ["bots:read"], "bot_ids": [str(other)]}
+    narrow = await ada.call("POST", "/api-keys", json=body, status=201)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        for token in (bob.token, narrow["key"]):
+            for path in ("logs", "logs?follow=1", "stats", "stats?follow=1"):
+                answer = await api.client.get(
+                    f"/api/v1/bots/{bot}/{path}", headers={"Authorization": f"Bearer {token}"}
+                )
+                assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+    assert await rig.admin.fetchval("select count(*) from bot_follows") == 0
+
+
+async def test_a_stream_ends_when_its_bot_is_taken_away(
+    ada: Person, rig: Rig, url: str, rogue_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.live.logs.CHECK_EVERY_S", 0.05)
+    monkeypatch.setattr("control_plane.live.waiting.QUIET_S", 0.2)
+    bot = await rig.rogue("chatty", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events:
+            await events.lines(5)
+            await ada.call("DELETE", f"/bots/{bot}", status=204)
+            with pytest.raises(StopAsyncIteration):
+                await events.until(lambda _: False)
