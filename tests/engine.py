@@ -40,6 +40,9 @@ elif behaviour == "busy":
     until = time.monotonic() + 600
     while time.monotonic() < until:
         sum(range(10000))
+elif behaviour == "brief":
+    time.sleep(2.5)
+    sys.exit(3)
 elif behaviour.startswith("exit "):
     print("last words", flush=True)
     sys.exit(int(behaviour.removeprefix("exit ")))

@@ -99,7 +99,8 @@ class LiveView:
                 where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
                 self._log.error("live_view_broken", error=type(error).__name__, where=where)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await woken.wait()
 
     async def _attend(self) -> float:
         """Look who follows what."""

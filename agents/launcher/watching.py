@@ -221,7 +221,8 @@ class LogStream:
     async def _wait(self, seconds: float) -> None:
         """Until somebody wakes this stream, at most so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.wake.wait()
         self.wake.clear()
 
 

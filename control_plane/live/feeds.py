@@ -98,7 +98,12 @@ class Answer(msgspec.Struct, frozen=True):
         """Why nothing can come just now; None where it can."""
         if self.age is not None and self.age < _FRESH_S:
             return self.problem
-        return "launcher_absent" if not self.launcher else "launcher_busy"
+        return self.silence
+
+    @property
+    def silence(self) -> str:
+        """What it means that the launcher has not answered."""
+        return "launcher_busy" if self.launcher else "launcher_absent"
 
 
 class Feed:
@@ -138,22 +143,20 @@ class Feed:
         """Set once when there is something new; whoever waits takes it before looking."""
         return self._pulse
 
-    async def caught_up(self, seconds: float) -> bool:
-        """Whether everything that was there when this feed began is written down, waiting ``seconds`` at most."""
+    async def caught_up(self, seconds: float) -> str | None:
+        """None once everything that was there when this feed began is written down; else why it is not in time."""
         until = time.monotonic() + seconds
         while True:
             pulse, answer = self._pulse, self.answer
-            if answer is not None and answer.served_at is not None and self._asked_at is not None:
-                current = answer.served_at >= self._asked_at and answer.problem in {None, "no_copy"}
-                if current:
-                    return True
-                if answer.served_at >= self._asked_at and answer.problem is not None:
-                    return False
+            served_at, asked_at = answer.served_at if answer is not None else None, self._asked_at
+            if answer is not None and served_at is not None and asked_at is not None and served_at >= asked_at:
+                return answer.problem if answer.problem != "no_copy" else None
             left = until - time.monotonic()
             if left <= 0 or self.ended:
-                return False
+                return answer.silence if answer is not None else "database_busy"
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(pulse.wait(), left)
+                async with asyncio.timeout(left):
+                    await pulse.wait()
 
     async def after(self, position: int, binding: Binding) -> list[LogRow]:
         """The next rows after ``position``: from memory where it reaches back so far."""

@@ -31,8 +31,8 @@ _SECONDS: Final[dict[str, float]] = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600
 #: The shortest interval that samples may be taken at.
 _RAW_S: Final = 1.0
 
-# Counters count from a copy's start, so a rate is the difference of two points of one copy. What came shortly before the
-# span is read along for the first rate within it.
+# Counters count from a copy's start, so a rate is the difference of two points of one copy. What came shortly before
+# the span is read along for the first rate within it.
 _POINTS = text("""
     with binned as (
         select instance_id, max(observed_at) as at, max(cpu_seconds) as cpu_seconds, max(memory_bytes) as memory_bytes,
@@ -41,8 +41,8 @@ _POINTS = text("""
         from bot_stats
         where bot_id = :bot and observed_at >= cast(:since as timestamptz) - make_interval(secs => :before)
             and observed_at <= :until
-        group by instance_id, case when :seconds = 0 then observed_at else
-            date_bin(make_interval(secs => greatest(:seconds, 1)), observed_at, timestamptz '2000-01-01 00:00:00+00') end
+        group by instance_id, case when :seconds = 0 then observed_at else date_bin(
+            make_interval(secs => greatest(:seconds, 1)), observed_at, timestamptz '2000-01-01 00:00:00+00') end
     ), rated as (
         select b.*, cpu_seconds - lag(cpu_seconds) over w as cpu,
             received_bytes - lag(received_bytes) over w as received, sent_bytes - lag(sent_bytes) over w as sent,
@@ -165,7 +165,7 @@ def present(samples: tuple[dict[str, Any], ...], instance_id: UUID) -> FiguresVi
 async def stats_messages(
     feeds: Feeds, binding: Binding, bot_id: UUID, *, still_good: StillGood
 ) -> AsyncIterator[ServerSentEventMessage]:
-    """Server-sent events of a bot's present figures: ``stats`` every other second, ``waiting`` with a reason, ``end``."""
+    """Server-sent events of a bot's present figures: ``stats`` every other second, ``waiting`` with why, ``end``."""
     assert binding.tenant_id is not None  # noqa: S101 - the caller has found the bot
     async with feeds.follow(binding.tenant_id, bot_id, "stats") as feed:
         yield ServerSentEventMessage(data=None, comment="following", retry=2000)

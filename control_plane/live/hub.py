@@ -62,7 +62,8 @@ class Bell:
     async def wait(self, seconds: float) -> bool:
         """Until it has rung since the last time; False where it has not within ``seconds``."""
         try:
-            await asyncio.wait_for(self._rung.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
         except TimeoutError:
             return False
         self._rung.clear()
@@ -163,7 +164,8 @@ class Hub:
 async def next_change(queue: asyncio.Queue[Change], seconds: float) -> Change | None:
     """The next change; None where none comes within ``seconds``."""
     try:
-        return await asyncio.wait_for(queue.get(), seconds)
+        async with asyncio.timeout(seconds):
+            return await queue.get()
     except TimeoutError:
         return None
 

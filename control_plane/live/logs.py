@@ -50,13 +50,12 @@ async def read_logs(
             return await _kept(session, bot_id, copy, tail, since)
     assert binding.tenant_id is not None  # noqa: S101 - a bot was found, so it is somebody's
     async with feeds.follow(binding.tenant_id, bot_id, "logs") as feed:
-        complete = await feed.caught_up(_ANSWER_S)
-        reason = None if complete else (feed.answer.waits_for if feed.answer else None) or "launcher_busy"
+        reason = await feed.caught_up(_ANSWER_S)
     async with database.transaction(binding) as session:
         rows = await _tail_rows(session, bot_id, copy.id, tail)
     lines = _chosen(rows, tail, since)
     position = rows[-1].position if rows else None
-    return LogsView(bot_id, copy.id, "live", complete=complete, reason=reason, position=position, items=lines)
+    return LogsView(bot_id, copy.id, "live", complete=reason is None, reason=reason, position=position, items=lines)
 
 
 async def _kept(session: AsyncSession, bot_id: UUID, copy: Row[Any], tail: int, since: datetime | None) -> LogsView:

@@ -56,8 +56,8 @@ async def logs_route(
     """The last lines of a bot that we run, without its secrets; of one that has ended, what was kept.
 
     With `follow`, server-sent events: `lines` (the id is their position: `Last-Event-ID` goes on after it), `dropped`
-    with how many were left out, `copy` and `ended` around the lines of one copy, `waiting` with a reason and `reading` when that
-    is over, `end`.
+    with how many were left out, `copy` and `ended` around the lines of one copy, `waiting` with a reason, `reading`
+    when that is over, `end`.
     """
     if since is not None and since.tzinfo is None:
         raise unacceptable("since", "must carry its zone, such as 2026-01-31T00:00:00Z")

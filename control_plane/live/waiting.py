@@ -15,5 +15,6 @@ async def quiet_until(pulse: asyncio.Event, told: float, *, sent: bool) -> bool:
         return False
     left = QUIET_S - (time.monotonic() - told)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(pulse.wait(), max(0.05, left))
+        async with asyncio.timeout(max(0.05, left)):
+            await pulse.wait()
     return time.monotonic() - told >= QUIET_S

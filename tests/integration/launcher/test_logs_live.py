@@ -1,40 +1,21 @@
-"""A bot's output as it comes: to whoever follows, from copy to copy, without secrets, and honest about what is missing."""
+"""A bot's output as it comes: to whoever follows, copy after copy, without secrets; what is missing is told."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from tests.api import Api, Person
-from tests.factories import Owner
 from tests.integration.launcher.rig import TOKEN, Rig
+from tests.integration.launcher.wire import Wire
 from tests.servers.sse import events_of
-from tests.servers.web_server import served
 from tests.waiting import until
 
 pytestmark = pytest.mark.engine
 
 SECRET = "planted-config-secret"
-
-
-@pytest.fixture
-async def url(api: Api) -> AsyncIterator[str]:
-    async with served(api) as base:
-        yield base
-
-
-@pytest.fixture
-async def ada(api: Api, rig: Rig) -> Person:
-    """Whose bots the rig makes."""
-    person = await api.person()
-    await until(
-        lambda: rig.admin.fetchval("select count(*) from tenant_keys where tenant_id = $1", person.tenant_id),
-        what="the tenant's key",
-    )
-    rig.owner = Owner(tenant_id=person.tenant_id, user_id=person.user_id, email=person.email)
-    return person
 
 
 def numbers(lines: list[dict[str, object]]) -> list[int]:
@@ -61,10 +42,10 @@ async def test_a_follower_sees_each_line_once_and_goes_on_where_it_left(
 
 
 async def test_followers_share_one_stream_and_leave_nothing_behind(
-    api: Api, ada: Person, rig: Rig, url: str, rogue_image: str
+    watched_api: Api, ada: Person, rig: Rig, url: str, rogue_image: str
 ) -> None:
     bot = await rig.rogue("chatty", rogue_image)
-    feeds = api.client._transport.app.state.feeds  # type: ignore[attr-defined]
+    feeds = watched_api.client._transport.app.state.feeds  # type: ignore[attr-defined]
     async with rig.launcher() as launcher:
         await rig.until_launched(bot)
         path = f"/bots/{bot}/logs?follow=1&tail=5"
@@ -97,6 +78,44 @@ async def test_a_launcher_that_is_replaced_meanwhile_costs_no_line_and_doubles_n
     seen = numbers(events.told)
     assert seen == list(range(1, len(seen) + 1))
     assert "dropped" not in {event.name for event in events.seen}
+
+
+async def test_a_database_that_cuts_everybody_off_costs_no_line(
+    ada: Person, rig: Rig, url: str, rogue_image: str
+) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    async with rig.launcher():
+        await rig.until_launched(bot)
+        async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events:
+            before = len(await events.lines(20))
+            cut = await rig.admin.fetchval(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                " where datname = current_database() and usename like 'tradewise%'"
+            )
+            assert cut > 3
+            await events.lines(before + 60)
+    seen = numbers(events.told)
+    assert seen == list(range(1, len(seen) + 1))
+
+
+async def test_an_engine_that_is_out_of_reach_is_told_and_read_on_from_there(
+    ada: Person, rig: Rig, url: str, rogue_image: str, tmp_path: Path
+) -> None:
+    bot = await rig.rogue("chatty", rogue_image)
+    wire = Wire(tmp_path / "wire.sock", str(rig.settings.docker_host))
+    await wire.join()
+    async with rig.launcher(docker_host=wire.url):
+        await rig.until_launched(bot)
+        async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events:
+            before = len(await events.lines(20))
+            await wire.cut()
+            waits = await events.until(lambda event: event.name == "waiting")
+            assert waits.data == {"reason": "engine_unreachable"}
+            await wire.join()
+            await events.lines(before + 40)
+    await wire.cut()
+    seen = numbers(events.told)
+    assert seen == list(range(1, len(seen) + 1))
 
 
 async def test_a_crash_ends_a_copy_and_the_next_one_goes_on(ada: Person, rig: Rig, url: str, rogue_image: str) -> None:
@@ -185,11 +204,9 @@ async def test_a_bot_that_floods_its_log_is_read_in_part_and_it_is_told(
     assert seen == list(range(1, len(seen) + 1))
 
 
-async def test_nobody_elses_bot_is_followed(api: Api, ada: Person, rig: Rig, rogue_image: str) -> None:
+async def test_nobody_elses_bot_is_followed(watched_api: Api, ada: Person, rig: Rig, rogue_image: str) -> None:
     bot = await rig.rogue("chatty", rogue_image)
-    bob = await api.person("bob")
-    key = await ada.call("POST", "/api-keys", json={"name": "k", "scopes": ["bots:read"], "bot_ids": []}, status=422)
-    assert key["code"]
+    bob = await watched_api.person("bob")
     other = await rig.rogue("chatty", rogue_image, desired="stopped")
     body = {"name": "narrow", "scopes": ["bots:read"], "bot_ids": [str(other)]}
     narrow = await ada.call("POST", "/api-keys", json=body, status=201)
@@ -197,7 +214,7 @@ async def test_nobody_elses_bot_is_followed(api: Api, ada: Person, rig: Rig, rog
         await rig.until_launched(bot)
         for token in (bob.token, narrow["key"]):
             for path in ("logs", "logs?follow=1", "stats", "stats?follow=1"):
-                answer = await api.client.get(
+                answer = await watched_api.client.get(
                     f"/api/v1/bots/{bot}/{path}", headers={"Authorization": f"Bearer {token}"}
                 )
                 assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
