@@ -53,9 +53,15 @@ class Events:
 
     async def lines(self, count: int, deadline_s: float = 30.0) -> list[dict[str, Any]]:
         """Wait until so many lines have come; all of them so far."""
-        async with asyncio.timeout(deadline_s):
-            while len(self.told) < count:
-                await self.next(deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s):
+                while len(self.told) < count:
+                    await self.next(deadline_s)
+        except TimeoutError:
+            events = [event.name for event in self.seen]
+            raise AssertionError(
+                f"{len(self.told)} lines within {deadline_s:g} s instead of {count}: {events}"
+            ) from None
         return self.told
 
     @property

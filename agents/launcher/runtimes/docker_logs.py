@@ -29,6 +29,7 @@ _HEADER: Final = 8
 #: What the engine splits longer lines into.
 _PART: Final = 16_384
 _CONNECT_S: Final = 10
+_LOOK_S: Final = 5
 #: What is read in a second at most, as times what the pace lets through: each line costs, also one that is left out.
 _READ_AND_LEFT_OUT: Final = 4
 _COLLECT_S: Final = 0.1
@@ -167,17 +168,16 @@ class LogReader:
         try:
             while True:
                 await self._ready.wait()
+                # Before looking, so that what comes while this is handed on rings again.
+                self._ready.clear()
                 with self._lock:
-                    at_once = self._ended
-                if not at_once:
+                    ended = self._ended
+                if not ended:
                     await asyncio.sleep(_COLLECT_S)
                 for chunk in self._taken():
                     yield chunk
-                if at_once:
+                if ended:
                     break
-                with self._lock:
-                    if not self._ended:
-                        self._ready.clear()
             if self._fault is not None:
                 raise self._fault
         finally:
@@ -271,7 +271,7 @@ class LogReader:
             f"{api.base_url}/v{api.api_version}/containers/{self._ref}/logs",
             params=parameters,
             stream=True,
-            timeout=(_CONNECT_S, None if self._follow else _CONNECT_S * 3),
+            timeout=(_CONNECT_S, None if self._follow else _LOOK_S),
         )
         if response.status_code == 404:
             response.close()
