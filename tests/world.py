@@ -108,7 +108,8 @@ async def watched(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> N
         copy,
     )
     await admin.execute(
-        "insert into bot_stats (tenant_id, bot_id, observed_at, instance_id, cpu_seconds) values ($1, $2, now(), $3, 1)",
+        "insert into bot_stats (tenant_id, bot_id, observed_at, instance_id, cpu_seconds)"
+        " values ($1, $2, now(), $3, 1)",
         tenant_id,
         bot_id,
         copy,

@@ -174,7 +174,8 @@ class _Reader:
     def messages(self, row: LogRow, *, fresh: bool = False) -> list[ServerSentEventMessage]:
         """What a row has to tell to who has seen everything up to a position; ``fresh`` has missed nothing."""
         seen = self.seen or 0
-        found: list[ServerSentEventMessage] = []
+        # Whoever was told that nothing comes is told that it does again.
+        found = [_event("reading", {})] if self._waits_for is not None else []
         missing = row.position - max(seen, row.chain - 1) - len(row.lines) - row.ended
         if fresh or not seen:
             pass

@@ -59,9 +59,7 @@ class Events:
                     await self.next(deadline_s)
         except TimeoutError:
             events = [event.name for event in self.seen]
-            raise AssertionError(
-                f"{len(self.told)} lines within {deadline_s:g} s instead of {count}: {events}"
-            ) from None
+            raise AssertionError(f"{len(self.told)} lines in {deadline_s:g} s instead of {count}: {events}") from None
         return self.told
 
     @property

@@ -73,7 +73,8 @@ async def test_a_copy_that_ends_early_was_seen_once(rig: Rig, rogue_image: str) 
         await until(lambda: _ended(rig, bot), what="its end is known")
     curve = json.loads(
         await rig.admin.fetchval(
-            "select resource_curve from bot_instances where bot_id = $1 and finished_at is not null order by id limit 1",
+            "select resource_curve from bot_instances where bot_id = $1 and finished_at is not null"
+            " order by id limit 1",
             bot,
         )
     )
@@ -110,7 +111,8 @@ async def history(rig: Rig, bot: UUID, begin: datetime, count: int, step: timede
     """Samples of a copy that uses half a core and reads a thousand bytes a second."""
     await rig.admin.execute(
         "insert into bot_stats (tenant_id, bot_id, observed_at, instance_id, cpu_seconds, memory_bytes, received_bytes,"
-        " sent_bytes) select $1, $2, $3::timestamptz + n * $5::interval, $6, extract(epoch from n * $5::interval) / 2, 1000 + n,"
+        " sent_bytes) select $1, $2, $3::timestamptz + n * $5::interval, $6,"
+        " extract(epoch from n * $5::interval) / 2, 1000 + n,"
         " (extract(epoch from n * $5::interval) * 1000)::bigint, null from generate_series(0, $4 - 1) n",
         rig.owner.tenant_id,
         bot,
