@@ -234,3 +234,45 @@ async def test_a_stream_ends_when_its_bot_is_taken_away(
             await ada.call("DELETE", f"/bots/{bot}", status=204)
             with pytest.raises(StopAsyncIteration):
                 await events.until(lambda _: False)
+
+
+async def test_a_slow_reader_is_told_what_it_missed_and_holds_nothing_here(
+    watched_api: Api, ada: Person, rig: Rig, url: str
+) -> None:
+    """Rows as the launcher writes them, more than are kept, while a follower does not read."""
+    bot, copy = await rig.bot(desired="stopped"), UUID(int=7)
+    feeds = watched_api.client._transport.app.state.feeds  # type: ignore[attr-defined]
+    write = (
+        "insert into bot_log_lines (tenant_id, bot_id, position, first, chain, instance_id, lines, total_lines,"
+        " total_bytes) select $1, $2, n * 100, n * 100 - 99, 1, $3, (select jsonb_agg(jsonb_build_array(m, 'o',"
+        " repeat('x', 500))) from generate_series(1, 100) m), n * 100, n * 50000 from generate_series($4::int, $5::int) n"
+    )
+    async with events_of(url, f"/bots/{bot}/logs?follow=1", ada.token) as events:
+        await rig.admin.execute(write, rig.owner.tenant_id, bot, copy, 1, 1)
+        await events.lines(100)
+        # Nobody reads any more: what the sockets take is taken, then the stream waits where it is.
+        await rig.admin.execute(write, rig.owner.tenant_id, bot, copy, 2, 1200)
+        [feed] = feeds._feeds.values()
+        await until(lambda: feed._newest == 120_000, what="the feed has read everything")
+        assert len(feed._rows) == 64
+        await rig.admin.execute("delete from bot_log_lines where position <= 115000")
+        await events.until(lambda _: events.told and events.told[-1]["position"] == 120_000)
+    positions = [line["position"] for line in events.told]
+    assert positions == sorted(set(positions))
+    dropped = [event.data for event in events.seen if event.name == "dropped"]
+    assert sum(item["lines"] for item in dropped) == 120_000 - len(positions)
+    assert len(dropped) == 1
+    assert not dropped[0]["at_least"]
+
+
+async def test_a_tenant_follows_only_so_much(
+    watched_api: Api, ada: Person, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await rig.bot(desired="stopped")
+    monkeypatch.setattr("control_plane.live.feeds.MOST_A_TENANT", 2)
+    feeds = watched_api.client._transport.app.state.feeds  # type: ignore[attr-defined]
+    async with feeds.follow(ada.tenant_id, bot, "logs"), feeds.follow(ada.tenant_id, bot, "stats"):
+        refused = await ada.call("GET", f"/bots/{bot}/stats?follow=1", status=429)
+        assert refused["code"] == "too_many_followers"
+    assert feeds.count == 0
+    assert not feeds._counts

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.launcher.runtimes.base import LogLine, Pace
-from agents.launcher.runtimes.docker_logs import LONGEST_LINE, Budget, Frames
+from agents.launcher.runtimes.docker_frames import LONGEST_LINE, Budget, Frames
 from agents.launcher.runtimes.docker_stats import stats_of
 from control_plane.live.figures import present
 
