@@ -29,6 +29,7 @@ from control_plane.http.hygiene import HygieneMiddleware
 from control_plane.identity.factor_routes import factors_router
 from control_plane.identity.provider_routes import providers_router
 from control_plane.identity.routes import identity_router
+from control_plane.live.feeds import Feeds
 from control_plane.live.hub import Hub
 from control_plane.live.routes import live_router
 from control_plane.security.datakey import DataKeyStore
@@ -108,6 +109,7 @@ def create_app(settings: Settings) -> Litestar:
     app.state.passwords = Passwords(settings)
     app.state.data_keys = data_keys
     app.state.hub = hub
+    app.state.feeds = Feeds(hub, database)
     app.state.assets = assets
     app.state.pages = create_environment(assets)
     return app

@@ -89,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     orphans: Literal["remove", "report"] = "remove"
     orphan_grace: float = 300.0
     orphan_limit: int = 5
+    stats_interval: float = 30.0
+    stats_retention_days: int = 7
     poll_interval: float = 15.0
     egress_allow: tuple[Network, ...] = ()
     public_url: str | None = None
@@ -299,6 +301,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "orphans": _one_of("remove", "report"),
     "orphan_grace": _seconds(0, 86400),
     "orphan_limit": _whole(1, 10000),
+    "stats_interval": _seconds(1, 3600),
+    "stats_retention_days": _whole(1, 366),
     "poll_interval": _seconds(0.2, 86400),
     "egress_allow": _networks,
     "public_url": _text,

@@ -30,6 +30,24 @@ elif behaviour == "count":
         starts.seek(0)
         print("start number", len(starts.read()), flush=True)
     sys.exit(0)
+elif behaviour == "chatty":
+    for number in range(1, 10**9):
+        print("line", number, flush=True)
+        time.sleep(0.02)
+elif behaviour == "flood":
+    while True:
+        print("flood" * 10)
+elif behaviour == "leaky":
+    secret, token = document["config"]["secret"], document["token"]
+    print(token[:12]); print(token[12:]); print("x" * 16380 + secret + "y" * 40000); print(json.dumps({"a": secret}))
+    print("seen", token[:9], end="", flush=True); time.sleep(2.5); print(token[9:], flush=True)
+elif behaviour == "busy":
+    until = time.monotonic() + 600
+    while time.monotonic() < until:
+        sum(range(10000))
+elif behaviour == "brief":
+    time.sleep(2.5)
+    sys.exit(3)
 elif behaviour.startswith("exit "):
     print("last words", flush=True)
     sys.exit(int(behaviour.removeprefix("exit ")))

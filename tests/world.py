@@ -91,6 +91,31 @@ async def snapshot(
     )
 
 
+async def watched(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> None:
+    """A bot that somebody follows: the follow, a line of its output, and what it used."""
+    copy = uuid7()
+    await admin.execute(
+        "insert into bot_follows (tenant_id, bot_id, kind, wanted_until, asked_at)"
+        " values ($1, $2, 'logs', now() + interval '1 hour', now()) on conflict do nothing",
+        tenant_id,
+        bot_id,
+    )
+    await admin.execute(
+        "insert into bot_log_lines (tenant_id, bot_id, position, first, chain, instance_id, lines, total_lines,"
+        ' total_bytes) values ($1, $2, 1, 1, 1, $3, \'[[1, "o", "a line"]]\', 1, 6) on conflict do nothing',
+        tenant_id,
+        bot_id,
+        copy,
+    )
+    await admin.execute(
+        "insert into bot_stats (tenant_id, bot_id, observed_at, instance_id, cpu_seconds)"
+        " values ($1, $2, now(), $3, 1)",
+        tenant_id,
+        bot_id,
+        copy,
+    )
+
+
 async def published(person: Person, **changes: Any) -> UUID:
     """A template of ``person`` that everybody sees."""
     made = await person.call("POST", "/templates", json=template_body(**changes), status=201)
@@ -133,6 +158,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         person.tenant_id,
         UUID(hosted["id"]),
     )
+    await watched(admin, person.tenant_id, UUID(hosted["id"]))
     return Tenant(
         identity_id=await second_ways(person, admin),
         person=person,

@@ -26,6 +26,7 @@ from agents.launcher.alarms import Alarms
 from agents.launcher.disk import DiskWatch
 from agents.launcher.leadership import Leadership
 from agents.launcher.lifecycle import Policy
+from agents.launcher.live import LiveView
 from agents.launcher.quarantine import Quarantine, Rules
 from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
@@ -74,6 +75,8 @@ class Launcher(Agent):
         self._runtime = runtime_of(self.settings, await queries.installation(self.pool))
         self._steps = Steps(self.settings, self.pool, self.vault, self._runtime, self.policy)
         self._disk = DiskWatch(self.settings, self.pool, self._runtime)
+        self._live = LiveView(self.settings, self.pool, self.vault, self._runtime)
+        self._live.open()
         loop = asyncio.get_running_loop()
 
         def changed(bot_id: str | None) -> None:
@@ -85,6 +88,7 @@ class Launcher(Agent):
     async def close(self) -> None:
         """Let steps under way end, as far as they end soon; each may be cut off."""
         self._alarms.close()
+        await self._live.close()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=_DRAIN_S)
         for task in list(self._tasks.values()):
@@ -240,6 +244,7 @@ class Launcher(Agent):
             self._all_at, self._reachable = 0.0, None
             self.log.info("acting")
         self.detail["role"] = "acting" if leads else "standby"
+        self._live.act(leads=leads)
         return leads
 
     async def _lost(self, error: EngineUnreachable) -> float:

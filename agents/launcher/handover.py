@@ -17,6 +17,7 @@ import msgspec
 from agents.audit import note_not_opened
 from agents.launcher import queries
 from agents.launcher.queries import Work
+from agents.launcher.redaction import Redactor
 from agents.launcher.runtimes.base import BOT_PORT, DATA_DIR
 from agents.secrets import NotOpenedError, open_bot_secret, open_template_config
 from control_plane.bots.freqtrade_config import plain_words
@@ -24,9 +25,7 @@ from control_plane.bots.layers import merged
 from control_plane.security.credentials import Credential, CredentialError, TradewiseCredential, decode_credentials
 from control_plane.security.vault import OpenError, Vault
 
-_SHORTEST_SECRET = 6
 _SHORTEST_LINE = 12
-_REDACTED = "(redacted)"
 _LONGEST_LINE = 1000
 _PAPER_CAPITAL = {"capital": "10000"}
 
@@ -121,14 +120,10 @@ def redacted(lines: Iterable[str], opened: Opened | None) -> tuple[str, ...]:
     """
     if opened is None:
         return ()
-    secrets = {secret for secret in secrets_of(opened) if len(secret) >= _SHORTEST_SECRET}
-    # In the output of a program that writes JSON, a text with quotes in it looks different.
-    secrets |= {msgspec.json.encode(secret)[1:-1].decode() for secret in secrets}
-    text = "\n".join(lines)
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, _REDACTED)
+    redactor: Redactor[None] = Redactor(secrets_of(opened))
+    clean = redactor.feed(("", line, False, None) for line in lines) + redactor.flush()
     # Cut after, so that no half of a secret is left at an end.
-    return tuple(line[:_LONGEST_LINE] for line in text.splitlines())
+    return tuple(line[:_LONGEST_LINE] for line, _ in clean)
 
 
 def secrets_of(opened: Opened) -> set[str]:

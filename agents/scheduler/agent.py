@@ -41,6 +41,7 @@ _DESTROY_STRAY_KEYS = """
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
 _MONTHS_AHEAD = 3
+_STATS_DAYS_AHEAD = 7
 _AUDIT_MONTHS_AHEAD = 6  # without a place for its event no change is made at all
 
 
@@ -113,7 +114,19 @@ class Scheduler(Agent):
         for statement in _EXPIRED:
             await self.pool.execute(statement)
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
+        await self.retire_stats()
         await self.retire_audit()
+
+    async def retire_stats(self) -> int:
+        """Make the coming days of bots' use of resources and drop those that are no longer kept; how many went."""
+        await self.pool.execute("select ensure_stats_partitions($1)", _STATS_DAYS_AHEAD)
+        try:
+            keep = self.settings.stats_retention_days
+            dropped: int = await self.pool.fetchval("select drop_stats_partitions($1)", keep)
+        except asyncpg.LockNotAvailableError:
+            self.log.info("stats_retirement_put_off", cause="a writer held the table")
+            return 0
+        return dropped
 
     async def sign_heads(self) -> int:
         """Sign the audit chains that have moved on; how many. The log line leaves the machine with the other logs."""

@@ -223,6 +223,8 @@ class BotInstance(Base, Updated, TenantOwned):
     exit_code: Mapped[int | None]
     oom_killed: Mapped[bool | None] = mapped_column(Boolean)
     last_lines: Mapped[list[Any] | None] = mapped_column(JSONB)
+    #: What it used at last, oldest first: kept when it ends, at most sixty points.
+    resource_curve: Mapped[list[Any] | None] = mapped_column(JSONB)
     started_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     released_at: Mapped[datetime | None] = mapped_column(Timestamp)

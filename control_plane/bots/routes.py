@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -19,6 +19,7 @@ from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
 from control_plane.http.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
+from control_plane.live.hub import END, Hub, next_change
 from control_plane.performance.schemas import Interval, PerformanceView
 from control_plane.performance.series import bot_performance
 from control_plane.security.keyring import wait_for_public_key
@@ -26,7 +27,7 @@ from control_plane.settings import Settings
 
 BotId = FromPath[UUID]
 _MAXIMUM_WAIT_S = 30
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 1.0
 _PING_WAIT_S = 10.0
 
 Wait = Annotated[
@@ -48,6 +49,29 @@ Force = Annotated[
 def _settings(request: Request[Any, Any, Any]) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
+
+
+async def _watched(
+    request: Request[Any, Any, Any],
+    caller: Caller,
+    bot_id: UUID,
+    look: Callable[[], Awaitable[tuple[BotView, bool]]],
+    seconds: float,
+) -> tuple[BotView, bool]:
+    """What ``look`` shows once it says that this is it, or when the time is over; looks at each change of the bot."""
+    deadline = time.monotonic() + seconds
+    hub: Hub = request.app.state.hub
+    async with hub.follow(caller.principal.tenant_id, [bot_id]) as changes:
+        while True:
+            view, done = await look()
+            left = deadline - time.monotonic()
+            if done or left <= 0:
+                return view, done
+            # Health may grow old, and a listener may be away: neither tells, so look now and then as well.
+            if await next_change(changes, min(left, _LOOK_EVERY_S)) is END:
+                return view, done
+            while not changes.empty() and changes.get_nowait() is not END:
+                pass
 
 
 @post(
@@ -103,13 +127,14 @@ async def get_bot_route(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, wait: Wait = 0
 ) -> BotView:
     """With `wait`, the answer is held until the status has become an outcome or the time is over."""
-    deadline = time.monotonic() + wait
-    while True:
+
+    async def look() -> tuple[BotView, bool]:
         async with caller.transaction() as session:
-            view, settled = await queries.get_bot_and_whether_settled(session, _settings(request), bot_id)
-        if settled or time.monotonic() >= deadline:
-            return view
-        await asyncio.sleep(_LOOK_EVERY_S)
+            return await queries.get_bot_and_whether_settled(session, _settings(request), bot_id)
+
+    if wait == 0:
+        return (await look())[0]
+    return (await _watched(request, caller, bot_id, look, wait))[0]
 
 
 @patch("/bots/{bot_id:uuid}", **operation("Change a bot", tag="bots", scope="bots:write", errors=(404, 409, 422)))
@@ -202,15 +227,14 @@ async def ping_bot_route(request: Request[Any, Any, Any], caller: CallerDependen
         before = (await queries.get_bot(session, _settings(request), bot_id)).health.observed_at
     async with caller.transaction() as session:
         await service.request_ping(session, caller.principal, bot_id)
-    deadline = time.monotonic() + _PING_WAIT_S
-    while True:
+
+    async def look() -> tuple[BotView, bool]:
         async with caller.transaction() as session:
             view = await queries.get_bot(session, _settings(request), bot_id)
-        if view.health.observed_at is not None and view.health.observed_at != before:
-            return Response(view, status_code=200)
-        if time.monotonic() > deadline:
-            return Response(view, status_code=202)
-        await asyncio.sleep(_LOOK_EVERY_S)
+        return view, view.health.observed_at is not None and view.health.observed_at != before
+
+    view, looked = await _watched(request, caller, bot_id, look, _PING_WAIT_S)
+    return Response(view, status_code=200 if looked else 202)
 
 
 @get("/bots/{bot_id:uuid}/events", **operation("A bot's history", tag="bots", scope="bots:read", errors=(404,)))

@@ -143,3 +143,22 @@ def _date(value: datetime) -> str:
 
 # Not strftime's %b: it follows the process's locale, and a page has one language.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def size(value: float | None) -> str:
+    """Write a number of bytes with three digits, such as `23.1 MiB`; `–` when it is not known."""
+    if value is None:
+        return UNKNOWN
+    amount, unit = float(value), 0
+    while amount >= 1024 and unit < len(_SIZES) - 1:
+        amount, unit = amount / 1024, unit + 1
+    places = 0 if unit == 0 or amount >= 100 else 1
+    return f"{amount:.{places}f} {_SIZES[unit]}"
+
+
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def cores(value: float | None) -> str:
+    """Write a use of processors in whole cores, such as `0.25 cores`; `–` when it is not known."""
+    return UNKNOWN if value is None else f"{value:.2f} cores"

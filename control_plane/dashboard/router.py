@@ -13,6 +13,7 @@ from control_plane.dashboard.pages import (
     audit,
     bots,
     keys,
+    live,
     marketplace,
     subscriptions,
     support,
@@ -38,6 +39,7 @@ dashboard_router = Router(
     route_handlers=[
         *account.HANDLERS,
         *bots.HANDLERS,
+        *live.HANDLERS,
         *marketplace.HANDLERS,
         *subscriptions.HANDLERS,
         *templates.HANDLERS,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from control_plane.dashboard import formatting, wording
+from control_plane.dashboard import formatting, spark, wording
 from control_plane.dashboard.assets import AssetManifest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,11 +33,15 @@ def create_environment(assets: AssetManifest) -> Environment:
         ago=formatting.ago,
         when=formatting.when,
         iso=formatting.iso,
+        size=formatting.size,
+        cores=formatting.cores,
+        spark=spark.of,
         read=wording.read,
         bot_words=wording.bot_words,
         bot_actions=wording.bot_actions,
         is_hosted=wording.is_hosted,
         event_words=wording.event_words,
+        copy_words=wording.copy_words,
         cause_words=wording.cause_words,
         registration_outcome=wording.registration_outcome,
     )

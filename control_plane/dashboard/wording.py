@@ -150,6 +150,18 @@ def event_words(event: Any) -> Words:
     return Words(why.label, tone, why.text)
 
 
+def copy_words(copy: Any) -> str:
+    """How one copy of a hosted bot is, or how it ended."""
+    if read(copy, "finished_at") is None:
+        return "Runs" if read(copy, "state") == "running" else "Is being made"
+    code = read(copy, "exit_code")
+    if read(copy, "oom_killed"):
+        return "Ended: it used more memory than it is allowed"
+    if code is None:
+        return "Ended: removed, or never started"
+    return f"Ended by signal {code - 128}" if code > 128 else f"Ended with exit code {code}"
+
+
 def scope_words(scope: str) -> str:
     """What a key with this scope may do."""
     return _SCOPES.get(scope, readable(scope.replace(":", " ")))

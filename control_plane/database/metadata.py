@@ -12,6 +12,7 @@ from control_plane.database.base import Base
 from control_plane.identity import account_models as accounts
 from control_plane.identity import factor_models
 from control_plane.identity import models as identity
+from control_plane.live import models as live
 from control_plane.mail import models as mail
 from control_plane.performance import models as performance
 from control_plane.security import models as security
@@ -33,6 +34,7 @@ MODULES = (
     performance,
     audit,
     tenants,
+    live,
 )
 
 metadata: MetaData = Base.metadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -14,14 +13,21 @@ from sqlalchemy import text
 
 from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
-from control_plane.live.hub import END, RESYNC, Change, Hub
+from control_plane.live.hub import END, RESYNC, Change, Hub, next_change
 
 _QUIET_S = 15.0
 _REPLAYED = 500
 # Ids are made before their rows are committed, by several processes: one that was made earlier may be seen later.
 _OVERLAP = timedelta(seconds=10)
+# Not every change of a bot is an event of its history: a new name, or what a check found.
 _MISSED = text("""
-    select 'bot' as kind, bot_id as id, max(id::text)::uuid as seen from bot_events where id > :after group by bot_id
+    select 'bot' as kind, id, max(seen::text)::uuid as seen from (
+        select bot_id as id, id as seen from bot_events where id > :after
+        union all
+        select id, null from bots where updated_at > :since
+        union all
+        select id, null from bot_health where observed_at > :since or engine_lost_at > :since
+    ) b group by id
     union all
     select 'subscription', id, null from subscriptions where updated_at > :since and :whole
     order by seen nulls last limit :limit
@@ -51,7 +57,7 @@ async def _messages(
             yield _message(missed, identity)
         checked = time.monotonic()
         while True:
-            change = await _next(queue)
+            change = await next_change(queue, _QUIET_S)
             if change is END:
                 return
             if still_good is not None and time.monotonic() - checked >= _QUIET_S:
@@ -62,14 +68,7 @@ async def _messages(
                 # A comment alone: with empty data beside it, browsers would take it for an event.
                 yield ServerSentEventMessage(data=None, comment="still here")
             else:
-                yield _message(change, await _newest_event(database, binding))
-
-
-async def _next(queue: asyncio.Queue[Change]) -> Change | None:
-    try:
-        return await asyncio.wait_for(queue.get(), _QUIET_S)
-    except TimeoutError:
-        return None
+                yield _message(change, change.position)
 
 
 async def _missed(database: Database, binding: Binding, last_event_id: str | None) -> list[tuple[Change, UUID | None]]:
@@ -96,12 +95,6 @@ def _made_at(identity: UUID) -> datetime:
 def _first_id_at(moment: datetime) -> UUID:
     """An id below every UUIDv7 that was made since ``moment``."""
     return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)
-
-
-async def _newest_event(database: Database, binding: Binding) -> UUID | None:
-    async with database.transaction(binding) as session:
-        identity: UUID | None = await session.scalar(text("select id from bot_events order by id desc limit 1"))
-    return identity
 
 
 def _message(change: Change, identity: UUID | None) -> ServerSentEventMessage:

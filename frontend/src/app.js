@@ -5,6 +5,7 @@ import { installCopyButtons } from "./copy.js";
 import { installForms } from "./forms.js";
 import { installInvitation } from "./invitation.js";
 import { startLiveUpdates } from "./live.js";
+import { installLogPanel } from "./logs.js";
 import { keepTimesCurrent } from "./time.js";
 
 // htmx is configured by a meta tag in base.html (no eval, no injected styles, no scripts from fragments).
@@ -14,3 +15,4 @@ installForms();
 installInvitation();
 keepTimesCurrent();
 startLiveUpdates();
+installLogPanel();

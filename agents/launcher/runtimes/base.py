@@ -6,7 +6,7 @@ started later, so that the launcher can make sure in between that it is still wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
@@ -108,9 +108,32 @@ class Image(msgspec.Struct, frozen=True):
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line that a copy wrote, as it wrote it: not redacted yet."""
 
-    at: datetime
+    ns: int
+    """When, by the engine's clock: nanoseconds since 1970, which no two lines of a copy share."""
     stream: Literal["stdout", "stderr"]
     text: str
+    cut: bool = False
+    """It was longer than anybody reads, and ends in the middle."""
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a copy's output is taken at most in a second; what is beyond that is left out and counted."""
+
+    lines: int = 500
+    size: int = 256 * 1024
+    """Bytes of text."""
+
+
+class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """Some output in a row."""
+
+    lines: tuple[LogLine, ...] = ()
+    left_out: int = 0
+    """How many lines came before these and were left out."""
+    broken: bool = False
+    """Before these, some were left out that nobody counted."""
+    read_ns: int | None = None
+    """The time of the last line that was read, to go on after it; None where none was."""
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +222,16 @@ class Runtime(Protocol):
 
     async def examine(self, ref: str) -> Observed | Exit | None:
         """A copy that runs, how it ended, or None where the engine is certain that there is no such copy."""
+
+    def logs(self, ref: str, *, since: int | None, follow: bool, tail: int, pace: Pace) -> AsyncIterator[LogChunk]:
+        """What a copy wrote after the time ``since``, its last ``tail`` lines at most; with ``follow`` until it ends.
+
+        Where the line of time ``since`` is not among those any more, the first chunk is broken. A copy that is gone
+        has written nothing. To be closed by whoever does not read to the end.
+        """
+
+    async def stats(self, ref: str) -> Stats | None:
+        """What a copy uses now; None where it does not run."""
 
     async def remove(self, ref: str) -> None:
         """Remove a copy that does not run; its storage stays. A copy that is gone is no error."""

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any, Final, ParamSpec, TypeVar
@@ -31,11 +31,15 @@ from agents.launcher.runtimes.base import (
     EngineUnreachable,
     Exit,
     Image,
+    LogChunk,
     Observed,
+    Pace,
     PortTaken,
     RuntimeFault,
     Spec,
+    Stats,
 )
+from agents.launcher.runtimes.docker_logs import LogReader
 from agents.launcher.runtimes.docker_network import TenantNetworks, bridge_name, bridge_prefix
 from agents.launcher.runtimes.docker_profile import (
     LABEL_BOT,
@@ -46,6 +50,7 @@ from agents.launcher.runtimes.docker_profile import (
     host_config,
     label_uuid,
 )
+from agents.launcher.runtimes.docker_stats import read_stats
 from agents.launcher.runtimes.docker_storage import Volumes
 from agents.launcher.runtimes.docker_watch import Watch
 from agents.launcher.runtimes.lanes import Lane, Lanes
@@ -118,6 +123,12 @@ class DockerRuntime:
 
     async def examine(self, ref: str) -> Observed | Exit | None:
         return await self._call("act", ref, self._examine, ref)
+
+    def logs(self, ref: str, *, since: int | None, follow: bool, tail: int, pace: Pace) -> AsyncIterator[LogChunk]:
+        return LogReader(self._open, ref, since=since, follow=follow, tail=tail, pace=pace).chunks()
+
+    async def stats(self, ref: str) -> Stats | None:
+        return await self._call("sample", ref, lambda: read_stats(self._docker, ref))
 
     async def remove(self, ref: str) -> None:
         await self._call("act", ref, self._remove, ref)

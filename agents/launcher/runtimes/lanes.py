@@ -14,7 +14,7 @@ from typing import Final, Literal, ParamSpec, TypeVar
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-Lane = Literal["look", "launch", "act", "slow"]
+Lane = Literal["look", "launch", "act", "sample", "slow"]
 #: How many calls run at once in each.
 WIDTHS: Final[dict[Lane, int]] = {"look": 2, "launch": 10, "act": 8, "slow": 4}
 

@@ -15,6 +15,7 @@ from control_plane.bots.schemas import BotView, CreateBot, PatchBot
 from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
+from control_plane.dashboard.pages.live import live_parts
 from control_plane.dashboard.rendering import go, go_back, more_path, page
 from control_plane.errors import NotFoundError
 from control_plane.http.caller import Caller, CallerDependency
@@ -129,7 +130,8 @@ async def bot_page(
     chosen = chosen_range(asked)
     shown = await _panel(request, caller, bot_id)
     series = await _series(caller, shown["bot"], chosen)
-    return page(request, "bots/detail.html", **shown, readings=newest(series.points), range=chosen)
+    parts = await live_parts(caller, shown["bot"])
+    return page(request, "bots/detail.html", **shown, **parts, readings=newest(series.points), range=chosen)
 
 
 @get("/bots/{bot_id:uuid}/panel")

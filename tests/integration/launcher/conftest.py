@@ -13,8 +13,11 @@ from uuid_utils.compat import uuid4
 
 from control_plane.security.vault import Vault
 from control_plane.settings import PortRange, Settings
-from tests.factories import Factory, Urls
+from tests.api import Api, Person, running_api
+from tests.factories import Factory, Owner, Urls
 from tests.integration.launcher.rig import Rig
+from tests.servers.web_server import served
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -50,3 +53,28 @@ async def rig(
     made.installation = installation
     yield made
     made.clean()
+
+
+@pytest.fixture
+async def watched_api(rig: Rig, settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api]:
+    """The application on the rig's database, begun after it: its scheduler makes keys for whoever has none yet."""
+    async with running_api(settings, urls, vault) as running:
+        yield running
+
+
+@pytest.fixture
+async def url(watched_api: Api) -> AsyncIterator[str]:
+    async with served(watched_api) as base:
+        yield base
+
+
+@pytest.fixture
+async def ada(watched_api: Api, rig: Rig) -> Person:
+    """Whose bots the rig makes."""
+    person = await watched_api.person()
+    await until(
+        lambda: rig.admin.fetchval("select count(*) from tenant_keys where tenant_id = $1", person.tenant_id),
+        what="the tenant's key",
+    )
+    rig.owner = Owner(tenant_id=person.tenant_id, user_id=person.user_id, email=person.email)
+    return person
