@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 
 from control_plane.database.embedded import EmbeddedServer
 from control_plane.database.files import policy_text
@@ -33,6 +34,10 @@ _TEMPLATE = "tradewise_test_template"
 
 # An application is some hundred thousand objects: looking through them again and again was half the cost of making one.
 gc.set_threshold(100_000, 20, 50)
+
+# Tests say what is done, never how fast: on a machine that has other work, an example may take any time.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 # The default renderer draws each frame with its variables: seconds of work for one error that a test provokes.
 structlog.configure(
