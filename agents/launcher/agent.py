@@ -87,13 +87,13 @@ class Launcher(Agent):
 
     async def close(self) -> None:
         """Let steps under way end, as far as they end soon; each may be cut off."""
-        self._alarms.close()
         await self._live.close()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=_DRAIN_S)
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._alarms.close()
         self._steps.close()
         await asyncio.to_thread(self._runtime.close)
         await self._leadership.give_up()
@@ -173,11 +173,7 @@ class Launcher(Agent):
         for work in works:
             mine = seen.pop(work.bot.id, [])
             if work.bot.id in busy:
-                if work.bot.id in self._tasks:
-                    self._missed.add(work.bot.id)
-                else:
-                    # Its step has ended while we looked, and nobody is left to ask whether we missed something.
-                    self._alarms.set(str(work.bot.id), 0.0)
+                self._look_when_done(work.bot.id)
                 continue
             decision = decide(work.bot, work.instance, mine, work.now, policy)
             if not decision.idle:
@@ -200,6 +196,13 @@ class Launcher(Agent):
         for stray in (*strays, *finding.due):
             if stray.ref not in busy:
                 self._begin(stray.ref, None, self._steps.clear_stray(end(stray)))
+
+    def _look_when_done(self, bot_id: UUID) -> None:
+        if bot_id in self._tasks:
+            self._missed.add(bot_id)
+        else:
+            # It was done while we looked, and what we saw of it may be from before.
+            self._alarms.set(str(bot_id), 0.0)
 
     def _begin(self, key: Hashable, identity: str | None, step: Coroutine[Any, Any, float | None]) -> None:
         self._tasks[key] = asyncio.create_task(self._see_through(key, identity, step))
