@@ -160,6 +160,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.restarts)
 
 
+#: Why we end a copy that should run: its next start counts as a restart.
+HUNG: Final = frozenset({"liveness", "start_timeout", "port_conflict"})
+
 #: From each status, the statuses that may follow; itself where reason, detail or budget change without it.
 HOSTED: Final[Mapping[str, frozenset[str]]] = {
     # To `stopping` where a copy is found that should not be there; to `error` where it can never run.

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from agents.launcher import draining, published
-from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy, deadline
+from agents.launcher.lifecycle import HUNG, Bot, Change, Instance, Intent, Policy, deadline
 from agents.launcher.liveness import hung
 from agents.launcher.runtimes.base import Observed
 
@@ -221,6 +221,9 @@ def _stopping(bot: Bot, now: datetime, policy: Policy) -> Change | None:
         return Change(status="stopping", restarts=() if bot.fresh else bot.restarts)
     if bot.status == "error":
         return None if bot.reason == "stuck_stopping" else Change(status="stopping")
+    if bot.intent is not Intent.RUN and bot.reason in HUNG:
+        # It is not restarted any more: whoever starts it again begins another story.
+        return Change(status="stopping", restarts=bot.restarts)
     if now < _deadline(bot, now, policy) + timedelta(seconds=policy.stop_deadline):
         return None
     words = "It does not end, not even by force. Ask your operator to look at the container engine."

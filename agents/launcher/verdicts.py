@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Policy
+from agents.launcher.lifecycle import HUNG, Bot, Change, Instance, Intent, Policy
 from agents.launcher.runtimes.base import Exit
 
 EX_CONFIG: Final = 78
@@ -16,7 +16,6 @@ EX_CONFIG: Final = 78
 _KILLED: Final = 128 + signal.SIGKILL
 #: What a bot ends with when its engine or its machine is shut down, or was cut off from power.
 _WITH_THE_ENGINE: Final = frozenset({0, _KILLED, 128 + signal.SIGTERM, 255})
-_HUNG: Final = frozenset({"liveness", "start_timeout", "port_conflict"})
 
 
 class End(msgspec.Struct, frozen=True):
@@ -48,7 +47,7 @@ def after_exit(
         return End("unfinished", words)
     if bot.intent is not Intent.RUN or bot.fresh or instance.generation != bot.generation:
         return _asked(bot, found, words)
-    if bot.status == "stopping" and bot.reason in _HUNG:
+    if bot.status == "stopping" and bot.reason in HUNG:
         return _hung(bot, words, now, policy, jitter)
     if bot.status not in {"starting", "running"}:
         return _asked(bot, found, words)

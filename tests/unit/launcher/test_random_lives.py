@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agents.launcher.lifecycle import Bot, Change, Instance, Intent, Unwell, deadline, reduce
+from agents.launcher.lifecycle import HUNG, Bot, Change, Instance, Intent, Unwell, deadline, reduce
 from agents.launcher.reconcile import Action, Verb, decide
 from agents.launcher.runtimes.base import Exit, Observed
 from agents.launcher.verdicts import after_exit, after_failure
@@ -23,6 +23,7 @@ from tests.unit.launcher.rows import BOT_ID, NOW, POLICY, bot
 
 _POLICIES = st.sampled_from(["never", "on_failure", "always"])
 _CODES = st.sampled_from([0, 1, 78, 137, 143])
+_CUTS = st.sampled_from(["claimed", "made", "attached", "started", "failed", "unlisted"])
 _RESTS = {"platform_stopped", "tenant_suspended"}
 
 
@@ -90,6 +91,37 @@ class Life(RuleBasedStateMachine):
             unwell=Unwell(reason=reason, seen_at=self.now, failures=5, well_at=well_at) if reason else None,
         )
 
+    @rule(times=st.integers(1, 8), code=_CODES)
+    def crash_again(self, times: int, code: int) -> None:
+        """It ends by itself whenever it runs, as often as it is started again."""
+        for _ in range(times):
+            self.come_up()
+            for ref in self.running():
+                self.end(ref, Exit(code=code))
+
+    @rule()
+    def hang(self) -> None:
+        """It runs well for a while, then answers nothing any more."""
+        self.come_up()
+        self.wait(700.0)
+        self.check("timeout")
+        self.look()
+
+    @rule(cuts=st.lists(_CUTS, min_size=1, max_size=4))
+    def cut_off(self, cuts: list[str]) -> None:
+        """One launcher after the other is cut off in the middle of something."""
+        for cut in cuts:
+            self.look(cut)
+            self.look("unlisted")
+
+    def come_up(self) -> None:
+        """Time for a few looks, and a poller that finds well what runs."""
+        for _ in range(5):
+            self.look()
+            self.wait(100.0)
+            if self.running():
+                self.check(None)
+
     @rule()
     def turn_deaf(self) -> None:
         """From now on the copy ignores whoever asks it to end."""
@@ -102,7 +134,7 @@ class Life(RuleBasedStateMachine):
 
     # what the launcher does
 
-    @rule(cut=st.sampled_from([None, "claimed", "made", "attached", "started", "failed", "unlisted"]))
+    @rule(cut=st.none() | _CUTS)
     def step(self, cut: str | None) -> None:
         """One look and its step, cut off where a kill of the launcher would."""
         self.look(cut)
@@ -123,6 +155,9 @@ class Life(RuleBasedStateMachine):
         """The only way a status changes; raises where the edge is not legal."""
         if self.bot.status == "error" and change.status == "starting":
             assert self.wished_since_error
+        if self.bot.status == "stopping" and self.bot.reason in HUNG and change.status == "starting":
+            assert self.bot.fresh or change.restarts[-1] == self.now
+        assert change.attempt <= POLICY.restarts
         self.bot = reduce(self.bot, change, self.now)
         self.wished_since_error = self.wished_since_error and change.status != "error"
 
@@ -132,8 +167,8 @@ class Life(RuleBasedStateMachine):
         if action.verb is Verb.LAUNCH:
             self.launch(cut)
         elif action.verb in {Verb.STOP, Verb.KILL}:
-            forced = action.verb is Verb.KILL or self.now - self.bot.status_since > timedelta(seconds=30)
-            if not self.undead and (not self.deaf or forced):
+            # Whoever asked first is gone and with it its patience: only the row tells that the time is over.
+            if not self.undead and (not self.deaf or action.verb is Verb.KILL):
                 self.end(ref, Exit(code=137 if self.deaf else 0))
         elif action.verb is Verb.REMOVE:
             self.containers.pop(ref, None)
@@ -217,4 +252,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestRandomLives = Life.TestCase
-TestRandomLives.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRandomLives.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -116,6 +116,12 @@ TABLE: dict[str, tuple[Bot, Instance | None, list[Observed], Decision]] = {
         [],
         Decision(change=STOPPING, again_in=0.0),
     ),
+    "its tenant is suspended while it is restarted because it hung": (
+        bot("stopping", reason="liveness", attempt=1, **RESTS),
+        copy(),
+        [seen()],
+        Decision(change=Change(status="stopping", restarts=used(1)), action=STOP),
+    ),
     # the platform stops
     "the platform stops": (bot(intent=Intent.HALT), copy(), [seen()], Decision(change=STOPPING, action=STOP)),
     "the platform has stopped it": (
