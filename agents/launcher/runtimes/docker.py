@@ -211,7 +211,12 @@ class DockerRuntime:
         except APIError as error:
             # A listing that failed is no listing: an engine that cannot say what runs counts as away.
             raise EngineUnreachable(str(error.explanation or error)[:300]) from error
-        return [_listed(item) for item in listed]
+        return [self._as_told(_listed(item)) for item in listed]
+
+    def _as_told(self, seen: Observed) -> Observed:
+        """A look that an end has caused must not find the copy running still: nothing would cause the next one."""
+        ended = seen.state == "running" and self._watch is not None and self._watch.told_end_of(seen.ref)
+        return msgspec.structs.replace(seen, state="exited") if ended else seen
 
     def _find_image(self, reference: str) -> Image | None:
         try:
@@ -322,6 +327,9 @@ class DockerRuntime:
             seen = self._docker.api.inspect_container(ref)
             state = seen["State"]
             if _state(state["Status"]) == "running":
+                if self._watch is not None:
+                    # Somebody else started it again after its end was told.
+                    self._watch.forget(ref)
                 return _observed(seen["Id"], state["Status"], seen["Config"].get("Labels") or {})
             said = self._last_words(ref)
         except NotFound:
