@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -12,8 +13,6 @@ import pytest
 
 from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
 from agents.launcher.images import ensure_paper_bot_image
-
-ROGUE_IMAGE = "tradewise/rogue-bot:test"
 
 # Takes the hand-over like any bot, then does what `config.behaviour` says.
 _ROGUE = """
@@ -56,6 +55,8 @@ FROM {base}
 COPY rogue.py /opt/rogue.py
 ENTRYPOINT ["python3", "/opt/rogue.py"]
 """
+# By its content: two checkouts that test on one engine would else run each other's program.
+ROGUE_IMAGE = f"tradewise/rogue-bot:test-{hashlib.sha256((_ROGUE + _DOCKERFILE).encode()).hexdigest()[:12]}"
 
 
 @pytest.fixture(scope="session")
