@@ -81,6 +81,8 @@ FROM {base}
 COPY rogue.py /opt/rogue.py
 ENTRYPOINT ["python3", "/opt/rogue.py"]
 """
+# By its content: two checkouts that test on one engine would else run each other's program.
+ROGUE_IMAGE = f"tradewise/rogue-bot:test-{hashlib.sha256((_ROGUE + _DOCKERFILE).encode()).hexdigest()[:12]}"
 
 
 #: Named by what it does: several checkouts may share one engine.

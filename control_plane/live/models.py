@@ -40,6 +40,7 @@ class BotFollow(TenantOwned, Table):
     instance_id: Mapped[UUID | None]
     #: The newest figures, for those who follow them.
     sample: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
 
 
 class BotLogLines(TenantOwned, Table):

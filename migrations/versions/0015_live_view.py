@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("problem", sa.Text(), nullable=True),
         sa.Column("instance_id", sa.Uuid(), nullable=True),
         sa.Column("sample", postgresql.JSONB(), nullable=True),
+        sa.Column("created_at", _TIME, server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("kind in ('logs', 'stats')", name=op.f("ck_bot_follows_kind_known")),
         _tenant_key("bot_follows"),
         _bot_key("bot_follows"),

@@ -90,7 +90,7 @@ async def test_a_database_that_cuts_everybody_off_costs_no_line(
             before = len(await events.lines(20))
             cut = await rig.admin.fetchval(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-                " where datname = current_database() and usename like 'tradewise%'"
+                " where datname = current_database() and usename in ('tradewise_api', 'tradewise_agent_launcher')"
             )
             assert cut > 3
             await events.lines(before + 60)
