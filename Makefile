@@ -40,7 +40,7 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	$(call say,"Running the tests")
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(STAMPS)/dev ## Measure what security costs, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
+bench: $(STAMPS)/dev ## Measure what security and hosting cost, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
 	@$(BIN)/python -m tests.bench --write $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types, import directions, house rules and lock files
