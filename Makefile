@@ -49,7 +49,7 @@ test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade a
 freqtrade: $(STAMPS)/runtime ## Build the image of hosted freqtrade bots (TRADEWISE_FREQTRADE_BASE_IMAGE=... to start from one)
 	@$(BIN)/python -m agents.launcher.freqtrade_image
 
-bench: $(STAMPS)/dev ## Measure what security costs, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
+bench: $(STAMPS)/dev ## Measure what security and hosting cost, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
 	@$(BIN)/python -m tests.bench --write $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types, import directions, house rules and lock files

@@ -8,6 +8,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -91,9 +92,9 @@ async def template_database(admin_url: str) -> str:
     return name
 
 
-@pytest.fixture
-async def urls(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
-    """A fresh migrated database and a connection string for each role on it."""
+@asynccontextmanager
+async def fresh_database(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
+    """A fresh migrated database and a connection string for each role on it, gone after the block."""
     name = f"tw_{uuid.uuid4().hex[:12]}"
     connection = await asyncpg.connect(admin_url)
     try:
@@ -108,6 +109,13 @@ async def urls(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
         await connection.execute(f'drop database "{name}" with (force)')
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def urls(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
+    """A test's own database."""
+    async with fresh_database(admin_url, template_database) as made:
+        yield made
 
 
 @pytest.fixture

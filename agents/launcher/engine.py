@@ -106,7 +106,7 @@ def stop_owned_engine(say: Callable[[str], None], environ: Mapping[str, str] | N
     if not own.run.is_dir():
         return False
     with own_daemon.starting_lock(own, say):
-        return own_daemon.stop(own)
+        return own_daemon.stop(own, lambda: _ends_containers(own.url))
 
 
 def _after_install(environ: Mapping[str, str], say: Callable[[str], None]) -> EngineEndpoint | None:
@@ -143,6 +143,20 @@ def _probe(url: str) -> str:
     client = open_client(url, timeout_s=_PROBE_TIMEOUT_S)
     try:
         return str(client.version()["Version"])
+    finally:
+        client.close()
+
+
+def _ends_containers(url: str) -> bool:
+    """Whether containers of the engine at `url` end with it; False where it does not say."""
+    try:
+        client = open_client(url, timeout_s=_PROBE_TIMEOUT_S)
+    except (DockerException, OSError):
+        return False
+    try:
+        return not client.info()["LiveRestoreEnabled"]
+    except (DockerException, OSError):
+        return False
     finally:
         client.close()
 

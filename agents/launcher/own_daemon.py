@@ -22,6 +22,7 @@ from agents.launcher import own_bridge
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 60.0
+RELOAD_DEADLINE_S = 10.0
 _LOG_TAIL_LINES = 8
 _LOSS = (
     "warning: published ports work, but containers of this engine cannot reach other networks, and the engine itself"
@@ -120,20 +121,31 @@ def start(at: Places, answers: Callable[[], bool], say: Callable[[str], None]) -
     say(_LOSS)
 
 
-def stop(at: Places) -> bool:
+def stop(at: Places, ends_containers: Callable[[], bool]) -> bool:
     """Stop the daemon and its containers; return False when it was not running. The caller holds `starting_lock`.
 
-    Raises DaemonError when it is still there after STOP_DEADLINE_S.
+    `ends_containers` asks the daemon whether containers end with it. Raises DaemonError when it is still there after
+    STOP_DEADLINE_S.
     """
     pid = _live_pid(at)
     if pid is None:
         return False
+    _take_containers_along(at, pid, ends_containers)
     os.kill(pid, signal.SIGTERM)
     if not wait_within(STOP_DEADLINE_S, lambda: _live_pid(at) is None):
         raise DaemonError(f"dockerd (process {pid}) did not stop within {STOP_DEADLINE_S:.0f} s:\n{_log_tail(at)}")
     at.pidfile.unlink(missing_ok=True)
     own_bridge.remove_bridge(own_bridge.bridge_name(at.state))
     return True
+
+
+def _take_containers_along(at: Places, pid: int, ends_containers: Callable[[], bool]) -> None:
+    """Have a daemon end its containers with itself: it reads this setting anew when it is told to."""
+    configuration = json.loads(at.config.read_text("utf-8"))
+    at.config.write_text(json.dumps({**configuration, "live-restore": False}, indent=2), "utf-8")
+    os.kill(pid, signal.SIGHUP)
+    # One that does not answer is stopped all the same; what it leaves running is ended by its next start and stop.
+    wait_within(RELOAD_DEADLINE_S, ends_containers)
 
 
 def _network_of_our_own(at: Places, say: Callable[[str], None]) -> dict[str, object]:
@@ -159,6 +171,8 @@ def _configuration(at: Places, network: Mapping[str, object]) -> dict[str, objec
         "pidfile": str(at.run / "docker.pid"),
         "log-level": "warn",
         "log-opts": {"max-size": "10m", "max-file": "3"},
+        # Bots trade on while the daemon is restarted or has been killed; `stop` ends them with it.
+        "live-restore": True,
         **network,
     }
 

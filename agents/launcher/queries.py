@@ -19,7 +19,7 @@ from agents.launcher.verdicts import End
 from control_plane.bots.models import HOSTED_TYPES
 
 #: Held by the launcher that acts; any number that nothing else in this database uses.
-_LEADER_LOCK: Final = 0x7472_6164_6577_6973
+LEADER_LOCK: Final = 0x7472_6164_6577_6973
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +60,10 @@ _WORK = """
     where b.bot_type = any($1) and ($2::uuid[] is null or b.id = any($2))
         and not (
             i.id is null and b.status = 'inactive' and (
-                ((b.deleted_at is not null or t.status = 'deleted') and b.reason = 'deleted')
+                ((b.deleted_at is not null or t.status = 'deleted') and b.reason is not distinct from 'deleted')
                 or (b.deleted_at is null and b.desired = 'stopped' and b.observed_generation = b.generation)
                 or (b.deleted_at is null and b.desired = 'running' and t.status = 'suspended'
-                    and b.reason = 'tenant_suspended' and b.observed_generation = b.generation)
+                    and b.reason is not distinct from 'tenant_suspended' and b.observed_generation = b.generation)
             )
         )
     order by b.id
@@ -154,7 +154,7 @@ _EGRESS_APPLIED = """
 
 async def lead(connection: asyncpg.Connection) -> bool:
     """Become the launcher that acts, until ``connection`` ends; False where another one is."""
-    return bool(await connection.fetchval("select pg_try_advisory_lock($1)", _LEADER_LOCK))
+    return bool(await connection.fetchval("select pg_try_advisory_lock($1)", LEADER_LOCK))
 
 
 async def installation(pool: asyncpg.Pool) -> UUID:

@@ -115,6 +115,11 @@ class Poller(Agent):
             # A fault of ours. It costs this bot one lease and nobody else anything; only the kind is told, because the
             # rest may hold what was opened.
             self.log.error("check_failed", bot=str(held.bot.id), engine=held.bot.engine, error=type(error).__name__)
+            self._let_go(held)
+
+    def _let_go(self, held: Claim) -> None:
+        """This claim is no longer under way; one that was made since, after its lease had ended, still is."""
+        if self._held.get(str(held.bot.id)) is held:
             del self._held[str(held.bot.id)]
 
     async def _check(self, held: Claim) -> None:
@@ -127,14 +132,14 @@ class Poller(Agent):
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             # The database is away, so nothing was seen; the lease ends by itself.
             self.log.warning("check_not_made", bot=str(bot.id), error=type(error).__name__)
-            del self._held[str(bot.id)]
+            self._let_go(held)
             return
         self._recorder.put(Result(held, decide(bot, held.previous, outcome, self._interval), outcome.reading))
 
     def _stored(self, results: Sequence[Result]) -> None:
         stored = {str(result.claim.bot.id): result for result in results}
-        for bot in stored:
-            del self._held[bot]
+        for result in results:
+            self._let_go(result.claim)
         if asked := self._asked & stored.keys():
             # Somebody asked for a bot while it was being checked: look again whether that check answers them.
             self._asked -= asked

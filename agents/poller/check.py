@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -25,6 +26,9 @@ from control_plane.settings import Settings
 
 #: All calls of one check together; several slow answers in a row must not outlive the lease.
 BUDGET_S = 20.0
+#: A bot of ours that starts is asked again within its check for so long: that costs no claim, and its owner waits.
+_FIRST_ANSWER_S = 0.5
+_SHORTEST_PAUSE_S = 0.01
 _PER_TENANT_HOST = 8
 
 _CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
@@ -71,8 +75,7 @@ class Checker:
         client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
         try:
             async with asyncio.timeout(self._budget_s):
-                # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
-                reading = await engine.read(client, url, credential, now=datetime.now(UTC))
+                reading = await _read(bot, engine, client, url, credential)
         except TimeoutError:
             detail = "The bot answered too slowly to be read."
             return _outcome(bot, observed_at, _NOTHING_READ, Reason.TIMEOUT.value, detail)
@@ -101,6 +104,19 @@ class Checker:
         except CredentialError:
             detail = f"The stored credentials are not those of a {bot.engine} bot: enter them again."
             raise _Local(SECRET_UNREADABLE, detail) from None
+
+
+async def _read(bot: Bot, engine: Engine[Any], client: GuardedClient, url: BotUrl, credential: Credential) -> Reading:
+    """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there."""
+    began = time.monotonic()
+    while True:
+        # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
+        reading = await engine.read(client, url, credential, now=datetime.now(UTC))
+        waited = time.monotonic() - began
+        absent = reading.reason is Reason.UNREACHABLE and bot.hosted and bot.status == "starting"
+        if not absent or waited >= _FIRST_ANSWER_S:
+            return reading
+        await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
 
 
 def _engine(bot: Bot) -> Engine[Any]:

@@ -148,7 +148,9 @@ class Recorder:
         """Write until cancelled."""
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(_RETRY_S if self.behind else _GATHER_S)
+            # Where somebody waits for the one result that there is, it goes alone.
+            awaited = len(self._waiting) == 1 and self._waiting[0].claim.urgent
+            await asyncio.sleep(_RETRY_S if self.behind else 0 if awaited else _GATHER_S)
             await self.flush()
 
     async def flush(self) -> None:

@@ -1,1 +1,1 @@
-"""Figures of what security costs: each against a baseline of the same run, so that the machine falls out of them."""
+"""Figures of what security and hosting cost: each beside a baseline of the same run, so that the machine falls out."""

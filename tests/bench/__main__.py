@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.bench import tenancy
+from tests.bench import hosting, tenancy
 from tests.bench.harness import Row, table
 from tests.bench.place import database
 from tests.factories import Urls
@@ -21,6 +21,7 @@ from tests.factories import Urls
 #: What is measured, by the name that may be given on the command line. Add a module with ``measure(urls)`` here.
 MEASURES: dict[str, Callable[[Urls], Awaitable[list[Row]]]] = {
     "tenancy": tenancy.measure,
+    "hosting": hosting.measure,
 }
 _REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TEXT = """# Benchmarks
@@ -49,7 +50,7 @@ async def _measure(names: list[str]) -> tuple[list[Row], str]:
 def main() -> int:
     """Measure, print, perhaps write; 1 where a bound is broken."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.bench", description="Take the figures of what security costs."
+        prog="python -m tests.bench", description="Take the figures of what security and hosting cost."
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MEASURES)}; all where none is named")
     parser.add_argument("--write", action="store_true", help=f"write {_REPORT.name}")

@@ -13,9 +13,9 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of the report. ``ours`` and ``baseline`` in microseconds a piece; ``bound`` is what the ratio may be.
+    """One line of the report. ``ours`` and ``baseline`` a piece, in ``unit``; ``bound`` is what the ratio may be.
 
-    Where there is nothing to compare with, ``baseline`` is a limit in time and the ratio tells how much of it is used.
+    Where there is nothing to compare with, ``baseline`` is a limit and the ratio tells how much of it is used.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Row(msgspec.Struct, frozen=True):
     ratio: float
     bound: float | None
     spread: str
+    unit: str = "µs"
 
     @property
     def verdict(self) -> str:
@@ -71,8 +72,8 @@ async def compare(
     await _round(pieces, ours, baseline)
     taken = [await _round(pieces, ours, baseline) for _ in range(rounds)]
     return [
-        _row(f"{name} (client CPU)", [(mine.cpu, other.cpu) for mine, other in taken], bound),
-        _row(f"{name} (wall clock)", [(mine.wall, other.wall) for mine, other in taken], None),
+        row_of(f"{name} (client CPU)", [(mine.cpu, other.cpu) for mine, other in taken], bound),
+        row_of(f"{name} (wall clock)", [(mine.wall, other.wall) for mine, other in taken], None),
     ]
 
 
@@ -82,30 +83,32 @@ async def against_time(
     """One row: microseconds of the wall clock a piece, against ``limit_us``."""
     await _round(pieces, work)
     taken = [(await _round(pieces, work))[0].wall for _ in range(rounds)]
-    return _row(name, [(value, limit_us) for value in taken], bound)
+    return row_of(name, [(value, limit_us) for value in taken], bound)
 
 
-def _row(name: str, pairs: list[tuple[float, float]], bound: float | None) -> Row:
+def row_of(name: str, pairs: list[tuple[float, float]], bound: float | None, *, unit: str = "µs") -> Row:
+    """One row of rounds, each ours and the baseline's."""
     ratios = [mine / other for mine, other in pairs]
-    low, *_, high = quantiles(ratios, n=20)
+    low, *_, high = quantiles(ratios, n=20) if len(ratios) > 1 else ratios * 2
     return Row(
         name=name,
         ours=median(mine for mine, _ in pairs),
         baseline=median(other for _, other in pairs),
         ratio=median(ratios),
         bound=bound,
-        spread=f"{low:.2f} to {high:.2f}",
+        spread=f"{max(low, min(ratios)):.2f} to {min(high, max(ratios)):.2f}",
+        unit=unit,
     )
 
 
 def table(rows: list[Row]) -> str:
     """The rows as a table in Markdown."""
     lines = [
-        "| What | Ours, µs | Baseline, µs | Ratio | 5 % to 95 % of rounds | Bound | Verdict |",
+        "| What | Ours | Baseline | Ratio | 5 % to 95 % of rounds | Bound | Verdict |",
         "|---|--:|--:|--:|---|--:|---|",
     ]
     for row in rows:
         bound = "" if row.bound is None else f"{row.bound:.2f}"
-        figures = f"{row.ours:.0f} | {row.baseline:.0f} | {row.ratio:.3f}"
+        figures = f"{row.ours:.0f} {row.unit} | {row.baseline:.0f} {row.unit} | {row.ratio:.3f}"
         lines.append(f"| {row.name} | {figures} | {row.spread} | {bound} | {row.verdict} |")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,15 @@ class Server(msgspec.Struct, frozen=True):
     version: str
     port: int
     password: str
+    folder: Path
+    start: Callable[[], None]
+    stop: Callable[[], None]
+    """At once, as in a crash: what was committed is found again at the next start."""
+
+    @property
+    def pid(self) -> int:
+        """Its first process, the parent of all others."""
+        return int((self.folder / "data" / "postmaster.pid").read_text("utf-8").splitlines()[0])
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         """A connection string."""
@@ -62,8 +71,16 @@ def running_server() -> Iterator[Server]:
         data = str(folder / "data")
         run("initdb", "-D", data, "-U", "postgres", "--auth=scram-sha-256", "--pwfile", str(folder / "password"))
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
-        run("pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield Server(version=run("postgres", "--version").split()[-1], port=port, password=password)
-        finally:
+
+        def start() -> None:
+            run("pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", options, "start")
+
+        def stop() -> None:
             run("pg_ctl", "-w", "-D", data, "-m", "immediate", "stop")
+
+        start()
+        try:
+            version = run("postgres", "--version").split()[-1]
+            yield Server(version=version, port=port, password=password, folder=folder, start=start, stop=stop)
+        finally:
+            stop()

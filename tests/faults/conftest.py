@@ -1,7 +1,40 @@
-"""Faults are injected into an installation on the real engine, with the launcher as a process of its own."""
+"""Faults are injected into an installation on the real engine, with its agents as processes of their own."""
 
 from __future__ import annotations
 
-from tests.integration.launcher.conftest import rig
+from collections.abc import AsyncIterator
 
-__all__ = ["rig"]
+import docker
+import pytest
+
+from tests.conftest import fresh_database
+from tests.faults.recovery import in_full, recovery
+from tests.faults.stage import Stage, stage_on
+
+__all__ = ["in_full", "recovery"]
+
+
+@pytest.fixture(scope="module")
+async def whole_stage(
+    admin_url: str,
+    template_database: str,
+    engine: docker.DockerClient,
+    engine_url: str,
+    paper_bot_image: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Stage]:
+    """One installation with its agents for all faults of a file: starting it takes longer than most recoveries."""
+    folder = tmp_path_factory.mktemp("stage")
+    async with (
+        fresh_database(admin_url, template_database) as urls,
+        stage_on(urls, engine, engine_url, paper_bot_image, folder) as stage,
+    ):
+        await stage.run(folder)
+        yield stage
+
+
+@pytest.fixture
+async def stage(whole_stage: Stage) -> AsyncIterator[Stage]:
+    """The stage, with nothing on it but the witness, or what is about to go."""
+    yield whole_stage
+    await whole_stage.clear()

@@ -13,7 +13,7 @@ import pytest
 from control_plane.security.keyproviders import create_kek_file, key_provider
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
-from tests.faults.launcher_process import LauncherProcess
+from tests.faults.launcher_process import AgentProcess
 from tests.integration.launcher.rig import Rig
 from tests.waiting import until
 
@@ -28,9 +28,9 @@ def vault(settings: Settings) -> Vault:
 
 
 @pytest.fixture
-async def process(rig: Rig, tmp_path: Path) -> AsyncIterator[LauncherProcess]:
+async def process(rig: Rig, tmp_path: Path) -> AsyncIterator[AgentProcess]:
     """The launcher's process; what it made is cleaned away by the rig."""
-    made = LauncherProcess(rig, tmp_path)
+    made = AgentProcess("launcher", rig, tmp_path)
     yield made
     made.end()
     print(made.log.read_text())
@@ -52,7 +52,7 @@ def _asked(rig: Rig, bot: UUID) -> int:
 
 
 @pytest.mark.parametrize("moment", ["asking", "asked"])
-async def test_killed_while_a_bot_winds_down(rig: Rig, process: LauncherProcess, rogue_image: str, moment: str) -> None:
+async def test_killed_while_a_bot_winds_down(rig: Rig, process: AgentProcess, rogue_image: str, moment: str) -> None:
     bot = await rig.rogue("drains in 4", rogue_image)
     process.start()
     copy = await rig.up(bot)
@@ -73,7 +73,7 @@ async def test_killed_while_a_bot_winds_down(rig: Rig, process: LauncherProcess,
 
 
 async def test_killed_again_and_again_a_stop_still_ends_and_says_what_is_so(
-    rig: Rig, process: LauncherProcess, rogue_image: str
+    rig: Rig, process: AgentProcess, rogue_image: str
 ) -> None:
     seed = random.randrange(2**32)
     print("seed", seed)
@@ -100,7 +100,7 @@ async def test_killed_again_and_again_a_stop_still_ends_and_says_what_is_so(
     assert await rig.admin.fetchval("select count(*) from port_leases where state = 'leased'") == 0
 
 
-async def test_a_bot_is_not_asked_again_by_every_launcher(rig: Rig, process: LauncherProcess, rogue_image: str) -> None:
+async def test_a_bot_is_not_asked_again_by_every_launcher(rig: Rig, process: AgentProcess, rogue_image: str) -> None:
     bot = await rig.rogue("drains in 3600", rogue_image)
     process.start()
     await rig.up(bot)

@@ -67,7 +67,7 @@ def test_a_process_id_that_belongs_to_another_program_is_not_our_daemon(tmp_path
     at.run.mkdir()
     at.pidfile.write_text(f"{os.getpid()}\n", "utf-8")
     with own_daemon.starting_lock(at, silent):
-        assert own_daemon.stop(at) is False
+        assert own_daemon.stop(at, lambda: True) is False
 
 
 def test_only_one_at_a_time_sets_the_engine_up(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from docker.types import CancellableStream
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
 
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 15.0
+_LONGEST_PAUSE_S = 2.0
 #: An event may come a moment after the state that it tells of.
 _EVENT_LATE_S = 0.5
 
@@ -48,7 +48,7 @@ class Watch:
         self._thread.start()
 
     def saw_end_of(self, ref: str) -> bool:
-        """Whether the engine told of the end of a copy as it came: an engine that is being stopped tells nobody."""
+        """Whether the engine told of the end of a copy as it came, and was not itself being stopped."""
         with self._told:
             return self._told.wait_for(lambda: ref in self._ended, timeout=_EVENT_LATE_S if self._connected else 0.0)
 
@@ -106,5 +106,9 @@ class Watch:
                     self._changed(actor.get("Attributes", {}).get(LABEL_BOT))
             finally:
                 self._connected = False
+                with self._told:
+                    # An engine that is being stopped takes no requests any more and ends its containers before it ends
+                    # this stream: what it told last, and nobody could look at since, were no ends of their own.
+                    self._ended.clear()
                 with self._lock:
                     self._stream = None

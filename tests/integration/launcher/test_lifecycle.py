@@ -97,6 +97,17 @@ async def test_deleting_a_bot_takes_its_container_and_its_volume(rig: Rig) -> No
     assert await rig.live(bot) is None
 
 
+async def test_a_bot_that_is_deleted_at_rest_leaves_nothing_either(rig: Rig) -> None:
+    bot = await rig.bot()
+    async with rig.launcher():
+        await rig.up(bot)
+        await rig.want(bot, "stopped")
+        await rig.until_status(bot, "inactive")
+        await rig.admin.execute("update bots set deleted_at = now(), generation = generation + 1 where id = $1", bot)
+        await rig.until_row(bot, lambda row: row["reason"] == "deleted", "the bot is taken away")
+    assert rig.volumes(bot) == []
+
+
 async def test_health_of_an_earlier_run_does_not_count(rig: Rig) -> None:
     bot = await rig.bot()
     await rig.healthy(bot)

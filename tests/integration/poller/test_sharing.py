@@ -16,11 +16,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from agents.poller.due import claim
 from control_plane.security.keyproviders import LocalKeyProvider
 from control_plane.security.vault import Vault
 from tests.factories import Factory, Urls
 from tests.integration.poller.bots import HangingBot
 from tests.integration.poller.conftest import PollerMaker
+from tests.integration.poller.parts import ROOM, bots_at, result_of
 from tests.integration.poller.rows import bot_row, events, health_row, snapshots, until_snapshots, until_status
 from tests.servers.bot_server import BotServer
 from tests.waiting import until
@@ -208,3 +210,19 @@ async def test_an_orderly_end_gives_back_what_was_begun(
         assert await admin.fetchval("select count(*) from bot_health where lease_until is not null") == 0
         assert await admin.fetchval("select count(*) from agent_beats") == 0
         assert (await bot_row(admin, held))["status"] == "inactive"
+
+
+async def test_a_bot_that_was_claimed_anew_before_its_result_was_stored_ends_no_poller(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, poller_with: PollerMaker
+) -> None:
+    """On a machine that is overloaded a lease may end while its check is still under way."""
+    await bots_at(factory, await factory.owner(), 1)
+    [first] = (await claim(pool, ROOM)).claims
+    await admin.execute("update bot_health set lease_until = null")
+    [second] = (await claim(pool, ROOM)).claims
+    poller = await poller_with(poll_interval=60.0)
+    poller._held[str(second.bot.id)] = second
+    poller._stored([result_of(first)])
+    assert poller._held == {str(second.bot.id): second}
+    poller._stored([result_of(second), result_of(first)])
+    assert poller._held == {}
