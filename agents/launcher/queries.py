@@ -212,7 +212,7 @@ def _unwell(row: asyncpg.Record) -> Unwell:
 _BOT_COLUMNS: Final = ("id", "tenant_id", "generation", "observed_generation", "status", "status_since", "reason",
                        "next_retry_at", "crash_policy", "wished_by", "on_stop", "forced",
                        "orders_unconfirmed", "orders_detail")  # fmt: skip
-_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "account_field", "now")
+_WORK_COLUMNS: Final = ("engine", "image", "template_tenant_id", "template_version_id", "account_field", "plan", "now")
 
 
 async def attach(pool: asyncpg.Pool, instance_id: UUID, container_id: str, image_id: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATIO
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 2.0
+_REMEMBERED_S = 86400
 #: An event may come a moment after the state that it tells of.
 _EVENT_LATE_S = 0.5
 
@@ -40,6 +42,8 @@ class Watch:
         #: Copies whose end was told while it happened, until they are removed.
         self._ended: set[str] = set()
         self._connected = False
+        #: Whether the engine ever let us listen.
+        self._heard = False
         self._stream: CancellableStream[dict[str, Any]] | None = None
         self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
 
@@ -48,8 +52,11 @@ class Watch:
         self._thread.start()
 
     def saw_end_of(self, ref: str) -> bool:
-        """Whether the engine told of the end of a copy as it came, and was not itself being stopped."""
+        """Whether the engine told of the end of a copy, and was not itself being stopped."""
         with self._told:
+            if not self._heard:
+                # An engine that tells nobody anything, such as one behind a filter, is no evidence of any kind.
+                return True
             return self._told.wait_for(lambda: ref in self._ended, timeout=_EVENT_LATE_S if self._connected else 0.0)
 
     def told_end_of(self, ref: str) -> bool:
@@ -86,13 +93,15 @@ class Watch:
     def _listen(self) -> None:
         """Pass events on until the stream ends: with the engine, or by `close`."""
         with contextlib.closing(self._connect()) as client:
-            stream = client.api.events(decode=True, filters=self._filters)
+            # An engine keeps what it told of late, as long as it runs: what happened while nobody listened is heard
+            # now. Only what ended with the engine itself is never told.
+            stream = client.api.events(decode=True, filters=self._filters, since=int(time.time()) - _REMEMBERED_S)
             with self._lock:
                 self._stream = stream
             try:
                 if self._closing.is_set():
                     return
-                self._connected = True
+                self._connected = self._heard = True
                 # Between the look that came before and this stream something may have ended unseen.
                 self._changed(None)
                 for event in stream:
