@@ -85,7 +85,7 @@ async def test_external_bots_are_due(
         ("desired = 'stopped'", True),
         ("desired = 'stopped', status = 'inactive'", False),
         ("deleted_at = now(), generation = 2", False),
-        ("bot_type = 'platform', generation = 2", False),
+        ("bot_type = 'platform', status = 'running', generation = 2", False),
     ],
 )
 async def test_a_person_makes_a_bot_due(
