@@ -20,7 +20,6 @@ from agents.launcher.lifecycle import Bot, Change
 from control_plane.security.keyproviders import KeyProvider
 from control_plane.security.vault import wrap_context
 
-REASON: Final = "account_in_use"
 RETRY_S: Final = 5.0
 _WORDS: Final = (
     "Another bot trades on the same exchange account, and two on one account would trade against each other. This one"
@@ -94,7 +93,7 @@ def waiting(bot: Bot, now: datetime, jitter: float) -> Change:
     """A bot that waits for its account: no attempt is used up, because nothing of it failed."""
     return Change(
         status="starting",
-        reason=REASON,
+        reason="account_in_use",
         detail=_WORDS,
         restarts=bot.restarts,
         next_retry_at=now + timedelta(seconds=RETRY_S * (0.75 + 0.5 * jitter)),

@@ -234,9 +234,10 @@ def _at_rest(bot: Bot) -> Change:
     if bot.reason == "stuck_stopping" and not bot.fresh:
         return Change(status="inactive", reason="killed", detail=bot.detail)
     kept = bot.reason in _KEPT_AT_REST and bot.status == "stopping" and not bot.fresh
+    if bot.orders_unconfirmed and not kept:
+        return Change(status="inactive", reason="orders_unconfirmed", detail=bot.orders_detail)
     said = [bot.detail if kept else None, bot.orders_detail if bot.orders_unconfirmed else None]
-    reason = bot.reason if kept else "orders_unconfirmed" if bot.orders_unconfirmed else None
-    return Change(status="inactive", reason=reason, detail=" ".join(filter(None, said)) or None)
+    return Change(status="inactive", reason=bot.reason if kept else None, detail=" ".join(filter(None, said)) or None)
 
 
 def _deadline(bot: Bot, now: datetime, policy: Policy, instance: Instance | None = None) -> datetime:
