@@ -28,8 +28,8 @@ from tests.waiting import until
 _ROWS = """
     select b.id, b.desired, b.status, b.reason, b.generation, b.observed_generation, b.exposed_host_port,
         b.deleted_at is not null as deleted, h.state as health, h.observed_generation as seen_generation,
-        h.healthy_at, h.engine_lost_at, i.id as instance_id, i.generation as instance_generation, i.state as instance_state,
-        i.container_id, i.host_port, i.started_at
+        h.healthy_at, h.engine_lost_at, i.id as instance_id, i.generation as instance_generation,
+        i.state as instance_state, i.container_id, i.host_port, i.started_at
     from bots b join bot_health h on h.id = b.id
     left join bot_instances i on i.bot_id = b.id and i.released_at is null
     where b.bot_type <> 'external' order by b.id
