@@ -28,8 +28,8 @@ from tests.waiting import until
 _ROWS = """
     select b.id, b.desired, b.status, b.reason, b.generation, b.observed_generation, b.exposed_host_port,
         b.deleted_at is not null as deleted, h.state as health, h.observed_generation as seen_generation,
-        h.healthy_at, i.id as instance_id, i.generation as instance_generation, i.state as instance_state,
-        i.container_id, i.host_port, i.started_at
+        h.healthy_at, h.engine_lost_at, i.id as instance_id, i.generation as instance_generation,
+        i.state as instance_state, i.container_id, i.host_port, i.started_at
     from bots b join bot_health h on h.id = b.id
     left join bot_instances i on i.bot_id = b.id and i.released_at is null
     where b.bot_type <> 'external' order by b.id
@@ -94,6 +94,7 @@ def _in_work(row: asyncpg.Record, containers: list[Any]) -> list[str]:
     found = []
     told = (row["status"], row["health"], row["observed_generation"], row["seen_generation"])
     well = row["healthy_at"] is not None and row["started_at"] is not None and row["healthy_at"] >= row["started_at"]
+    well = well and row["engine_lost_at"] is None
     if told != ("running", "healthy", row["generation"], row["generation"]) or not well:
         found.append(f"desired: {row['id']} is {told} ({row['reason']})")
     live = (row["container_id"], str(row["instance_id"]), "running", row["generation"])
