@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 Lane = Literal["look", "launch", "act", "sample", "slow"]
 #: How many calls run at once in each.
-WIDTHS: Final[dict[Lane, int]] = {"look": 2, "launch": 10, "act": 8, "slow": 4}
+WIDTHS: Final[dict[Lane, int]] = {"look": 2, "launch": 10, "act": 8, "sample": 4, "slow": 4}
 
 
 class Lanes:
