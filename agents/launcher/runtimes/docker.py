@@ -169,7 +169,13 @@ class DockerRuntime:
         except APIError as error:
             # A listing that failed is no listing: an engine that cannot say what runs counts as away.
             raise EngineUnreachable(str(error.explanation or error)[:300]) from error
-        return [_listed(item) for item in listed]
+        return [self._as_told(_listed(item)) for item in listed]
+
+    def _as_told(self, seen: Observed) -> Observed:
+        """An end is told before a listing shows it; whoever then examines the copy gets to know for certain."""
+        if seen.state == "running" and self._watch is not None and self._watch.told_end_of(seen.ref):
+            return msgspec.structs.replace(seen, state="exited")
+        return seen
 
     def _find_image(self, reference: str) -> str | None:
         try:

@@ -52,6 +52,11 @@ class Watch:
         with self._told:
             return self._told.wait_for(lambda: ref in self._ended, timeout=_EVENT_LATE_S if self._connected else 0.0)
 
+    def told_end_of(self, ref: str) -> bool:
+        """Whether the end of a copy was told by now. The engine tells it before its listing shows it."""
+        with self._told:
+            return ref in self._ended
+
     def forget(self, ref: str) -> None:
         """The copy is removed: nobody asks about its end any more."""
         with self._told:
