@@ -40,7 +40,9 @@ _AFTER_FAULT_S: Final = 2.0
 _FIRST_LOSS_S: Final = 1.0
 _LONGEST_LOSS_S: Final = 15.0
 _DRAIN_S: Final = 15.0
-_LONGEST_REST_S: Final = 0.1
+#: Of the time that looks take, so many times is rested after each, at most so long: a listing costs the engine most.
+_REST_A_LOOK: Final = 3.0
+_LONGEST_REST_S: Final = 0.4
 _UPKEEP: Final = "upkeep"
 
 ORPHANS: Final = Gauge(
@@ -123,7 +125,8 @@ class Launcher(Agent):
                 self.detail["engine"] = {"name": info.name, "version": info.version, "reachable": True}
             begun = time.monotonic()
             containers = await self._runtime.observe()
-            self._rest_until = time.monotonic() + min(_LONGEST_REST_S, time.monotonic() - begun)
+            looked = time.monotonic()
+            self._rest_until = looked + min(_LONGEST_REST_S, _REST_A_LOOK * (looked - begun))
             works = await queries.work(self.pool, named)
             await self._believe(works, containers)
         except EngineUnreachable as error:

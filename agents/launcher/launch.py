@@ -12,15 +12,15 @@ from uuid_utils.compat import uuid7
 
 from agents.launcher import accounts, handover, places, queries
 from agents.launcher.containment import Containment
+from agents.launcher.failures import LaunchFailed
 from agents.launcher.families import FAMILIES, Family
 from agents.launcher.handover import Opened, SecretUnreadable
-from agents.launcher.image_rules import is_allowed, refusal
+from agents.launcher.image_choice import Images
 from agents.launcher.ports import Ports
 from agents.launcher.queries import Work
 from agents.launcher.runtimes.base import (
     ContainmentUnavailable,
     EngineUnreachable,
-    Image,
     Limits,
     PortTaken,
     Runtime,
@@ -33,20 +33,9 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
 _PORT_TRIES: Final = 3
-_PULLS_AT_ONCE: Final = 2
 #: Launches under way at once, and those of bots whose last launch got no answer: they hold up nobody but their like.
 _LAUNCHES_AT_ONCE: Final = 8
 _HANGING_AT_ONCE: Final = 2
-
-
-class LaunchFailed(Exception):  # noqa: N818 - what a person is told
-    """A launch that did not succeed: a stable reason, words with a remedy, and whether trying again may help."""
-
-    def __init__(self, reason: str, detail: str, *, retry: bool = False) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-        self.retry = retry
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -71,7 +60,7 @@ class Starter:
         self._vault = vault
         self._runtime = runtime
         self.containment = Containment(settings, pool, runtime)
-        self._pulls = asyncio.Semaphore(_PULLS_AT_ONCE)
+        self._images = Images(settings, runtime)
         self._launches = asyncio.Semaphore(_LAUNCHES_AT_ONCE)
         self._slow_launches = asyncio.Semaphore(_HANGING_AT_ONCE)
         self._hanging: set[UUID] = set()
@@ -84,7 +73,7 @@ class Starter:
         """
         family = _family(work)
         reference = work.image or family.image(self._settings)
-        image = await self._image(reference)
+        image = await self._images.find(reference)
         try:
             opened = await handover.open_all(self._pool, self._vault, work)
         except SecretUnreadable as error:
@@ -209,39 +198,6 @@ class Starter:
         await self._runtime.remove(ref)
         if await self._runtime.examine(ref) is None:
             await places.abandon(self._pool, spec.instance_id, foreign=foreign)
-
-    async def _image(self, reference: str) -> Image:
-        """An image that the engine has and the operator allows."""
-        allowed = is_allowed(reference, self._settings)
-        try:
-            image = await self._runtime.find_image(reference)
-            problem = "the engine does not have it"
-            if image is None and allowed and self._settings.image_pull == "missing":
-                async with self._pulls:
-                    image = await self._runtime.pull(reference)
-        except RuntimeFault as error:
-            image, problem = None, str(error)[:300]
-        if image is None:
-            unlisted = "" if allowed else " It is not on the operator's list either, so it was not fetched."
-            raise LaunchFailed(
-                "image_missing",
-                f"The image {reference} is not there: {problem}.{unlisted} Ask your operator to provide it, then start "
-                "the bot again.",
-            )
-        if not allowed:
-            raise LaunchFailed(
-                "image_not_allowed",
-                f"The image {reference} is not on the operator's list (TRADEWISE_ALLOWED_IMAGES). Choose one that is, "
-                "or ask your operator to allow it, then start the bot again.",
-            )
-        why = refusal(reference, image, self._settings)
-        if why is not None:
-            raise LaunchFailed(
-                "image_not_allowed",
-                f"The image {reference} may not run. {why}. Ask your operator to allow the digest that it has now, or "
-                "choose another image, then start the bot again.",
-            )
-        return image
 
 
 def limits_of(plan: Plan, engine: str) -> Limits:

@@ -14,8 +14,9 @@ import structlog
 
 from agents.launcher import accounts, handover, queries, transitions
 from agents.launcher.drainer import Drainer
+from agents.launcher.failures import LaunchFailed
 from agents.launcher.handover import SecretUnreadable
-from agents.launcher.launch import LaunchFailed, Starter
+from agents.launcher.launch import Starter
 from agents.launcher.lifecycle import Bot, Policy, deadline
 from agents.launcher.queries import Work
 from agents.launcher.reconcile import Action, Decision, Verb
