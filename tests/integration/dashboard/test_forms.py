@@ -61,6 +61,8 @@ async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
         ({"engine": "perpetuum"}, "is not one of"),
         ({"bot_type": "cloud"}, "is not one of the choices"),
         ({"color": "blue"}, "is not a field here"),
+        ({**HOSTED, "crash_policy": "sometimes", "api_url": "", "credentials.token": ""}, "is not one of the choices"),
+        ({**HOSTED, "on_stop": "burn", "api_url": "", "credentials.token": ""}, "is not one of the choices"),
         ({**HOSTED, "engine": "freqtrade", "api_url": "", "credentials.token": ""}, "we run bots of tradewise"),
         ({**HOSTED, "config": "{", "api_url": "", "credentials.token": ""}, "is not JSON"),
         ({**HOSTED, "config": "[1]", "api_url": "", "credentials.token": ""}, "must be a JSON object"),
@@ -96,7 +98,8 @@ async def test_registering_tells_the_outcome_and_an_address_is_registered_once(
     browser: Browser, person: Person
 ) -> None:
     await browser.get("/bots/new")
-    answer = await browser.send("/bots", EXTERNAL | {"config": "{an example that came along}"})
+    along = {"config": "{an example that came along}", "crash_policy": "on_failure", "on_stop": "keep"}
+    answer = await browser.send("/bots", EXTERNAL | along)
     page = await browser.follow(answer)
     assert "Calling your bot" in words_of(page)
     await browser.get("/bots/new")
