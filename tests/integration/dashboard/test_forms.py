@@ -63,7 +63,7 @@ async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
         ({"color": "blue"}, "is not a field here"),
         ({**HOSTED, "crash_policy": "sometimes", "api_url": "", "credentials.token": ""}, "is not one of the choices"),
         ({**HOSTED, "on_stop": "burn", "api_url": "", "credentials.token": ""}, "is not one of the choices"),
-        ({**HOSTED, "engine": "freqtrade", "api_url": "", "credentials.token": ""}, "we run bots of tradewise"),
+        ({**HOSTED, "engine": "freqtrade", "api_url": "", "credentials.token": ""}, "exchange.name: is required"),
         ({**HOSTED, "config": "{", "api_url": "", "credentials.token": ""}, "is not JSON"),
         ({**HOSTED, "config": "[1]", "api_url": "", "credentials.token": ""}, "must be a JSON object"),
         ({**HOSTED, "config": '{"a": NaN}', "api_url": "", "credentials.token": ""}, "a number is not one"),
@@ -173,7 +173,7 @@ async def test_a_hosted_bot_is_registered_started_stopped_and_removed(browser: B
         ({"parameters": "{'a': 1}"}, "is not JSON"),
         ({"config": ""}, "This is needed."),
         ({"config": f'{{"strategy": {{"type": "grid", "note": "{SECRET}"}}}}'}, "strategy.type"),
-        ({"engine": "freqtrade"}, "we run bots of tradewise"),
+        ({"engine": "freqtrade"}, "the name of the strategy's class"),
         ({"currency": "us dollars"}, "has a form that cannot be taken"),
     ],
 )

@@ -135,7 +135,7 @@ async def test_limits_restarts_and_orders_that_nobody_confirmed(
     assert "Next try" not in told
     await person.call("POST", f"{path}/start", status=202)
     await admin.execute(
-        "update bots set status = 'starting', observed_generation = generation, reason = 'restarting', restarts = 3,"
+        "update bots set status = 'starting', observed_generation = generation, reason = 'restarting',"
         " attempt = 3, next_retry_at = now() + interval '150 seconds', orders_unconfirmed = true where id = $1",
         path.rpartition("/")[2],
     )
