@@ -46,10 +46,9 @@ CRASH_CHOICES: Final = (
     (
         "on_failure",
         "After a failure",
-        "We start it again where it ended in error, a few times with growing pauses. Where it ended in good order it "
-        "stays ended.",
+        "It is started again where it ended in error, and stays ended where it ended in good order.",
     ),
-    ("always", "Always", "We start it again however it ended, a few times with growing pauses."),
+    ("always", "Always", "It is started again however it ended."),
     ("never", "Never", "It stays ended until you start it again yourself."),
 )
 STOP_CHOICES: Final = (

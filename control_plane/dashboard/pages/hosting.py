@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
 
 from control_plane.bots.schemas import LimitsView
-from control_plane.dashboard.forms import REFUSALS, Form, FormDependency, FormState, sentence
+from control_plane.dashboard.forms import REFUSALS, Form, FormDependency, FormState
+from control_plane.dashboard.reach import closed, listed
 from control_plane.dashboard.rendering import go, page
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.plans import LEAST_MEMORY_BYTES
 from control_plane.tenants import egress, queries
-from control_plane.tenants.egress import BlockedView, EgressView, PutEgress
+from control_plane.tenants.egress import EgressView, PutEgress
 
 _FIELDS: Final = ("mode", "destinations")
 
@@ -34,6 +34,7 @@ async def _hosting(
         tenant = await queries.get_tenant(session, person)
         plan = await egress.get_plan(session, settings, person)
         reach = await egress.get_egress(session, settings, person)
+    opened, shut = listed(reach.effective)
     return page(
         request,
         "team/hosting.html",
@@ -42,7 +43,9 @@ async def _hosting(
         plan=plan,
         needs_more=_needs_more(plan.limits),
         reach=reach,
-        closed=_closed(reach.effective.blocked),
+        opened=opened,
+        shut=shut,
+        closed=closed(reach.effective.blocked),
         may_narrow=tenant.status == "active" and "tenant:write" in person.scopes,
         form=form or _stored(reach),
     )
@@ -56,14 +59,6 @@ def _stored(reach: EgressView) -> FormState:
 def _needs_more(limits: LimitsView) -> list[tuple[str, int]]:
     """Families of bots that get more memory than the plan says, since they would not even start with that."""
     return [(engine, least) for engine, least in sorted(LEAST_MEMORY_BYTES.items()) if least > limits.memory_bytes]
-
-
-def _closed(blocked: Iterable[BlockedView]) -> list[tuple[str, list[str]]]:
-    """What stays closed, by the reason why, in the order of the rules."""
-    found: dict[str, list[str]] = {}
-    for rule in blocked:
-        found.setdefault(sentence(rule.reason), []).append(rule.range)
-    return list(found.items())
 
 
 @post("/team/hosting/reach")

@@ -69,7 +69,7 @@ async def rules(person: Person) -> Any:
 
 async def test_what_happens_at_an_end_is_chosen_changed_and_shown(browser: Browser, person: Person) -> None:
     form = words_of(await browser.get("/bots/new"))
-    assert "Where it ended in good order it stays ended." in form
+    assert "stays ended where it ended in good order" in form
     assert "its positions are sold at the market" in form
     path = await registered(browser, crash_policy="never", on_stop="close")
     bot = await person.call("GET", path)
@@ -169,11 +169,23 @@ async def test_every_rule_shows_with_its_reason_and_whether_it_is_enforced(
     for rule in BLOCKED:
         assert rule.network in told
         assert rule.reason[1:] in told
-    assert all(rule.reason in told or rule.reason.capitalize() in told for rule in ALSO_BLOCKED)
+    for rule in ALSO_BLOCKED:
+        assert rule.network[1:] in told
+        assert rule.reason[1:] in told
     await guard(admin, "holds")
     told = words_of(await browser.get("/team/hosting"))
     assert "Enforced" in told
     assert "whatever a bot's program does" in told
+
+
+async def test_an_entry_that_is_closed_to_every_bot_is_not_shown_as_open(browser: Browser) -> None:
+    await browser.get("/team/hosting")
+    sent = {"mode": "listed", "destinations": "10.1.2.3:443 45.67.89.10"}
+    told = words_of(await browser.follow(await browser.send("/team/hosting/reach", sent)))
+    opened, _, closed = told.partition("Closed to every bot")
+    assert "45.67.89.10/32 It is on your list." in opened
+    assert "10.1.2.3" not in opened
+    assert "10.1.2.3/32:443 It is on your list, and stays closed: Private network." in closed
 
 
 async def test_an_owner_narrows_it_and_sees_when_it_is_so(
