@@ -90,7 +90,7 @@ class Form:
             if place is None:
                 others.append(in_words(f"{item.field}: {item.message}" if item.field else item.message))
             else:
-                inner = item.field.removeprefix(place).lstrip(".")
+                inner = _numbered(item.field.removeprefix(place).lstrip("."))
                 errors.setdefault(place, in_words(f"{inner}: {item.message}" if inner else item.message))
         for name in SECRETS & set(shown):
             if self.get(name).strip():
@@ -154,8 +154,17 @@ def _no_number(text: str) -> NoReturn:
 def _place(name: str, shown: Collection[str]) -> str | None:
     """The field of a page that an error belongs to: the one it names, or the one that holds it."""
     while name and name not in shown:
-        name = name.rpartition(".")[0]
+        name = name[: max(name.rfind("."), name.rfind("["), 0)]
     return name or None
+
+
+def _numbered(inner: str) -> str:
+    """An entry of a list as people count it: `[1]` is the second."""
+    found = _ENTRY.fullmatch(inner)
+    return f"number {int(found[1]) + 1}" if found else inner
+
+
+_ENTRY = re.compile(r"\[(\d+)\]")
 
 
 # The API tells programmers what a value has to be; a form tells people.
@@ -164,6 +173,7 @@ _IN_WORDS = (
     (re.compile(r"expected `str` of length <= (\d+)"), r"must have at most \1 characters"),
     (re.compile(r"expected `str` matching regex .*"), "has a form that cannot be taken"),
     (re.compile(r"expected `array` of length >= 1"), "choose at least one"),
+    (re.compile(r"expected `array` of length <= (\d+)"), r"there may be at most \1"),
     (re.compile(r"(?:invalid decimal string|expected `decimal`.*)"), "must be a number such as 250 or 99.50"),
     (re.compile(r"invalid enum value .*"), "is not one of the choices"),
     (re.compile(r"^is required$"), "this is needed"),

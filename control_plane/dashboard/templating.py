@@ -23,7 +23,13 @@ def create_environment(assets: AssetManifest) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=assets.url, server_time=lambda: formatting.iso(datetime.now(UTC)))
+    environment.globals.update(
+        asset=assets.url,
+        server_time=lambda: formatting.iso(datetime.now(UTC)),
+        crash_choices=wording.CRASH_CHOICES,
+        stop_choices=wording.STOP_CHOICES,
+        reach_choices=wording.REACH_CHOICES,
+    )
     environment.filters.update(
         money=formatting.money,
         percent=formatting.percent,
@@ -43,6 +49,9 @@ def create_environment(assets: AssetManifest) -> Environment:
         event_words=wording.event_words,
         copy_words=wording.copy_words,
         cause_words=wording.cause_words,
+        orders_warning=wording.orders_warning,
+        choice_words=wording.choice_words,
+        guard_words=wording.guard_words,
         registration_outcome=wording.registration_outcome,
     )
     return environment

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from control_plane.bots.models import HOSTED_TYPES
 from control_plane.dashboard.reasons import Words, readable, reason_words
+
+_UNCONFIRMED: Final = "orders_unconfirmed"
 
 _STATUSES: Mapping[str, tuple[str, str, str]] = {
     "inactive": ("Stopped", "idle", "The bot is not running."),
@@ -39,6 +41,44 @@ _SCOPES: Mapping[str, str] = {
     "keys:write": "Make, rotate and revoke API keys",
 }
 
+#: What may be chosen for a bot that we run, the usual first: the value, its name, and what it means.
+CRASH_CHOICES: Final = (
+    (
+        "on_failure",
+        "After a failure",
+        "It is started again where it ended in error, and stays ended where it ended in good order.",
+    ),
+    ("always", "Always", "It is started again however it ended."),
+    ("never", "Never", "It stays ended until you start it again yourself."),
+)
+STOP_CHOICES: Final = (
+    (
+        "keep",
+        "Keep positions",
+        "Its open orders are cancelled. Its positions stay, and nobody tends them until it runs again.",
+    ),
+    (
+        "close",
+        "Close positions",
+        "Its open orders are cancelled and its positions are sold at the market. A restart keeps them all the same.",
+    ),
+)
+
+#: Where a tenant's bots may connect to, as it may be chosen.
+REACH_CHOICES: Final = (
+    ("public", "The internet", "Every public IPv4 address, at every port."),
+    ("listed", "Only what you list", "The addresses that you name, and no others."),
+    ("none", "Nothing", "No address at all, and no name is resolved."),
+)
+
+#: Whether the rules of what bots may reach are enforced, by what their guard says.
+_GUARDS: Mapping[str, tuple[str, str]] = {
+    "holds": ("Enforced", "good"),
+    "unknown": ("Not confirmed", "warn"),
+    "failed": ("Could not be set up", "bad"),
+    "off": ("Not enforced", "bad"),
+}
+
 _CAUSES = {"person": "by a person", "key": "by an API key", "agent": "by TradeWise", "system": "by TradeWise"}
 
 
@@ -64,7 +104,8 @@ def _underway(bot: Any, plain: Words) -> Words:
     why = reason_words(read(bot, "reason"), _detail(bot))
     if why is None:
         return plain
-    tone = "warn" if read(bot, "status") == "starting" else plain.tone
+    warns = read(bot, "status") == "starting" or read(bot, "reason") == _UNCONFIRMED
+    tone = "warn" if warns else plain.tone
     return Words(why.label, tone, why.text, why.remedy)
 
 
@@ -160,6 +201,27 @@ def copy_words(copy: Any) -> str:
     if code is None:
         return "Ended: removed, or never started"
     return f"Ended by signal {code - 128}" if code > 128 else f"Ended with exit code {code}"
+
+
+def orders_warning(bot: Any) -> Words | None:
+    """A warning where the last copy ended without having shown that no order of it is open; none if the state tells."""
+    if read(bot, "orders_unconfirmed") is not True or read(bot, "reason") == _UNCONFIRMED:
+        return None
+    return reason_words(_UNCONFIRMED)
+
+
+def choice_words(value: str, choices: tuple[tuple[str, str, str], ...]) -> str:
+    """The name of what was chosen, inside of a sentence."""
+    return next((name.lower() for known, name, _ in choices if known == value), readable(value).lower())
+
+
+def guard_words(egress: Any) -> Words:
+    """Say whether the rules of what bots may reach hold; `egress` as `GET /tenants/{id}/egress` reads."""
+    guard = str(read(egress, "guard"))
+    if guard == "holds" and not read(egress, "applied"):
+        return Words("Being applied", "busy", "The rules are on their way to the firewall. They hold within seconds.")
+    label, tone = _GUARDS.get(guard, (readable(guard), "warn"))
+    return Words(label, tone, str(read(egress, "note") or ""))
 
 
 def scope_words(scope: str) -> str:

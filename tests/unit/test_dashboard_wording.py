@@ -13,17 +13,25 @@ from agents.launcher.handover import SecretUnreadable
 from agents.launcher.runtimes.base import PortTaken, RuntimeFault
 from agents.poller.decide import ENGINE_UNKNOWN, NOT_TRADING, SECRET_UNREADABLE
 from control_plane.bots import status
+from control_plane.bots.models import CRASH_POLICIES, DEFAULT_CRASH_POLICY, ON_STOP
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.reasons import _REASONS, reason_words
 from control_plane.dashboard.wording import (
+    CRASH_CHOICES,
+    REACH_CHOICES,
+    STOP_CHOICES,
     bot_actions,
     bot_words,
+    choice_words,
     event_words,
+    guard_words,
+    orders_warning,
     read,
     registration_outcome,
     scope_words,
 )
 from control_plane.identity.permissions import SCOPES
+from control_plane.security.egress import MODES
 
 
 def bot(**changes: Any) -> dict[str, Any]:
@@ -48,6 +56,11 @@ def bot(**changes: Any) -> dict[str, Any]:
             {"bot_type": "platform", "status": "inactive", "reason": "platform_stopped"},
             "Stopped with TradeWise",
             "idle",
+        ),
+        (
+            {"bot_type": "platform", "status": "inactive", "reason": "orders_unconfirmed"},
+            "Orders unconfirmed",
+            "warn",
         ),
         ({"status": "error", "reason": "auth"}, "Credentials refused", "bad"),
         ({"status": "error", "health_reason": "unreachable"}, "Not reachable", "bad"),
@@ -115,6 +128,47 @@ def test_an_event_in_words(event: dict[str, str], label: str, tone: str, text: s
     words = event_words(event)
     assert (words.label, words.tone) == (label, tone)
     assert words.text.startswith(text)
+
+
+def test_every_choice_of_a_hosted_bot_has_words_and_the_usual_one_comes_first() -> None:
+    assert {value for value, _, _ in CRASH_CHOICES} == set(CRASH_POLICIES)
+    assert {value for value, _, _ in STOP_CHOICES} == set(ON_STOP)
+    assert {value for value, _, _ in REACH_CHOICES} == set(MODES)
+    assert [choices[0][0] for choices in (CRASH_CHOICES, STOP_CHOICES, REACH_CHOICES)] == [
+        DEFAULT_CRASH_POLICY, "keep", "public",
+    ]  # fmt: skip
+    assert choice_words("always", CRASH_CHOICES) == "always"
+    assert choice_words("moon_phase", STOP_CHOICES) == "moon phase"
+
+
+@pytest.mark.parametrize(
+    ("changes", "warns"),
+    [
+        ({"orders_unconfirmed": True}, True),
+        ({"orders_unconfirmed": False}, False),
+        ({"orders_unconfirmed": None}, False),
+        ({"orders_unconfirmed": True, "reason": "orders_unconfirmed"}, False),  # the state itself says it
+    ],
+)
+def test_orders_that_nobody_confirmed_are_warned_of_once(changes: dict[str, Any], *, warns: bool) -> None:
+    assert (orders_warning(bot(bot_type="platform", **changes)) is not None) == warns
+
+
+@pytest.mark.parametrize(
+    ("guard", "applied", "label", "tone"),
+    [
+        ("holds", True, "Enforced", "good"),
+        ("holds", False, "Being applied", "busy"),
+        ("unknown", False, "Not confirmed", "warn"),
+        ("failed", False, "Could not be set up", "bad"),
+        ("off", False, "Not enforced", "bad"),
+        ("half_open", False, "Half open", "warn"),
+    ],
+)
+def test_whether_rules_are_enforced_in_words(guard: str, *, applied: bool, label: str, tone: str) -> None:
+    words = guard_words({"guard": guard, "applied": applied, "note": "As it is."})
+    assert (words.label, words.tone) == (label, tone)
+    assert (words.text == "As it is.") == (label != "Being applied")
 
 
 def test_every_scope_has_words() -> None:

@@ -11,12 +11,13 @@ from litestar.params import FromPath, QueryParameter
 
 from control_plane.bots import queries, service
 from control_plane.bots.models import BOT_TYPES, HOSTED_TYPES, STATUSES
-from control_plane.bots.schemas import BotView, CreateBot, PatchBot
+from control_plane.bots.schemas import BotView, CrashPolicy, CreateBot, OnStop, PatchBot
 from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
 from control_plane.dashboard.pages.live import live_parts
 from control_plane.dashboard.rendering import go, go_back, more_path, page
+from control_plane.dashboard.wording import is_hosted
 from control_plane.errors import NotFoundError
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.pagination import Cursor, decode_cursor, page_of
@@ -39,13 +40,22 @@ _WISHES: Final = {
     "stop-now": ("stop", True),
 }
 _CREDENTIALS = ("credentials.username", "credentials.password", "credentials.token")
-_FIELDS = ("bot_type", "engine", "name", "description", "api_url", *_CREDENTIALS, "config")
+#: What happens to a bot that we run when it ends, or is stopped.
+_ENDINGS = ("crash_policy", "on_stop")
+_FIELDS = ("bot_type", "engine", "name", "description", "api_url", *_CREDENTIALS, "config", *_ENDINGS)
 
 
 class _NewCredentials(msgspec.Struct, forbid_unknown_fields=True):
     """What that form holds; which fields are in it, the bot's engine says."""
 
     credentials: dict[str, Any]
+
+
+class _Endings(msgspec.Struct, forbid_unknown_fields=True):
+    """What that form holds: always both."""
+
+    crash_policy: CrashPolicy
+    on_stop: OnStop
 
 
 def _settings(request: Request[Any, Any, Any]) -> Settings:
@@ -104,8 +114,8 @@ async def register_action(
 ) -> Response[Any]:
     """Register, then tell what became of it on a page of its own."""
     caller.principal.require("bots:write")
-    # The example configuration is in the form from the start; for a bot that runs elsewhere nobody meant to send it.
-    fitting = form.without("config") if form.get("bot_type") == "external" else form
+    # What is filled in or chosen in the form from the start; for a bot that runs elsewhere nobody meant to send it.
+    fitting = form.without("config", *_ENDINGS) if form.get("bot_type") == "external" else form
     try:
         data = fitting.read(CreateBot, documents=("config",))
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
@@ -127,11 +137,33 @@ async def bot_page(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
 ) -> Response[str]:
     """Everything about one bot."""
-    chosen = chosen_range(asked)
+    return await _whole(request, caller, bot_id, chosen_range(asked))
+
+
+async def _whole(
+    request: Request[Any, Any, Any],
+    caller: Caller,
+    bot_id: UUID,
+    chosen: str,
+    form: FormState | None = None,
+    status_code: int = 200,
+) -> Response[str]:
+    """The page. ``form`` is what was refused of a change."""
     shown = await _panel(request, caller, bot_id)
-    series = await _series(caller, shown["bot"], chosen)
-    parts = await live_parts(caller, shown["bot"])
-    return page(request, "bots/detail.html", **shown, **parts, readings=newest(series.points), range=chosen)
+    bot = shown["bot"]
+    series = await _series(caller, bot, chosen)
+    parts = await live_parts(caller, bot)
+    stored = FormState(values={name: getattr(bot, name) for name in _ENDINGS})
+    return page(
+        request,
+        "bots/detail.html",
+        status_code=status_code,
+        **shown,
+        **parts,
+        readings=newest(series.points),
+        range=chosen,
+        form=form or stored,
+    )
 
 
 @get("/bots/{bot_id:uuid}/panel")
@@ -171,6 +203,26 @@ async def credentials_action(
         state = form.refused(error, shown=_CREDENTIALS)
         return page(request, "bots/credentials.html", status_code=error.status, bot=bot, form=state)
     return go(request, f"/bots/{bot_id}/registered")
+
+
+@post("/bots/{bot_id:uuid}/endings")
+async def endings_action(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, form: FormDependency
+) -> Response[Any]:
+    """Choose whether a bot that we run is started again, and what becomes of its positions."""
+    bot = await _bot(request, caller, bot_id)
+    if not is_hosted(bot):
+        raise NotFoundError("page")
+    try:
+        data = form.read(_Endings)
+        changed = {name: getattr(data, name) for name in _ENDINGS if getattr(data, name) != getattr(bot, name)}
+        key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
+        async with caller.transaction() as session:
+            await service.change_bot(session, caller.principal, _settings(request), key, bot_id, PatchBot(**changed))
+    except REFUSALS as error:
+        state = form.refused(error, shown=_ENDINGS)
+        return await _whole(request, caller, bot_id, chosen_range(None), state, error.status)
+    return go(request, f"/bots/{bot_id}", say="bot-changed")
 
 
 async def _bot(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) -> BotView:
@@ -225,5 +277,5 @@ async def delete_action(request: Request[Any, Any, Any], caller: CallerDependenc
 
 HANDLERS = [
     fleet_page, new_bot_page, register_action, registered_page, bot_page, panel_fragment, bot_equity, credentials_page,
-    credentials_action, wish_action, ping_action, delete_action,
+    credentials_action, endings_action, wish_action, ping_action, delete_action,
 ]  # fmt: skip

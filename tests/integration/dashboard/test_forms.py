@@ -61,7 +61,9 @@ async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
         ({"engine": "perpetuum"}, "is not one of"),
         ({"bot_type": "cloud"}, "is not one of the choices"),
         ({"color": "blue"}, "is not a field here"),
-        ({**HOSTED, "engine": "freqtrade", "api_url": "", "credentials.token": ""}, "we run bots of tradewise"),
+        ({**HOSTED, "crash_policy": "sometimes", "api_url": "", "credentials.token": ""}, "is not one of the choices"),
+        ({**HOSTED, "on_stop": "burn", "api_url": "", "credentials.token": ""}, "is not one of the choices"),
+        ({**HOSTED, "engine": "freqtrade", "api_url": "", "credentials.token": ""}, "exchange.name: is required"),
         ({**HOSTED, "config": "{", "api_url": "", "credentials.token": ""}, "is not JSON"),
         ({**HOSTED, "config": "[1]", "api_url": "", "credentials.token": ""}, "must be a JSON object"),
         ({**HOSTED, "config": '{"a": NaN}', "api_url": "", "credentials.token": ""}, "a number is not one"),
@@ -96,7 +98,8 @@ async def test_registering_tells_the_outcome_and_an_address_is_registered_once(
     browser: Browser, person: Person
 ) -> None:
     await browser.get("/bots/new")
-    answer = await browser.send("/bots", EXTERNAL | {"config": "{an example that came along}"})
+    along = {"config": "{an example that came along}", "crash_policy": "on_failure", "on_stop": "keep"}
+    answer = await browser.send("/bots", EXTERNAL | along)
     page = await browser.follow(answer)
     assert "Calling your bot" in words_of(page)
     await browser.get("/bots/new")
@@ -170,7 +173,7 @@ async def test_a_hosted_bot_is_registered_started_stopped_and_removed(browser: B
         ({"parameters": "{'a': 1}"}, "is not JSON"),
         ({"config": ""}, "This is needed."),
         ({"config": f'{{"strategy": {{"type": "grid", "note": "{SECRET}"}}}}'}, "strategy.type"),
-        ({"engine": "freqtrade"}, "we run bots of tradewise"),
+        ({"engine": "freqtrade"}, "the name of the strategy's class"),
         ({"currency": "us dollars"}, "has a form that cannot be taken"),
     ],
 )

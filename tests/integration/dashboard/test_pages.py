@@ -22,6 +22,7 @@ FRESH = {
     "/keys": "New key",
     "/api/docs": "API reference",
     "/team": "Who works in this tenant",
+    "/team/hosting": "What bots may reach",
     "/audit": "Tenant created",
     "/tenants/new": "New tenant",
     "/invitations": "Accept an invitation",
