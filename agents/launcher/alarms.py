@@ -15,7 +15,8 @@ class Alarms:
 
     def __init__(self, wake: Callable[[str | None], None]) -> None:
         self._wake = wake
-        self._set: dict[str | None, asyncio.TimerHandle] = {}
+        #: With the moment of each: what a loop gives back for one that is due at once need not know it.
+        self._set: dict[str | None, tuple[float, asyncio.Handle]] = {}
 
     def set(self, identity: str | None, seconds: float) -> None:
         """Look at ``identity`` within about ``seconds``; what is not urgent waits for the next whole second."""
@@ -24,15 +25,15 @@ class Alarms:
         if seconds >= _SHARED_FROM_S:
             at = math.ceil(at)
         earlier = self._set.get(identity)
-        if earlier is not None and earlier.when() <= at:
-            return
         if earlier is not None:
-            earlier.cancel()
-        self._set[identity] = loop.call_at(at, self._ring, identity)
+            if earlier[0] <= at:
+                return
+            earlier[1].cancel()
+        self._set[identity] = (at, loop.call_at(at, self._ring, identity))
 
     def close(self) -> None:
         """Ring no more."""
-        for alarm in self._set.values():
+        for _, alarm in self._set.values():
             alarm.cancel()
         self._set.clear()
 
