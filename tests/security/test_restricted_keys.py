@@ -73,11 +73,12 @@ async def bots_of(admin: asyncpg.Connection, tenant: Tenant) -> list[UUID]:
 
 
 async def telling_of_bots(admin: asyncpg.Connection) -> dict[str, str]:
-    """Every table with a column that names a bot, and that column."""
+    """Every table with a column that names a bot, and that column; but for those of no tenant that it cannot read."""
     rows = await admin.fetch(
         "select c.relname::text as name from pg_class c join pg_attribute a on a.attrelid = c.oid"
         " where a.attname = 'bot_id' and not a.attisdropped and c.relnamespace = 'public'::regnamespace"
-        " and c.relkind in ('r', 'p', 'v')"
+        " and c.relkind in ('r', 'p', 'v') and (has_any_column_privilege('tradewise_api', c.oid, 'SELECT')"
+        " or exists (select from pg_attribute t where t.attrelid = c.oid and t.attname = 'tenant_id'))"
     )
     return {"bots": "id", "bot_health": "id"} | {row["name"]: "bot_id" for row in rows}
 
