@@ -10,8 +10,9 @@ import pytest
 from tests.conftest import fresh_database
 from tests.faults.recovery import in_full, recovery
 from tests.faults.stage import Stage, stage_on
+from tests.integration.launcher.conftest import rig
 
-__all__ = ["in_full", "recovery"]
+__all__ = ["in_full", "recovery", "rig"]
 
 
 @pytest.fixture(scope="module")
