@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 
 from agents.keys.providers import vault_for
 from agents.monitoring import Monitor
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.database.check import require_ready
 from control_plane.database.listener import Listener
 from control_plane.database.visit import visiting
@@ -82,7 +83,7 @@ class Agent(ABC):
             try:
                 delay = await self.work(woken)
                 self.state = "working"
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except DATABASE_AWAY as error:
                 # The database is away or a pass met a conflict: nothing was half done, the next pass looks again.
                 self.state, delay = "waiting", 1.0
                 self.log.warning("pass_failed", error=type(error).__name__, detail=str(error)[:200])
@@ -112,13 +113,13 @@ class Agent(ABC):
         while True:
             try:
                 await self.beat()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except DATABASE_AWAY as error:
                 self.log.warning("beat_missed", error=type(error).__name__)
             await asyncio.sleep(_BEAT_EVERY_S)
 
     async def farewell(self) -> None:
         """Take this process's row away, so that nobody waits for it."""
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        with contextlib.suppress(*DATABASE_AWAY):
             await self.pool.execute("delete from agent_beats where id = $1", self.process_id)
 
 

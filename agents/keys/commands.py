@@ -18,6 +18,7 @@ from agents.keys.providers import provider_for
 from agents.keys.reseal import GRACE_S
 from agents.keys.rotations import Rotation, Scope
 from agents.keys.tables import SEALED
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.database.visit import DatabaseUnreachableError
 from control_plane.security.keyproviders import KeyProvider, KeyProviderError
 from control_plane.settings import Settings
@@ -48,7 +49,7 @@ async def database(url: str) -> AsyncIterator[asyncpg.Pool]:
     """A pool of the scheduler's role. Raises DatabaseUnreachableError."""
     try:
         pool = await make_pool(url, "keys", size=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_AWAY as error:
         raise DatabaseUnreachableError(url, error) from error
     try:
         yield pool

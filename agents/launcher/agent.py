@@ -32,6 +32,7 @@ from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
 from agents.launcher.runtimes.choose import runtime_of
 from agents.launcher.steps import Steps, by_bot, policy_of
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -216,7 +217,7 @@ class Launcher(Agent):
             again = await step
         except (EngineUnreachable, RuntimeFault) as error:
             self.log.warning("step_failed", about=str(key), code=error.code, detail=str(error)[:200])
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_AWAY as error:
             self.log.warning("step_failed", about=str(key), error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a fault of ours in one bot's step must not end the others'
             # Where it happened, and no more: a message or a local variable might hold what was just opened.

@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from agents.launcher import queries
+from control_plane.database.away import DATABASE_AWAY
 
 SILENT_AFTER_S: Final = 20.0
 _DEPOSE: Final = """
@@ -27,7 +28,6 @@ _DEPOSE: Final = """
                 and b.beat_at > now() - make_interval(secs => $2)
         )
 """
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Leadership:
@@ -43,7 +43,7 @@ class Leadership:
         if self._connection is not None:
             try:
                 await self._connection.fetchval("select 1")
-            except _LOST:
+            except DATABASE_AWAY:
                 await self.give_up()
             else:
                 return True, False
@@ -65,5 +65,5 @@ class Leadership:
         """Let another one lead. A connection that goes back to the pool gives up every lock it holds."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(*_LOST):
+            with contextlib.suppress(*DATABASE_AWAY):
                 await self._pool.release(connection)

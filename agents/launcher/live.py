@@ -18,6 +18,7 @@ from agents.launcher.live_queries import Followed, Running
 from agents.launcher.runtimes.base import Runtime
 from agents.launcher.sampling import Sampling
 from agents.launcher.watching import Watching
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -26,7 +27,6 @@ _CHANNELS: Final = ("tradewise_follow", "tradewise_launched")
 _LOOK_S: Final = 2.0
 _LOOK_IDLE_S: Final = 5.0
 _FORGET_EVERY_S: Final = 60.0
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class LiveView:
@@ -90,7 +90,7 @@ class LiveView:
             woken.clear()
             try:
                 delay = await work()
-            except _LOST as error:
+            except DATABASE_AWAY as error:
                 delay = 1.0
                 self._log.warning("live_view_waits", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001 - a fault of ours here must not end what others follow

@@ -23,6 +23,7 @@ from agents.launcher.live_queries import Copy, Followed
 from agents.launcher.log_writer import Gap, LogWriter
 from agents.launcher.redaction import Redactor
 from agents.launcher.runtimes.base import EngineUnreachable, LogChunk, LogLine, Pace, Runtime, RuntimeFault
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 
 #: What is read of what a copy wrote before anybody followed it.
@@ -38,7 +39,6 @@ _AGAIN_S: Final = 1.0
 _END_KNOWN_S: Final = 15.0
 #: Of a copy that was gone before it was read, the launcher has kept so many lines at most.
 _KEPT_LINES: Final = 50
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Watching:
@@ -110,7 +110,7 @@ class LogStream:
             except RuntimeFault as error:
                 self._log.warning("log_stream_failed", bot=str(self._what.bot_id), detail=str(error)[:200])
                 await self._say("logs_unavailable")
-            except _LOST as error:
+            except DATABASE_AWAY as error:
                 self.serving = False
                 self._log.warning("log_stream_cut", bot=str(self._what.bot_id), error=type(error).__name__)
             await self._wait(_AGAIN_S)
@@ -215,7 +215,7 @@ class LogStream:
         return False
 
     async def _say(self, problem: str, instance_id: UUID | None = None) -> None:
-        with contextlib.suppress(*_LOST):
+        with contextlib.suppress(*DATABASE_AWAY):
             await live_queries.answer(self._pool, self._what, problem=problem, instance_id=instance_id)
 
     async def _wait(self, seconds: float) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 from typing import ClassVar, Protocol
 
-import asyncpg
-
 from agents.agent import Agent
 from agents.notifier.carriers import carrier_for
 from agents.notifier.exchange import Exchange
 from agents.notifier.outbox import Outbox
+from control_plane.database.away import DATABASE_AWAY
 
 _LOOK_EVERY_S = 15.0
 _AFTER_FAILURE_S = 1.0
@@ -82,7 +81,7 @@ class Notifier(Agent):
             bell.clear()
             try:
                 delay = await job.work()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except DATABASE_AWAY as error:
                 delay = _AFTER_FAILURE_S
                 self.log.warning("pass_failed", job=job.channel, error=type(error).__name__, detail=str(error)[:200])
             if self.stopping.is_set():

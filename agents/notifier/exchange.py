@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from agents.notifier.id_token import Claims, claims_of
 from agents.notifier.provider import Provider, ProviderError
 from agents.secrets import open_row
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.sealing import Place
 from control_plane.security.vault import OpenError, Vault
 from control_plane.settings import Settings
@@ -122,7 +123,7 @@ class Exchange:
         except OpenError as refused:
             claims, error = None, "token_invalid"
             self._log.error("exchange_does_not_open", why=str(refused))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as away:
+        except DATABASE_AWAY as away:
             self._log.warning("exchange_lost", error=type(away).__name__)
             return
         try:
@@ -137,7 +138,7 @@ class Exchange:
                 claims.name if claims else None,
                 error,
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as away:
+        except DATABASE_AWAY as away:
             # Whoever waits is told so when their time is up; the code is spent.
             self._log.warning("outcome_lost", error=type(away).__name__)
 

@@ -17,6 +17,7 @@ from agents.poller.check import Checker
 from agents.poller.decide import decide, settle
 from agents.poller.due import Claim, Room, claim, release
 from agents.poller.record import Recorder, Result
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
@@ -86,7 +87,7 @@ class Poller(Agent):
         if self._recording is not None:
             self._recording.cancel()
             await asyncio.gather(self._recording, return_exceptions=True)
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        with contextlib.suppress(*DATABASE_AWAY):
             await self._recorder.flush()
             await release(self.pool, list(unfinished.values()))
         self._still()
@@ -129,7 +130,7 @@ class Poller(Agent):
             return
         try:
             outcome = await self._checker.check(bot, held.now)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_AWAY as error:
             # The database is away, so nothing was seen; the lease ends by itself.
             self.log.warning("check_not_made", bot=str(bot.id), error=type(error).__name__)
             self._let_go(held)

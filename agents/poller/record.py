@@ -21,11 +21,11 @@ from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller.decide import Bot, Decision, Health, StatusChange
 from agents.poller.due import Claim
 from agents.poller.unit_value import Figures, Mark, unit_value
+from control_plane.database.away import DATABASE_AWAY
 
 _GATHER_S = 0.02
 _BATCH = 500
 _RETRY_S = 0.5
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 _POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.LockNotAvailableError)
 
 _BATCHES = Histogram(
@@ -159,7 +159,7 @@ class Recorder:
             batch = self._next_batch()
             try:
                 await self._store(batch)
-            except _AWAY as error:
+            except DATABASE_AWAY as error:
                 self._waiting.extendleft(reversed(batch))
                 self.behind = True
                 self._log.warning("results_not_stored", error=type(error).__name__, waiting=len(self._waiting))

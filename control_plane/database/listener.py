@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import asyncpg
 import structlog
 
+from control_plane.database.away import DATABASE_AWAY
+
 _log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S = 0.1
@@ -49,7 +51,7 @@ class Listener:
                     self.connected.set()
                     self._on_connect()
                     await self._until_lost(connection)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except DATABASE_AWAY as error:
                 _log.warning("listener_lost", error=type(error).__name__, retry_in_s=delay)
             finally:
                 self.connected.clear()
