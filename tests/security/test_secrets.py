@@ -174,7 +174,9 @@ async def read_everything(person: Person, document: dict[str, Any]) -> int:
         for value in values:
             full = path.replace(f"{{{name}}}", value)
             answer = await person.client.get(full, headers={"Authorization": f"Bearer {person.token}"})
-            assert answer.status_code == 200, (full, answer.text)
+            # What we do not run has no output and no resources that we could see.
+            elsewhere = answer.status_code == 409 and answer.json()["code"] == "not_hosted"
+            assert answer.status_code == 200 or elsewhere, (full, answer.text)
             read += 1
     return read
 

@@ -19,6 +19,8 @@ from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATIO
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 2.0
 _REMEMBERED_S = 86400
+#: Longer than it takes until we listen again to an engine that is back.
+_BACK_WITHIN_S = 4.0
 #: An event may come a moment after the state that it tells of.
 _EVENT_LATE_S = 0.5
 
@@ -57,6 +59,8 @@ class Watch:
             if not self._heard:
                 # An engine that tells nobody anything, such as one behind a filter, is no evidence of any kind.
                 return True
+            # Whoever comes back to an engine asks about copies before it can have heard of them.
+            self._told.wait_for(lambda: self._connected or ref in self._ended, timeout=_BACK_WITHIN_S)
             return self._told.wait_for(lambda: ref in self._ended, timeout=_EVENT_LATE_S if self._connected else 0.0)
 
     def told_end_of(self, ref: str) -> bool:
@@ -101,7 +105,9 @@ class Watch:
             try:
                 if self._closing.is_set():
                     return
-                self._connected = self._heard = True
+                with self._told:
+                    self._connected = self._heard = True
+                    self._told.notify_all()
                 # Between the look that came before and this stream something may have ended unseen.
                 self._changed(None)
                 for event in stream:
