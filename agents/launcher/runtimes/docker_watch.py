@@ -79,8 +79,7 @@ class Watch:
         with self._lock:
             stream = self._stream
         if stream is not None:
-            with contextlib.suppress(OSError, AttributeError, DockerException):
-                stream.close()
+            _close(stream)
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
@@ -121,9 +120,16 @@ class Watch:
                     self._changed(actor.get("Attributes", {}).get(LABEL_BOT))
             finally:
                 self._connected = False
+                # Whoever closes us may have come before there was a stream to close.
+                _close(stream)
                 with self._told:
                     # An engine that is being stopped takes no requests any more and ends its containers before it ends
                     # this stream: what it told last, and nobody could look at since, were no ends of their own.
                     self._ended.clear()
                 with self._lock:
                     self._stream = None
+
+
+def _close(stream: CancellableStream[dict[str, Any]]) -> None:
+    with contextlib.suppress(OSError, AttributeError, DockerException):
+        stream.close()

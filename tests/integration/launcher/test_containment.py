@@ -10,6 +10,7 @@ from uuid import UUID
 import docker
 import msgspec
 import pytest
+from docker.utils.socket import frames_iter
 from uuid_utils.compat import uuid4
 
 from agents.launcher.agent import Launcher
@@ -197,10 +198,15 @@ with socket.create_connection(("{PUBLIC}", {PORT}), 5) as s:
     async with rig.launcher():
         mine = await rig.until_launched(bot)
         made = rig.engine.api.exec_create(mine["container_id"], ["python3", "-c", program])
-        said = rig.engine.api.exec_start(made["Id"], stream=True)
-        assert await asyncio.to_thread(next, said) == b"one"
-        await _narrow(rig, rig.owner.tenant_id, "none")
-        assert await asyncio.to_thread(next, said) == b"cut"
+        # The client's own generator would leave its socket open to the garbage collector.
+        stream: Any = rig.engine.api.exec_start(made["Id"], socket=True)
+        try:
+            said = frames_iter(getattr(stream, "_sock", stream), tty=False)  # type: ignore[no-untyped-call]
+            assert await asyncio.to_thread(next, said) == (1, b"one")
+            await _narrow(rig, rig.owner.tenant_id, "none")
+            assert await asyncio.to_thread(next, said) == (1, b"cut")
+        finally:
+            getattr(stream, "_response", stream).close()
 
 
 async def test_the_operator_opens_private_places_one_by_one(rig: Rig, outside: Outside) -> None:
