@@ -20,9 +20,16 @@ import docker
 from docker.errors import APIError, ContainerError, ImageNotFound
 
 from agents import freqtrade_bot
-from agents.launcher.base_image import BaseImageUnavailable, ensure_base_image, is_present
-from agents.launcher.engine import EngineUnavailable, ensure_engine, open_client, say_on_stderr
-from agents.launcher.images import ImageBuildError, build, context_files, fingerprint, one_at_a_time, pack
+from agents.launcher.base_image import ensure_base_image, is_present
+from agents.launcher.images import (
+    ImageBuildError,
+    build,
+    build_by_command,
+    context_files,
+    fingerprint,
+    one_at_a_time,
+    pack,
+)
 
 REPOSITORY: Final = "tradewise/freqtrade-bot"
 BASE_VARIABLE: Final = "TRADEWISE_FREQTRADE_BASE_IMAGE"
@@ -120,17 +127,8 @@ def _pack(packed: IO[bytes], files: dict[str, bytes], wheels: list[Path]) -> Non
 
 
 def main() -> int:
-    """Make sure of an engine and the image in it; print the tag."""
-    try:
-        client = open_client(ensure_engine(install=True, say=say_on_stderr).url)
-        try:
-            print(ensure_freqtrade_image(client, say=say_on_stderr))
-        finally:
-            client.close()
-    except (EngineUnavailable, BaseImageUnavailable, ImageBuildError) as error:
-        say_on_stderr(f"error: {error}")
-        return 1
-    return 0
+    """The image of hosted freqtrade bots, by command."""
+    return build_by_command(ensure_freqtrade_image)
 
 
 if __name__ == "__main__":

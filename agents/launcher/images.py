@@ -135,18 +135,23 @@ def one_at_a_time(say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def main() -> int:
-    """Make sure of an engine and the bot's image in it; print the tag."""
+def build_by_command(ensure: Callable[..., str]) -> int:
+    """Make sure of an engine and of the image that ``ensure`` builds in it; print the tag. The exit status."""
     try:
         client = open_client(ensure_engine(install=True, say=say_on_stderr).url)
         try:
-            print(ensure_paper_bot_image(client, say=say_on_stderr))
+            print(ensure(client, say=say_on_stderr))
         finally:
             client.close()
     except (EngineUnavailable, BaseImageUnavailable, ImageBuildError) as error:
         say_on_stderr(f"error: {error}")
         return 1
     return 0
+
+
+def main() -> int:
+    """The image of our own bot, by command."""
+    return build_by_command(ensure_paper_bot_image)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -25,21 +24,6 @@ class LyingWire(Wire):
         self.answer: Answers = lambda _line: None
         self.asked: list[str] = []
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._carrying.add(task)
-        far_reader, far_writer = await asyncio.open_unix_connection(self._engine)
-        try:
-            await asyncio.gather(self._ask(reader, far_writer, writer), _pass_on(far_reader, writer))
-        except (OSError, asyncio.CancelledError):
-            return
-        finally:
-            self._carrying.discard(task)
-            for end in (far_writer, writer):
-                with contextlib.suppress(OSError):
-                    end.close()
-
     async def _ask(self, source: asyncio.StreamReader, far: asyncio.StreamWriter, back: asyncio.StreamWriter) -> None:
         while chunk := await source.read(65536):
             line = chunk.split(b"\r\n", 1)[0].decode("latin-1")
@@ -54,11 +38,3 @@ class LyingWire(Wire):
             await far.drain()
         if far.can_write_eof():
             far.write_eof()
-
-
-async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while chunk := await source.read(65536):
-        sink.write(chunk)
-        await sink.drain()
-    if sink.can_write_eof():
-        sink.write_eof()

@@ -41,7 +41,7 @@ class Wire:
         self._carrying.add(task)
         far_reader, far_writer = await asyncio.open_unix_connection(self._engine)
         try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            await asyncio.gather(self._ask(reader, far_writer, writer), _pump(far_reader, writer))
         except (OSError, asyncio.CancelledError):
             return
         finally:
@@ -49,6 +49,10 @@ class Wire:
             for end in (far_writer, writer):
                 with contextlib.suppress(OSError):
                     end.close()
+
+    async def _ask(self, source: asyncio.StreamReader, far: asyncio.StreamWriter, back: asyncio.StreamWriter) -> None:  # noqa: ARG002
+        """Carry what the client asks; ``back`` is the way to it, for wires that answer themselves."""
+        await _pump(source, far)
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
