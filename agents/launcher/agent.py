@@ -156,10 +156,15 @@ class Launcher(Agent):
         if any(isinstance(copy, Observed) for copy in found):
             raise EngineUnreachable(f"its listing lacks {len(gone)} copies, and some of them run")
 
+    def _in_sight_since(self, since: datetime) -> None:
+        self.policy = self._steps.policy = msgspec.structs.replace(self.policy, in_sight_since=since)
+
     def _look_for_blindness(self, works: list[queries.Work]) -> None:
         blind = bool(works) and liveness.blind([work.bot for work in works], works[0].now, self.policy)
         if blind and not self._blind:
             self.log.error("checks_not_believed", detail="most running bots fail their checks at once: none restarts")
+        if self._blind and not blind:
+            self._in_sight_since(works[0].now if works else datetime.now(UTC))
         self._blind = blind
         self.detail["checks_believed"] = not blind
 
@@ -269,7 +274,9 @@ class Launcher(Agent):
     async def _found(self) -> None:
         if self._reachable:
             return
-        await queries.engine_back(self.pool)
+        back = await queries.engine_back(self.pool)
+        if self._reachable is False:
+            self._in_sight_since(back)
         self._reachable, self._loss_s = True, _FIRST_LOSS_S
         self.log.info("engine_found", **self.detail["engine"])
 

@@ -63,6 +63,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a bot may take to wind down its trading before it is ended all the same."""
     publish_address: str | None = None
     """Where copies are published; None where that is of no interest."""
+    in_sight_since: datetime | None = None
+    """Since when the engine has answered without a break. Silence from before says nothing about a bot: an engine that
+    is away may take the way to its published port along, and asks nobody to stop. None where it was never away."""
 
     @property
     def stop_deadline(self) -> float:
@@ -212,9 +215,10 @@ def reduce(bot: Bot, new: Change, now: datetime) -> Bot:
 
 def deadline(bot: Bot, instance: Instance | None, policy: Policy) -> datetime | None:
     """When a status that may not last is overdue; None for one that may."""
+    since = bot.status_since if policy.in_sight_since is None else max(bot.status_since, policy.in_sight_since)
     if bot.status == "stopping":
-        return bot.status_since + timedelta(seconds=policy.stop_deadline)
+        return since + timedelta(seconds=policy.stop_deadline)
     if bot.status == "starting":
-        begun = (bot.status_since, bot.next_retry_at, instance.started_at if instance is not None else None)
+        begun = (since, bot.next_retry_at, instance.started_at if instance is not None else None)
         return max(filter(None, begun)) + timedelta(seconds=policy.start_deadline)
     return None

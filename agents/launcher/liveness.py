@@ -22,7 +22,7 @@ def hung(bot: Bot, started: datetime, now: datetime, policy: Policy) -> str | No
     seen = bot.unwell
     if seen is None or not policy.liveness_deadline or not _about_the_bot(bot, now, policy):
         return None
-    since = max(started, seen.well_at or started)
+    since = max(filter(None, (started, seen.well_at, policy.in_sight_since)))
     lasted = (seen.seen_at - since).total_seconds()
     if seen.failures < policy.liveness_failures or lasted < policy.liveness_deadline:
         return None

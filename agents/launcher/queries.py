@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import asyncpg
@@ -130,7 +130,9 @@ _ENGINE_LOST = """
         and (b.desired = 'running' or exists (
             select from bot_instances i where i.tenant_id = b.tenant_id and i.bot_id = b.id and i.released_at is null))
 """
-_ENGINE_BACK = "update bot_health set engine_lost_at = null where engine_lost_at is not null"
+_ENGINE_BACK = """
+    with back as (update bot_health set engine_lost_at = null where engine_lost_at is not null) select now()
+"""
 _CASH_FLOWS = """
     select l.id, l.amount, l.created_at
     from subscriptions s join subscription_ledger l on l.tenant_id = s.tenant_id and l.subscription_id = s.id
@@ -280,9 +282,9 @@ async def engine_lost(pool: asyncpg.Pool) -> None:
     await pool.execute(_ENGINE_LOST, list(HOSTED_TYPES))
 
 
-async def engine_back(pool: asyncpg.Pool) -> None:
-    """The engine answers again."""
-    await pool.execute(_ENGINE_BACK)
+async def engine_back(pool: asyncpg.Pool) -> datetime:
+    """The engine answers again. Returns the database's time."""
+    return cast("datetime", await pool.fetchval(_ENGINE_BACK))
 
 
 async def template_of(pool: asyncpg.Pool, tenant_id: UUID, version_id: UUID) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -36,7 +36,7 @@ class Steps:
         self._pool = pool
         self._vault = vault
         self._runtime = runtime
-        self._policy = policy
+        self.policy = policy
         self._starter = Starter(settings, pool, vault, runtime)
         self._drainer = Drainer(settings, pool, vault, policy)
         self.containment = self._starter.containment
@@ -91,7 +91,7 @@ class Steps:
         if action.ref is None:
             return _LOOK_AGAIN_S
         if action.verb in {Verb.STOP, Verb.KILL}:
-            grace = self._policy.stop_grace if action.verb is Verb.STOP else 0.0
+            grace = self.policy.stop_grace if action.verb is Verb.STOP else 0.0
             return await self._runtime.stop(action.ref, grace)
         await self._runtime.remove(action.ref)
         return _AT_ONCE
@@ -106,7 +106,7 @@ class Steps:
         except LaunchFailed as failure:
             return await self._not_launched(work, failure)
         except EngineUnreachable:
-            overdue = deadline(work.bot, None, self._policy)
+            overdue = deadline(work.bot, None, self.policy)
             if overdue is None or work.now < overdue:
                 raise
             # The engine answers others: what hangs is this bot's launch, and it has hung for long enough.
@@ -122,7 +122,7 @@ class Steps:
             failure.reason,
             failure.detail,
             work.now,
-            self._policy,
+            self.policy,
             random.random(),  # noqa: S311 - spreading, not secrecy
             retry=failure.retry,
         )
@@ -142,7 +142,7 @@ class Steps:
             work.instance,
             kept,
             work.now,
-            self._policy,
+            self.policy,
             random.random(),  # noqa: S311 - spreading, not secrecy
             oom_before=bool(kept.oom_killed) and await queries.ran_out_of_memory(self._pool, work.bot),
         )

@@ -8,6 +8,7 @@ network of its own like ours.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import tempfile
@@ -188,9 +189,9 @@ async def measure(urls: Urls) -> list[Row]:
     engine = open_client(engine_url)
     image = ensure_paper_bot_image(engine, say=say_on_stderr)
     as_delivered = {"TRADEWISE_POLL_INTERVAL": None, "TRADEWISE_RECONCILE_INTERVAL": None}
-    plain = Plain(engine, image)
     try:
-        with installed(engine, environ=as_delivered) as machine:
+        # What was made without us leaves the installation's network first: the engine keeps one that is used.
+        with installed(engine, environ=as_delivered) as machine, contextlib.closing(Plain(engine, image)) as plain:
             machine.start()
             database = await asyncpg.connect(machine.url("admin"))
             async with httpx.AsyncClient(base_url=machine.address, timeout=120.0) as client:
@@ -201,7 +202,6 @@ async def measure(urls: Urls) -> list[Row]:
                 rows += await _passes(hosted, engine_url)
             await database.close()
     finally:
-        plain.close()
         engine.close()
     return rows
 

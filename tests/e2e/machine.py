@@ -19,7 +19,7 @@ from uuid import UUID
 
 import docker
 import httpx
-from docker.errors import NotFound
+from docker.errors import APIError
 
 from agents.agent import make_pool
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
@@ -266,15 +266,21 @@ class Machine:
             self._process = None
         if self._installation is None:
             return
+        # The engine may still be at what the launcher asked for with its last breath.
+        until_sync(lambda: self._removed(engine), what="nothing of the installation on the engine")
+
+    def _removed(self, engine: docker.DockerClient) -> bool:
         ours = {"label": f"{LABEL_INSTALLATION}={self._installation}"}
-        for container in engine.api.containers(all=True, filters=ours):
-            with contextlib.suppress(NotFound):
+        try:
+            for container in engine.api.containers(all=True, filters=ours):
                 engine.api.remove_container(container["Id"], force=True, v=True)
-        for volume in engine.api.volumes(filters=ours)["Volumes"] or ():
-            engine.api.remove_volume(volume["Name"], force=True)
-        for network in engine.api.networks(filters=ours):
-            with contextlib.suppress(NotFound):
+            for volume in engine.api.volumes(filters=ours)["Volumes"] or ():
+                engine.api.remove_volume(volume["Name"], force=True)
+            for network in engine.api.networks(filters=ours):
                 engine.api.remove_network(network["Id"])
+        except APIError:
+            return False
+        return True
 
 
 @contextmanager

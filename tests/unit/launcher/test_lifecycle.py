@@ -6,6 +6,7 @@ import itertools
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.launcher.lifecycle import (
@@ -93,6 +94,13 @@ def test_only_a_bot_that_starts_waits_for_an_attempt(status: str) -> None:
 def test_what_may_not_last_has_a_deadline(status: str, more: dict[str, Any], seconds: float | None) -> None:
     expected = None if seconds is None else NOW + timedelta(seconds=seconds)
     assert deadline(bot(status, **more), copy(), POLICY) == expected
+
+
+@pytest.mark.parametrize(("status", "allowed"), [("starting", 120.0), ("stopping", POLICY.stop_deadline)])
+def test_the_time_while_the_engine_was_away_does_not_count(status: str, allowed: float) -> None:
+    policy = msgspec.structs.replace(POLICY, in_sight_since=ago(2))
+    late = bot(status, status_since=ago(500))
+    assert deadline(late, copy(started_at=ago(400)), policy) == ago(2) + timedelta(seconds=allowed)
 
 
 def test_a_stop_has_time_for_each_of_its_steps() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.engines.base import Reason
@@ -45,6 +47,13 @@ def test_a_bot_hangs(more: dict[str, Any], expected: bool) -> None:
 
 def test_what_was_before_this_copy_does_not_count() -> None:
     assert hung(bot(unwell=unwell(well_at=ago(5000))), ago(100), NOW, POLICY) is None
+
+
+@pytest.mark.parametrize(("since", "expected"), [(ago(5000), True), (ago(301), True), (ago(290), False)])
+def test_silence_from_before_the_engine_came_back_does_not_count(since: datetime, expected: bool) -> None:
+    # With the engine went the way to its published port: the bot itself may have been well all along.
+    policy = msgspec.structs.replace(POLICY, in_sight_since=since)
+    assert (hung(bot(unwell=unwell(well_at=ago(900), seen_at=NOW)), STARTED, NOW, policy) is not None) is expected
 
 
 def test_a_bot_that_is_well_does_not_hang() -> None:
