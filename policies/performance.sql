@@ -10,6 +10,12 @@ grant select, insert on performance_snapshots to tradewise_agent_poller;
 select pg_temp.open_to('performance_snapshots', 'tradewise_market', array['select']);
 grant select on performance_snapshots to tradewise_market;
 
+select pg_temp.protect('bot_health_changes');
+select pg_temp.tenant_policies('bot_health_changes', array['select']);
+grant select on bot_health_changes to tradewise_api;
+select pg_temp.open_to('bot_health_changes', 'tradewise_agent_poller', array['select', 'insert']);
+grant select, insert on bot_health_changes to tradewise_agent_poller;
+
 grant create on schema public to tradewise_market;
 
 -- The index of the bot that a subscription follows, one value a step: only for a subscription of the calling tenant.

@@ -89,6 +89,12 @@ async def snapshot(
         capital_base,
         unit_value,
     )
+    await admin.execute(
+        "insert into bot_health_changes (tenant_id, bot_id, at, state) values ($1, $2, $3, 'healthy')",
+        tenant_id,
+        bot_id,
+        at or datetime.now(UTC),
+    )
 
 
 async def watched(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> None:

@@ -10,7 +10,17 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Index, Integer, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.database.base import Base, Table, Timestamp, one_of
@@ -71,3 +81,20 @@ class AccountKey(Base):
 
     wrapped_private_key: Mapped[bytes] = mapped_column(LargeBinary)
     kek_id: Mapped[str] = mapped_column(Text)
+
+
+class PollShard(Table):
+    """One of 256 shards of bots: a poller holds it for a short while at a time, and looks after all its bots.
+
+    A bot's shard is the last byte of its id.
+    """
+
+    __tablename__ = "poll_shards"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    holder: Mapped[UUID | None]
+    """The poller's process."""
+    epoch: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Counts changes of hands: what was seen under an earlier one may not be recorded any more."""
+    lease_until: Mapped[datetime | None] = mapped_column(Timestamp)

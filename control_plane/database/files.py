@@ -26,6 +26,8 @@ POLICY_FILES = (
     "live.sql",
     "subscriptions.sql",
     "performance.sql",
+    "polling.sql",
+    "alerts.sql",
     "reporting.sql",
     "restricted_keys.sql",
 )

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Boolean, Numeric, PrimaryKeyConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from control_plane.database.base import Money, Table, Timestamp, UnitValue, tenant_reference
+from control_plane.bots.models import HEALTH_STATES
+from control_plane.database.base import Money, Table, Timestamp, UnitValue, one_of, tenant_reference
 
 
 class PerformanceSnapshot(Table):
@@ -40,4 +41,27 @@ class PerformanceSnapshot(Table):
     closed_trades: Mapped[int | None]
     open_positions: Mapped[int | None]
     unit_value: Mapped[Decimal | None] = mapped_column(UnitValue)
+    #: Milliseconds of the liveness call of the same check.
+    latency_ms: Mapped[float | None]
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+class BotHealthChange(Table):
+    """From when a bot's health, its reason or its trading state was what it says here, until the bot's next row.
+
+    ``unknown`` is a gap: nobody looked, so nothing may be drawn through it.
+    """
+
+    __tablename__ = "bot_health_changes"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "bot_id", "at", name="pk_bot_health_changes"),
+        one_of("state", HEALTH_STATES),
+        tenant_reference("bot_health_changes", "bot_id", "bots"),
+    )
+
+    tenant_id: Mapped[UUID]
+    bot_id: Mapped[UUID]
+    at: Mapped[datetime] = mapped_column(Timestamp)
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    trading_state: Mapped[str | None] = mapped_column(Text)

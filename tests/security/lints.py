@@ -15,6 +15,7 @@ UNIQUE_EVERYWHERE: Final = {
     "uq_sessions_token_hash": "a digest of 256 random bits",
     "uq_api_keys_prefix": "random, made by us",
     "pk_port_leases": "written by the launcher",
+    "pk_poll_shards": "written by the poller",
     "pk_account_leases": "a keyed digest, written by the launcher",
     "uq_account_leases_instance": "written by the launcher",
     "uq_account_keys_only": "written by the launcher",

@@ -33,6 +33,7 @@ UNGUESSABLE = {
 }
 WRITTEN_BY_AGENTS = {
     "pk_port_leases",
+    "pk_poll_shards",
     "pk_account_leases",
     "uq_account_leases_instance",
     "uq_account_keys_only",

@@ -38,6 +38,7 @@ PLATFORM = {
     "key_rotations",
     "key_rotation_failures",
     "port_leases",
+    "poll_shards",
     "account_leases",
     "account_keys",
 }

@@ -1,0 +1,2 @@
+-- Alerts: filled in by its slice.
+select;
