@@ -28,7 +28,9 @@ _TEXT = """# Benchmarks
 
 Written by `make bench`. Every figure stands beside a baseline of the same run: both take turns, piece by piece; the
 figures are medians over rounds, the ratio is the median of the rounds' own ratios. A bound that is broken ends the
-command with 1.
+command with 1. What is measured alone (`make bench ARGS=hosting`) replaces its own part.
+"""
+_PART = """## {name}
 
 {table}
 
@@ -36,15 +38,29 @@ Taken {when} on {cpus} CPUs, {python}, PostgreSQL {server}.
 """
 
 
-async def _measure(names: list[str]) -> tuple[list[Row], str]:
-    rows: list[Row] = []
+async def _measure(names: list[str]) -> tuple[dict[str, list[Row]], str]:
+    rows: dict[str, list[Row]] = {}
     async with database() as urls:
         connection = await asyncpg.connect(urls.admin)
         server = str(await connection.fetchval("show server_version"))
         await connection.close()
         for name in names:
-            rows += await MEASURES[name](urls)
+            rows[name] = await MEASURES[name](urls)
     return rows, server
+
+
+def _parts(report: str) -> dict[str, str]:
+    """What a report says so far, by the name of what was measured."""
+    found = (part.partition("\n")[::2] for part in report.split("\n## ")[1:])
+    return {name: f"## {name}\n{text.rstrip()}\n" for name, text in found}
+
+
+def _write(rows: dict[str, list[Row]], server: str) -> None:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    taken = {"when": datetime.now(UTC).date(), "cpus": os.cpu_count(), "python": python, "server": server}
+    parts = _parts(_REPORT.read_text("utf-8"))
+    parts |= {name: _PART.format(name=name, table=table(measured), **taken) for name, measured in rows.items()}
+    _REPORT.write_text("\n".join([_TEXT, *(parts[name] for name in MEASURES if name in parts)]), "utf-8")
 
 
 def main() -> int:
@@ -58,15 +74,11 @@ def main() -> int:
     if unknown := set(given.names) - set(MEASURES):
         parser.error(f"there is no measure named {', '.join(sorted(unknown))}")
     rows, server = asyncio.run(_measure(given.names or list(MEASURES)))
-    shown = table(rows)
-    sys.stdout.write(shown + "\n")
+    every = [row for measured in rows.values() for row in measured]
+    sys.stdout.write(table(every) + "\n")
     if given.write:
-        python = f"{platform.python_implementation()} {platform.python_version()}"
-        when = datetime.now(UTC).date().isoformat()
-        _REPORT.write_text(
-            _TEXT.format(table=shown, when=when, cpus=os.cpu_count(), python=python, server=server), encoding="utf-8"
-        )
-    return int(any(row.verdict == "BROKEN" for row in rows))
+        _write(rows, server)
+    return int(any(row.verdict == "BROKEN" for row in every))
 
 
 if __name__ == "__main__":

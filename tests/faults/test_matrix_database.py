@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
 
 import asyncpg
 import docker
@@ -58,13 +59,19 @@ async def whole_stage(
         yield stage
 
 
-async def _outlast(stage: Stage, seconds: float) -> None:
-    """Wait for the end of an outage; until then nothing that runs may end, and nothing new begin."""
-    before = {item["Id"] for item in stage.containers() if item["State"] == "running"}
+def _running(stage: Stage, bot: UUID | None = None) -> set[str]:
+    return {item["Id"] for item in stage.containers(bot) if item["State"] == "running"}
+
+
+async def _outlast(stage: Stage, seconds: float, crashed: UUID) -> None:
+    """Wait for the end of an outage; until then nothing else that runs may end, and nothing new begin."""
+    stage.kill_copy(crashed)
+    await until(lambda: not _running(stage, crashed), what="the crash, as the engine tells it")
+    before = _running(stage)
     until_s = asyncio.get_running_loop().time() + seconds
 
     def over() -> bool:
-        assert {item["Id"] for item in stage.containers() if item["State"] == "running"} == before
+        assert _running(stage) == before
         return asyncio.get_running_loop().time() > until_s
 
     await until(over, deadline_s=seconds + 30, every_s=0.25)
@@ -86,10 +93,14 @@ async def test_stopped(stage: Stage, server: Server, recovery: Recovery, in_full
     length = OUTAGE_S if in_full else BRIEF_OUTAGE_S
     then = "bots trade on; agents wait and look again; what crashed or was asked for meanwhile is seen to then"
     with recovery(f"PostgreSQL stopped {length:.0f} s", then) as row:
-        await stage.want(asked, "running")
-        server.stop()
-        stage.kill_copy(crashed)
-        await _outlast(stage, length)
+        # Frozen, so that it cannot have begun before the database goes.
+        stage.launcher_process.send(signal.SIGSTOP)
+        try:
+            await stage.want(asked, "running")
+            server.stop()
+        finally:
+            stage.launcher_process.send(signal.SIGCONT)
+        await _outlast(stage, length, crashed)
         server.start()
         row.again()
         await _back(stage)
@@ -106,8 +117,7 @@ async def test_frozen(stage: Stage, server: Server, recovery: Recovery, in_full:
         for process in processes:
             os.kill(process, signal.SIGSTOP)
         try:
-            stage.kill_copy(crashed)
-            await _outlast(stage, length)
+            await _outlast(stage, length, crashed)
         finally:
             for process in processes:
                 os.kill(process, signal.SIGCONT)
