@@ -164,8 +164,6 @@ class BotHealth(TenantOwned, Base):
     version: Mapped[str | None] = mapped_column(Text)
     identity: Mapped[str | None] = mapped_column(Text)
     observed_generation: Mapped[int] = mapped_column(Integer, server_default="-1")
-    next_poll_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
-    lease_until: Mapped[datetime | None] = mapped_column(Timestamp)
     #: Set by the launcher while it cannot reach the container engine; a bot's health is then shown as stale.
     engine_lost_at: Mapped[datetime | None] = mapped_column(Timestamp)
 

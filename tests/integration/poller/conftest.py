@@ -63,6 +63,8 @@ async def poller_with(urls: Urls, vault: Vault) -> AsyncIterator[PollerMaker]:
 
     async def make(*, allow: str = "127.0.0.0/8", **overrides: object) -> Poller:
         environment = {"TRADEWISE_EGRESS_ALLOW": allow} if allow else {}
+        # Unless a test is about the difference, every look is a full one.
+        overrides.setdefault("reading_interval", overrides.get("poll_interval", 15.0))
         context = at_work(urls["agent_poller"], load_settings(environment, **overrides), vault)
         poller = await context.__aenter__()
         contexts.append(context)
