@@ -25,10 +25,12 @@ def upgrade() -> None:
     # Who is looked at when is no longer written down.
     op.drop_column("bot_health", "lease_until")
     op.drop_column("bot_health", "next_poll_at")
+    op.execute("alter table bot_health set (fillfactor = 20)")
     op.execute("insert into poll_shards (shard) select generate_series(0, 255)")
 
 
 def downgrade() -> None:
+    op.execute("alter table bot_health set (fillfactor = 50)")
     op.add_column(
         "bot_health",
         sa.Column("next_poll_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
