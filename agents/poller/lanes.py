@@ -157,7 +157,7 @@ class Lanes:
             if count is None:
                 count = self._hosts[watched.host] = _Count()
             # Half of a host's turns are all that its hanging bots get.
-            limit = room.per_host if lane != SLOW else room.per_host // 2
+            limit = room.per_host if lane != SLOW else max(1, room.per_host // 2)
             if lane != URGENT and (count.active >= limit or count.long >= room.per_host):
                 count.waiting.append(watched)
                 return False
