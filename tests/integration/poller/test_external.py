@@ -20,6 +20,7 @@ from tests.integration.poller.rows import (
     until_checked,
     until_equity,
     until_health,
+    until_snapshots,
     until_status,
 )
 from tests.servers.bot_server import BotServer
@@ -81,6 +82,19 @@ async def test_nothing_is_written_to_the_wide_row_while_nothing_changes(
         await until_checked(admin, bot, times=3)
         assert await admin.fetchrow("select xmin, * from bots where id = $1", bot) == before
         assert len(await events(admin, bot)) == 1
+
+
+async def test_figures_are_read_less_often_than_a_bot_is_looked_at_and_when_somebody_asks(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with BotServer(token=TOKEN) as server:
+        bot = await factory.bot(await factory.owner(), api_url=server.url, credentials=CREDENTIALS)
+        await poller_with(poll_interval=0.2, reading_interval=60.0)
+        await until_checked(admin, bot, times=5)
+        assert len(await snapshots(admin, bot)) == 1
+        assert (await health_row(admin, bot))["trading_state"] == "running"
+        await admin.execute("update bots set ping_requested_at = clock_timestamp() where id = $1", bot)
+        await until_snapshots(admin, bot, 2)
 
 
 async def test_a_wrong_token_is_an_error_at_once(
@@ -163,8 +177,8 @@ async def test_a_bot_that_asks_for_fewer_calls_is_stale_and_left_alone_longer(
         server.overrides["state"] = Reply(429, b"{}")
         health = await until_health(admin, bot, lambda row: row["state"] == "stale")
         assert (health["reason"], health["failures"]) == ("rate_limited", 0)
-        assert (health["next_poll_at"] - health["observed_at"]).total_seconds() >= 0.6
-        await until_checked(admin, bot)
+        again = await until_checked(admin, bot)
+        assert (again["observed_at"] - health["observed_at"]).total_seconds() >= 0.6
         assert (await bot_row(admin, bot))["status"] == "connected"
         assert len(await events(admin, bot)) == 1
 
