@@ -279,17 +279,22 @@ async def test_cut_from_its_exchange_it_is_well_and_its_figures_are_unknown(
     await story.assert_never_down()
 
 
+@pytest.mark.parametrize("prices", ["remembered", "forgotten"])
 async def test_an_exchange_that_is_silent_makes_no_bot_that_is_down(
-    story: Story, place: Place, freqtrade: Freqtrade
+    story: Story, place: Place, freqtrade: Freqtrade, prices: str
 ) -> None:
+    # Once they are forgotten, whatever needs a price takes as long as the exchange does: for ever.
+    freqtrade.forget_prices(prices == "forgotten")
     place.exchange.answering.clear()
-    # What asks the exchange takes as long as the exchange does; what does not is answered.
     await story.until_looked(5, within_s=30.0)
     view = await story.view()
     assert (view["status"], view["health"]["state"]) == ("connected", "healthy")
+    assert view["health"]["trading_state"] == "running"
+    freqtrade.forget_prices(False)
     place.exchange.answering.set()
+    await story.until_looked(3, within_s=30.0)
     await freqtrade.until_it_trades()
-    await story.until_looked(2, within_s=30.0)
+    await story.until(lambda shown: shown["health"]["loop_age_s"] < 5, "a loop that turns", within_s=60.0)
     await story.assert_figures_hold()
     await story.assert_never_down()
 
