@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
 import tempfile
-import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -50,10 +48,11 @@ class PollerProcess:
         """Whether its last pass went well. Raises where it has ended."""
         if not self.running:
             raise AssertionError(f"the poller ended with {self.process.returncode}:\n{self.words()}")
-        with contextlib.suppress(OSError, urllib.error.HTTPError):
+        try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/health/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
-        return False
+        except OSError:
+            return False
 
     def words(self) -> str:
         """What it has said last."""

@@ -29,8 +29,8 @@ _TEXT = """# Benchmarks
 
 Written by `make bench`, each part by its own name (`make bench ARGS=poller`). Every figure stands beside a baseline of
 the same run: both take turns, piece by piece; the figures are medians over rounds, the ratio is the median of the
-rounds' own ratios. Where there is nothing to compare with, the baseline is a limit and the ratio tells how much of it is
-used. A bound that is broken ends the command with 1.
+rounds' own ratios. Where there is nothing to compare with, the baseline is a limit and the ratio tells how much of it
+is used. A bound that is broken ends the command with 1.
 """
 _PART = """
 ## {name}

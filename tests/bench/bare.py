@@ -44,16 +44,23 @@ class Loop:
         self.wrong = 0
 
     async def run(self, ended: asyncio.Event) -> None:
+        """Until it has ended."""
         loop = asyncio.get_running_loop()
         began, begun = loop.time(), 0
-        while not ended.is_set():
+
+        def turn() -> None:
+            nonlocal begun
             due = int((loop.time() - began) * self._rate)
             for number in range(begun, due):
                 task = loop.create_task(self._check(self._bots[number % len(self._bots)]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             begun = due
-            await asyncio.sleep(self._tick)
+            if not ended.is_set():
+                loop.call_later(self._tick, turn)
+
+        turn()
+        await ended.wait()
 
     async def _check(self, calls: list[list[Any]]) -> None:
         try:

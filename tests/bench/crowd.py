@@ -6,7 +6,6 @@ Lateness is what the poller's own metric says: from when a bot was due until the
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import time
@@ -21,7 +20,7 @@ from control_plane.security.keyproviders import create_kek_file
 from tests.bench.harness import Row, row_of
 from tests.bench.pace import checks, reading_settings
 from tests.bench.population import populate, spread, updates
-from tests.bench.processes import cpu_s, family_cpu_s, memory_mib, module, pin, postmaster_of
+from tests.bench.processes import cpu_s, family_cpu_s, memory_mib, module, passes, pin, postmaster_of
 from tests.bench.target import address_of, conduct_of
 from tests.e2e.machine import free_port
 from tests.e2e.processes import descendants
@@ -97,14 +96,14 @@ async def _watch(crowd: Crowd, admin: asyncpg.Connection, poller: PollerProcess,
     postmaster = await postmaster_of(admin)
     family = {poller.pid, postmaster, *descendants(postmaster)}
     pin(family, set(sorted(os.sched_getaffinity(0))[:_CORES]))
-    await asyncio.sleep(crowd.settle_s)
+    await passes(crowd.settle_s)
     before, began = await poller.metrics(), time.monotonic()
     used, bots_used = cpu_s(poller.pid) + family_cpu_s(postmaster), cpu_s(target)
     changed, hot = await updates(admin)
     memory = 0.0
     while time.monotonic() - began < crowd.window_s:
         memory = max(memory, memory_mib({poller.pid, postmaster, *descendants(postmaster)}))
-        await asyncio.sleep(min(_SAMPLE_S, crowd.window_s / 4))
+        await passes(min(_SAMPLE_S, crowd.window_s / 4))
     used, bots_used = cpu_s(poller.pid) + family_cpu_s(postmaster) - used, cpu_s(target) - bots_used
     after, took = await poller.metrics(), time.monotonic() - began
     now_changed, now_hot = await updates(admin)

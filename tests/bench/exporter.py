@@ -1,4 +1,4 @@
-"""Debian's prometheus-blackbox-exporter, for comparison: fetched where it is missing, run on loopback, never installed."""
+"""Debian's prometheus-blackbox-exporter, to compare with: fetched where it is missing, never installed."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ user and system, of the poller's process and of every process of PostgreSQL; of 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import time
@@ -23,7 +22,7 @@ from control_plane.settings import Settings
 from tests.bench.exporter import exporter, probe_url
 from tests.bench.harness import Row, row_of
 from tests.bench.population import populate, spread, updates
-from tests.bench.processes import Asked, cpu_s, family_cpu_s, module, postmaster_of
+from tests.bench.processes import Asked, cpu_s, family_cpu_s, module, passes, postmaster_of
 from tests.bench.target import TOKEN
 from tests.factories import Urls
 from tests.poller_process import PollerProcess, Samples, poller_process
@@ -102,7 +101,7 @@ class Bench:
         environ = reading_settings(self.pace.interval_s)
         changed, hot = await updates(self.admin)
         async with poller_process(self.urls["agent_poller"], self.kek_file, environ) as poller:
-            await asyncio.sleep(self.pace.settle_s + self.pace.interval_s)
+            await passes(self.pace.settle_s + self.pace.interval_s)
             used = await self._window(poller)
         # Its connections are closed, and so have told all that they did.
         now_changed, now_hot = await updates(self.admin)
@@ -111,7 +110,7 @@ class Bench:
     async def _window(self, poller: PollerProcess) -> Used:
         asked, before, began = await self.target.ask(), checks(await poller.metrics()), time.monotonic()
         mine, database = cpu_s(poller.pid), family_cpu_s(self.postmaster)
-        await asyncio.sleep(self.pace.window_s)
+        await passes(self.pace.window_s)
         mine, database = cpu_s(poller.pid) - mine, family_cpu_s(self.postmaster) - database
         made, took = checks(await poller.metrics()) - before, time.monotonic() - began
         count = sum(made.values())
@@ -136,9 +135,7 @@ class Bench:
     async def probes(self) -> Used:
         """The exporter, for each bot one request with the credential. The loop that asks it counts as nobody's."""
         async with exporter(self.folder) as (pid, port):
-            bots = [
-                [[probe_url(port, f"http://127.0.0.1:{bot}/api/v1/state"), 1.0]] for bot in self.target.first
-            ]
+            bots = [[[probe_url(port, f"http://127.0.0.1:{bot}/api/v1/state"), 1.0]] for bot in self.target.first]
             return await self._loop(bots, holds="probe_success 1", decoded=False, measured=pid)
 
     async def _loop(self, bots: list[Any], *, holds: str, decoded: bool, measured: int | None = None) -> Used:
@@ -148,9 +145,9 @@ class Bench:
         }  # fmt: skip
         async with module("tests.bench.bare", wanted) as loop:
             pid = measured or loop.pid
-            await asyncio.sleep(self.pace.settle_s)
+            await passes(self.pace.settle_s)
             before, used, began = await loop.ask(), cpu_s(pid), time.monotonic()
-            await asyncio.sleep(self.pace.window_s)
+            await passes(self.pace.window_s)
             after, used, took = await loop.ask(), cpu_s(pid) - used, time.monotonic() - began
         if after["wrong"]:
             raise RuntimeError(f"the baseline had {after['wrong']} bad answers of {after['made']}")
@@ -178,15 +175,18 @@ async def measure_pace(urls: Urls, pace: Pace) -> list[Row]:
 
 async def _rounds(bench: Bench) -> list[Row]:
     pace = bench.pace
-    bench.calls = (await bench.ours()).calls  # a warm-up, which tells what the baseline has to ask
-    takers = {"ours": bench.ours, "bare": bench.bare, "probes": bench.probes} if pace.baselines else {"ours": bench.ours}
+    if pace.baselines:
+        bench.calls = (await bench.ours()).calls  # a warm-up, which tells what the baseline has to ask
+    takers = {"ours": bench.ours}
+    if pace.baselines:
+        takers |= {"bare": bench.bare, "probes": bench.probes}
     taken: dict[str, list[Used]] = {name: [] for name in takers}
     for number in range(pace.rounds):
         names = list(takers)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             taken[name].append(await takers[name]())
     ours = taken["ours"]
-    calls = sum(bench.calls.values())
+    calls = sum((bench.calls or ours[0].calls).values())
     what = f"A check of {pace.bots} bots at {pace.rate:g}/s by the whole poller with PostgreSQL"
     rows = []
     if pace.baselines:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +16,17 @@ from typing import Any, Final
 import asyncpg
 
 from tests.e2e.processes import descendants
+from tests.waiting import until
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _ANSWERS_WITHIN_S: Final = 30.0
+
+
+async def passes(seconds: float) -> None:
+    """Return when so much time has passed: what is measured goes on by itself."""
+    ends = time.monotonic() + seconds
+    every = min(0.25, max(seconds / 4, 0.01))
+    await until(lambda: time.monotonic() >= ends, deadline_s=seconds + 10, every_s=every, what="the time")
 
 
 class Asked:

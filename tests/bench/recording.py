@@ -185,11 +185,14 @@ def _cpu_s(postmaster: int) -> float:
 async def _settled(admin: asyncpg.Connection, pool: asyncpg.Pool, least: int) -> tuple[int, int]:
     """Counters of updates, once those who made them have told."""
 
-    async def told() -> tuple[int, int] | None:
+    async def told() -> tuple[int, int]:
         async with pool.acquire() as one, pool.acquire() as other:
             for connection in (one, other):
                 await connection.execute("select pg_stat_force_next_flush()")
-        now = await updates(admin)
-        return now if now[0] >= least else None
+        return await updates(admin)
 
-    return await until(told, deadline_s=30.0, every_s=0.1, what="counters of updates")
+    async def all_told() -> bool:
+        return (await told())[0] >= least
+
+    await until(all_told, deadline_s=30.0, every_s=0.1, what="counters of updates")
+    return await told()

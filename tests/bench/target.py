@@ -42,7 +42,9 @@ def _conduct_at(address: str) -> str:
 
 
 def _reply(status: int, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status} {_NAMES[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"HTTP/1.1 {status} {_NAMES[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -118,9 +120,7 @@ async def _serve(ports: int, *, crowd: bool) -> None:
     bots = Bots(crowd=crowd)
     loop = asyncio.get_running_loop()
     servers = [
-        await loop.create_server(
-            lambda: _Connection(bots), "0.0.0.0" if crowd else "127.0.0.1", 0, backlog=_BACKLOG
-        )
+        await loop.create_server(lambda: _Connection(bots), "0.0.0.0" if crowd else "127.0.0.1", 0, backlog=_BACKLOG)
         for _ in range(ports)
     ]
     print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)

@@ -1,4 +1,4 @@
-"""freqtrade as its makers publish it, in an environment of its own: a process that a person runs on their own machine."""
+"""freqtrade as its makers publish it, in an environment of its own: a process such as people run themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
@@ -223,10 +222,11 @@ class Freqtrade:
         )
 
         def fetch() -> Any:
-            with contextlib.suppress(OSError, urllib.error.URLError):
+            try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     return json.load(answer)
-            return None
+            except OSError:
+                return None
 
         return await asyncio.to_thread(fetch)
 

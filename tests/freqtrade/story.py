@@ -52,11 +52,14 @@ class Story:
     async def until(self, holds: Callable[[dict[str, Any]], bool], what: str, *, within_s: float) -> dict[str, Any]:
         """Wait until its owner sees what is wanted, in time."""
 
-        async def there() -> dict[str, Any] | None:
-            view = await self.view()
-            return view if holds(view) else None
+        seen: list[dict[str, Any]] = []
 
-        return await until(there, deadline_s=within_s, every_s=0.1, what=what)
+        async def there() -> bool:
+            seen[:] = [await self.view()]
+            return holds(seen[0])
+
+        await until(there, deadline_s=within_s, every_s=0.1, what=what)
+        return seen[0]
 
     async def until_status(self, status: str, reason: str | None = None, *, within_s: float) -> dict[str, Any]:
         """Wait until it has this status for this reason."""
