@@ -44,7 +44,7 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	    printf '\033[1m==> What failed beside other tests, once more and alone: that counts\033[0m\n' >&2; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
-test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade against a small exchange (slow; about 10 minutes)
+test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade, and watch one, on a small exchange (slow; about 15 minutes)
 	$(call say,"Running the tests of hosted freqtrade")
 	@$(BIN)/python -m pytest -m freqtrade tests/freqtrade $(ARGS)
 
