@@ -34,6 +34,8 @@ _INSTALL_S: Final = 1800
 FORGET: Final = "forget-prices"
 #: Buys at once whatever it may buy and keeps it. Names as they are in the release that the lock file names.
 STRATEGY: Final = """
+import threading
+import time
 from pathlib import Path
 
 from freqtrade.strategy import IStrategy
@@ -47,11 +49,16 @@ class Holder(IStrategy):
     startup_candle_count = 5
     process_only_new_candles = False
 
-    def bot_loop_start(self, **kwargs):
-        if (Path(self.config["user_data_dir"]) / "forget-prices").exists():
-            exchange = self.dp._exchange
-            for cache in (exchange._entry_rate_cache, exchange._exit_rate_cache, exchange._fetch_tickers_cache):
-                cache.clear()
+    def bot_start(self, **kwargs):
+        threading.Thread(target=self.forget, daemon=True).start()
+
+    def forget(self):
+        wish, exchange = Path(self.config["user_data_dir"]) / "forget-prices", self.dp._exchange
+        while True:
+            if wish.exists():
+                for cache in (exchange._entry_rate_cache, exchange._exit_rate_cache, exchange._fetch_tickers_cache):
+                    cache.clear()
+            time.sleep(0.02)
 
     def populate_indicators(self, dataframe, metadata):
         return dataframe
@@ -210,12 +217,12 @@ class Freqtrade:
         self._process.send_signal(signal.SIGCONT)
 
     def forget_prices(self, yes: bool) -> None:
-        """Whether it lets go of the prices it remembers at each turn of its loop."""
+        """Whether it lets go of the prices it remembers as soon as it has them."""
         file = self.folder / "user_data" / FORGET
         file.touch() if yes else file.unlink(missing_ok=True)
 
-    async def ask(self, route: str, *, method: str = "GET") -> Any:
-        """What its own API answers; None where it does not answer with 2xx."""
+    async def ask(self, route: str, *, method: str = "GET", within_s: float = 10.0) -> Any:
+        """What its own API answers; None where it does not answer with 2xx, or in time."""
         told = b64encode(f"{USERNAME}:{self.password}".encode()).decode()
         request = urllib.request.Request(
             f"{self.url}/api/v1/{route}", headers={"Authorization": f"Basic {told}"}, method=method
@@ -223,7 +230,7 @@ class Freqtrade:
 
         def fetch() -> Any:
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=within_s) as answer:
                     return json.load(answer)
             except OSError:
                 return None

@@ -289,6 +289,13 @@ async def test_an_exchange_that_is_silent_makes_no_bot_that_is_down(
     # Once they are forgotten, whatever needs a price takes as long as the exchange does: for ever.
     freqtrade.forget_prices(prices == "forgotten")
     place.exchange.answering.clear()
+    if prices == "forgotten":
+
+        async def waits() -> bool:
+            state, profit = await freqtrade.ask("show_config"), await freqtrade.ask("profit", within_s=1.0)
+            return state is not None and profit is None
+
+        await until(waits, deadline_s=30.0, what="figures that wait for the exchange")
     await story.until_looked(5, within_s=30.0)
     view = await story.view()
     assert (view["status"], view["health"]["state"]) == ("connected", "healthy")
