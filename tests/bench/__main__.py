@@ -24,16 +24,16 @@ MEASURES: dict[str, Callable[[Urls], Awaitable[list[Row]]]] = {
     "hosting": hosting.measure,
     "poller": poller.measure,
 }
+#: How it is measured, where that takes words.
+METHODS: dict[str, str] = {"poller": poller.METHOD}
 _REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TEXT = """# Benchmarks
 
-Written by `make bench`, each part by its own name (`make bench ARGS=poller`). Every figure stands beside a baseline of
-the same run: both take turns, piece by piece; the figures are medians over rounds, the ratio is the median of the
-rounds' own ratios. Where there is nothing to compare with, the baseline is a limit and the ratio tells how much of it
-is used. A bound that is broken ends the command with 1.
+Written by `make bench`. Every figure stands beside a baseline of the same run: both take turns, piece by piece; the
+figures are medians over rounds, the ratio is the median of the rounds' own ratios. A bound that is broken ends the
+command with 1. What is measured alone (`make bench ARGS=hosting`) replaces its own part.
 """
-_PART = """
-## {name}
+_PART = """## {name}
 {method}
 {table}
 
@@ -49,22 +49,24 @@ async def _measure(names: list[str]) -> tuple[dict[str, list[Row]], str]:
         await connection.close()
         for name in names:
             rows[name] = await MEASURES[name](urls)
-            sys.stdout.write(f"{name}\n{table(rows[name])}\n\n")
-            sys.stdout.flush()
     return rows, server
 
 
-def report(before: str, parts: dict[str, str]) -> str:
-    """The report with ``parts`` in it, each by its name; what was not measured this time stays as it was."""
-    kept = {part.partition("\n")[0]: f"\n## {part.rstrip()}\n" for part in before.split("\n## ")[1:]}
-    every = {**kept, **parts}
-    return _TEXT + "".join(every[name] for name in MEASURES if name in every)
+def _parts(report: str) -> dict[str, str]:
+    """What a report says so far, by the name of what was measured."""
+    found = (part.partition("\n")[::2] for part in report.split("\n## ")[1:])
+    return {name: f"## {name}\n{text.rstrip()}\n" for name, text in found}
 
 
-def _method(name: str) -> str:
-    """How a part is measured, where its module says so."""
-    text: str = getattr(sys.modules[MEASURES[name].__module__], "METHOD", "")
-    return f"\n{text.strip()}\n" if text else ""
+def _write(rows: dict[str, list[Row]], server: str) -> None:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    taken = {"when": datetime.now(UTC).date(), "cpus": os.cpu_count(), "python": python, "server": server}
+    parts = _parts(_REPORT.read_text("utf-8"))
+    parts |= {
+        name: _PART.format(name=name, method=METHODS.get(name, ""), table=table(measured), **taken)
+        for name, measured in rows.items()
+    }
+    _REPORT.write_text("\n".join([_TEXT, *(parts[name] for name in MEASURES if name in parts)]), "utf-8")
 
 
 def main() -> int:
@@ -78,19 +80,11 @@ def main() -> int:
     if unknown := set(given.names) - set(MEASURES):
         parser.error(f"there is no measure named {', '.join(sorted(unknown))}")
     rows, server = asyncio.run(_measure(given.names or list(MEASURES)))
+    every = [row for measured in rows.values() for row in measured]
+    sys.stdout.write(table(every) + "\n")
     if given.write:
-        place = {
-            "when": datetime.now(UTC).date().isoformat(),
-            "cpus": os.cpu_count(),
-            "python": f"{platform.python_implementation()} {platform.python_version()}",
-            "server": server,
-        }
-        parts = {
-            name: _PART.format(name=name, method=_method(name), table=table(found), **place)
-            for name, found in rows.items()
-        }
-        _REPORT.write_text(report(_REPORT.read_text(encoding="utf-8"), parts), encoding="utf-8")
-    return int(any(row.verdict == "BROKEN" for found in rows.values() for row in found))
+        _write(rows, server)
+    return int(any(row.verdict == "BROKEN" for row in every))
 
 
 if __name__ == "__main__":

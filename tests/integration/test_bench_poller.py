@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.__main__ import MEASURES, report
 from tests.bench.crowd import Crowd, measure_crowd, quantile
 from tests.bench.harness import Row
 from tests.bench.pace import Pace, measure_pace
@@ -55,14 +54,3 @@ def test_addresses_are_distinct_and_tell_the_number_again() -> None:
 )
 def test_a_quantile_lies_within_its_bucket(buckets: dict[float, float], share: float, expected: float) -> None:
     assert quantile(buckets, share) == pytest.approx(expected)
-
-
-def test_a_report_keeps_the_parts_that_were_not_taken() -> None:
-    first, second, *_ = MEASURES
-    before = report("# Benchmarks\n\nolder\n", {name: f"\n## {name}\n\nof {name}\n" for name in (second, first)})
-    after = report(before, {second: f"\n## {second}\n\nanew\n"})
-    assert before.index(f"of {first}") < before.index(f"of {second}")
-    assert f"of {first}" in after
-    assert f"of {second}" not in after
-    assert "anew" in after
-    assert report(after, {}) == after
