@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import docker
 import pytest
@@ -16,12 +16,19 @@ __all__ = ["in_full", "recovery", "rig"]
 
 
 @pytest.fixture(scope="module")
+def agents_environ() -> Mapping[str, str]:
+    """What a file's agents are told besides, by its own fixture of this name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 async def whole_stage(
     admin_url: str,
     template_database: str,
     engine: docker.DockerClient,
     engine_url: str,
     paper_bot_image: str,
+    agents_environ: Mapping[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Stage]:
     """One installation with its agents for all faults of a file: starting it takes longer than most recoveries."""
@@ -30,7 +37,7 @@ async def whole_stage(
         fresh_database(admin_url, template_database) as urls,
         stage_on(urls, engine, engine_url, paper_bot_image, folder) as stage,
     ):
-        await stage.run(folder)
+        await stage.run(folder, environ=agents_environ)
         yield stage
 
 

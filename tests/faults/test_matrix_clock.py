@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import docker
 import pytest
 
-from tests.conftest import fresh_database
 from tests.faults.clock import Clock
 from tests.faults.recovery import Recovery
-from tests.faults.stage import Stage, stage_on
+from tests.faults.stage import Stage
 from tests.waiting import until
 
 pytestmark = pytest.mark.engine
@@ -27,23 +25,9 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
 
 
 @pytest.fixture(scope="module")
-async def whole_stage(
-    admin_url: str,
-    template_database: str,
-    engine: docker.DockerClient,
-    engine_url: str,
-    clock: Clock,
-    paper_bot_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Stage]:
-    """The stage of `conftest`, with agents that go by that clock."""
-    folder = tmp_path_factory.mktemp("stage")
-    async with (
-        fresh_database(admin_url, template_database) as urls,
-        stage_on(urls, engine, engine_url, paper_bot_image, folder) as stage,
-    ):
-        await stage.run(folder, environ=clock.environ)
-        yield stage
+def agents_environ(clock: Clock) -> Mapping[str, str]:
+    """They go by that clock."""
+    return clock.environ
 
 
 def _says(log: Path) -> timedelta:

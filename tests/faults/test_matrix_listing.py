@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
-from tests.conftest import fresh_database
 from tests.faults.recovery import Recovery
-from tests.faults.stage import Stage, stage_on
+from tests.faults.stage import Stage
 from tests.servers.engine_proxy import EngineProxy
 from tests.waiting import until
 
@@ -31,29 +29,15 @@ async def proxy(engine_url: str) -> AsyncIterator[EngineProxy]:
 
 
 @pytest.fixture(scope="module")
-async def whole_stage(
-    admin_url: str,
-    template_database: str,
-    engine: docker.DockerClient,
-    engine_url: str,
-    proxy: EngineProxy,
-    paper_bot_image: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Stage]:
-    """The stage of `conftest`, with the launcher behind that proxy."""
-    folder = tmp_path_factory.mktemp("stage")
-    async with (
-        fresh_database(admin_url, template_database) as urls,
-        stage_on(urls, engine, engine_url, paper_bot_image, folder) as stage,
-    ):
-        await stage.run(folder, environ={"TRADEWISE_DOCKER_HOST": proxy.url})
-        await stage.running(3)
-        yield stage
+def agents_environ(proxy: EngineProxy) -> Mapping[str, str]:
+    """The launcher stands behind that proxy."""
+    return {"TRADEWISE_DOCKER_HOST": proxy.url}
 
 
 @pytest.fixture
 async def stage(whole_stage: Stage) -> Stage:
-    """The stage with its four bots."""
+    """The stage with its four bots: they come through every fault of this file."""
+    await whole_stage.running(4 - len(await whole_stage.others()))
     return whole_stage
 
 
