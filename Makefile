@@ -44,14 +44,14 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	    printf '\033[1m==> What failed beside other tests, once more and alone: that counts\033[0m\n' >&2; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 
-test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade against a small exchange (slow; about 10 minutes)
+test-freqtrade: $(STAMPS)/dev assets freqtrade ## Host the published freqtrade, and watch one, on a small exchange (slow; about 15 minutes)
 	$(call say,"Running the tests of hosted freqtrade")
 	@$(BIN)/python -m pytest -m freqtrade tests/freqtrade $(ARGS)
 
 freqtrade: $(STAMPS)/runtime ## Build the image of hosted freqtrade bots (TRADEWISE_FREQTRADE_BASE_IMAGE=... to start from one)
 	@$(BIN)/python -m agents.launcher.freqtrade_image
 
-bench: $(STAMPS)/dev ## Measure what security and hosting cost, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
+bench: $(STAMPS)/bench ## Measure what security, hosting and polling cost, write docs/benchmarks.md, fail where a bound is broken (ARGS="tenancy")
 	@$(BIN)/python -m tests.bench --write $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types, import directions, house rules and lock files
@@ -95,6 +95,11 @@ $(STAMPS)/runtime: requirements/runtime.txt requirements/build.txt pyproject.tom
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/runtime
 	$(call say,"Installing what development and tests need")
 	@$(LOCKED) -r requirements/dev.txt | $(PROGRESS)
+	@touch $@
+
+$(STAMPS)/bench: requirements/bench.txt $(STAMPS)/dev
+	$(call say,"Installing what the benchmarks compare with")
+	@$(LOCKED) -r requirements/bench.txt | $(PROGRESS)
 	@touch $@
 
 # Only where the machine has no Node.js of its own that is new enough.

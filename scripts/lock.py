@@ -23,6 +23,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "build": ("--group", "build", "--constraints", "requirements/dev.txt"),
     "node": ("--group", "node"),
     "locking": ("--group", "locking"),
+    "bench": ("--group", "bench", "--constraints", "requirements/dev.txt"),
 }
 
 # What goes into the image of hosted freqtrade bots: a program of its own, with nothing to agree on with ours.

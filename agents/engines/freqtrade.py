@@ -7,7 +7,8 @@ What its own documentation does not say and real processes do:
   nothing: without `/profit.profit_all_coin` its total is no equity.
 - A question that cannot be answered now, such as `/count` while stopped, is HTTP 502 with `{"error": ...}`: no gateway.
 - `/balance` does not count money that waits in an order to buy: where some is in orders, they are asked for and added.
-- `/balance` asks the exchange and is as slow as that is; its silence says nothing about the bot.
+- `/balance` asks the exchange and is as slow as that is; its silence says nothing about the bot. So do `/profit` and
+  `/status` once remembered prices are too old: with an exchange that is silent they answer in minutes.
 - Nothing but the list of open trades tells that orders are cancelled. Its `has_open_orders` leaves out the stop-losses
   that lie on the exchange: those protect a position that is kept, and stay.
 - `/stopentry` to a bot whose trading is stopped begins it again, paused; and only then does it cancel or exit.
@@ -279,6 +280,18 @@ def _identity(bot_name: str | None, bot_start: Decimal | None) -> str | None:
 
 
 async def _read_performance(bot: _Bot, reading: Reading) -> Reading:
+    """What needs prices waits for the exchange once the bot has forgotten them. It has told its state by then: a
+    silence here is its exchange's, and says no more than that the figures are not known now.
+    """
+    try:
+        return await _read_figures(bot, reading)
+    except EgressError as error:
+        if error.code == "timeout":
+            return reading
+        raise
+
+
+async def _read_figures(bot: _Bot, reading: Reading) -> Reading:
     profit = await bot.ask_if_possible("profit", _Profit)
     balance = await _read_balance(bot)
     positions = await _count_positions(bot)

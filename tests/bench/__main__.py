@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.bench import hosting, tenancy
+from tests.bench import hosting, poller, tenancy
 from tests.bench.harness import Row, table
 from tests.bench.place import database
 from tests.factories import Urls
@@ -22,7 +22,10 @@ from tests.factories import Urls
 MEASURES: dict[str, Callable[[Urls], Awaitable[list[Row]]]] = {
     "tenancy": tenancy.measure,
     "hosting": hosting.measure,
+    "poller": poller.measure,
 }
+#: How it is measured, where that takes words.
+METHODS: dict[str, str] = {"poller": poller.METHOD}
 _REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TEXT = """# Benchmarks
 
@@ -31,7 +34,7 @@ figures are medians over rounds, the ratio is the median of the rounds' own rati
 command with 1. What is measured alone (`make bench ARGS=hosting`) replaces its own part.
 """
 _PART = """## {name}
-
+{method}
 {table}
 
 Taken {when} on {cpus} CPUs, {python}, PostgreSQL {server}.
@@ -59,14 +62,17 @@ def _write(rows: dict[str, list[Row]], server: str) -> None:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     taken = {"when": datetime.now(UTC).date(), "cpus": os.cpu_count(), "python": python, "server": server}
     parts = _parts(_REPORT.read_text("utf-8"))
-    parts |= {name: _PART.format(name=name, table=table(measured), **taken) for name, measured in rows.items()}
+    parts |= {
+        name: _PART.format(name=name, method=METHODS.get(name, ""), table=table(measured), **taken)
+        for name, measured in rows.items()
+    }
     _REPORT.write_text("\n".join([_TEXT, *(parts[name] for name in MEASURES if name in parts)]), "utf-8")
 
 
 def main() -> int:
     """Measure, print, perhaps write; 1 where a bound is broken."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.bench", description="Take the figures of what security and hosting cost."
+        prog="python -m tests.bench", description="Take the figures of what security, hosting and polling cost."
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MEASURES)}; all where none is named")
     parser.add_argument("--write", action="store_true", help=f"write {_REPORT.name}")

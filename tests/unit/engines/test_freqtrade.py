@@ -227,6 +227,15 @@ async def test_a_hanging_exchange_hangs_the_balance_and_nothing_else() -> None:
     assert (reading.equity, reading.capital_base) == (None, None)
 
 
+async def test_what_waits_for_prices_that_are_forgotten_is_unknown_and_the_bot_is_well() -> None:
+    async with FreqtradeServer() as server:
+        server.prices_forgotten = True
+        server.exchange_answers.clear()
+        reading = await read(server.url, limits=QUICK)
+    assert (reading.reason, reading.reachable, reading.credential_ok, reading.full) == (None, True, True, False)
+    assert (reading.trading_state, reading.realized_profit, reading.equity) == ("running", None, None)
+
+
 async def test_a_hanging_bot_is_a_timeout() -> None:
     async def hang(_exchange: object) -> None:
         await asyncio.Event().wait()
