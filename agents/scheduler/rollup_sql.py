@@ -79,7 +79,7 @@ def _upsert(table: str, select: str) -> str:
         select w.tenant_id, w.bot_id, w.bucket, {", ".join(f"r.{name}" for name in _COLUMNS)}
         from {_WANTED} {select}
         on conflict (tenant_id, bot_id, bucket) do update set {changed}
-    """  # noqa: S608 - names of our own
+    """
 
 
 def _lower(column: str, order: str) -> str:
@@ -125,8 +125,9 @@ HOURS: Final = _upsert(
             select coalesce(array_agg(n.bin order by n.bin), '{{}}') as bins,
                 coalesce(array_agg(n.count order by n.bin), '{{}}') as counts
             from (
-                select greatest(0, least({HIGHEST}, ceil({STEPS} * ln(greatest(s.latency_ms, 0.001)) / ln(2))))::smallint
-                    as bin, count(*)::integer as count
+                select greatest(0, least({HIGHEST},
+                        ceil({STEPS} * ln(greatest(s.latency_ms, 0.001)) / ln(2))))::smallint as bin,
+                    count(*)::integer as count
                 from performance_snapshots s
                 where {_OF_BOT} and s.observed_at >= w.bucket and s.observed_at < w.bucket + interval '1 hour'
                     and s.latency_ms is not null
@@ -207,14 +208,14 @@ SO_FAR: Final = f"""
     ) c
     where d.tenant_id = c.tenant_id and d.bot_id = c.bot_id and d.bucket = c.bucket
         and (d.peak_so_far is distinct from c.peak or d.drawdown_so_far is distinct from c.drawdown)
-"""  # noqa: S608 - as above
+"""
 
 NEXT_HEALTH_DAYS: Final = f"""
     select w.tenant_id, w.bot_id, n.bucket from {_WANTED}
     cross join lateral (
         select s.bucket from bot_health_daily s where {_OF_BOT} and s.bucket > w.bucket order by s.bucket limit 1
     ) n
-"""  # noqa: S608 - as above
+"""
 
 #: A day of health ($3) of one bot ($1, $2), from its changes and from what it was before.
 HEALTH_DAY: Final = """

@@ -92,7 +92,7 @@ class Rollups:
             await connection.execute(sql.SO_FAR, *_columns([(*whose, day) for whose, day in first.items()]))
         days = sorted({_key(row) for row in pending if row["kind"] == "health"})
         if days:
-            # What a day begins with is what the day before ended with: the next one that is told of is looked at as well.
+            # A day begins with what the one before ended with: the next that is told of is built as well.
             after = await connection.fetch(sql.NEXT_HEALTH_DAYS, *_columns(days))
             for day in sorted({*days, *((row["tenant_id"], row["bot_id"], row["bucket"]) for row in after)}):
                 await connection.execute(sql.HEALTH_DAY, *day)

@@ -41,7 +41,7 @@ class PerformanceSnapshot(Table):
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "bot_id", "observed_at", name="pk_performance_snapshots"),
         tenant_reference("performance_snapshots", "bot_id", "bots"),
-        # What arrived since the last rollup is found by it; rows are appended in this order, so it is a few pages large.
+        # What arrived since the last rollup is found by it. Rows are appended in this order: it is a few pages large.
         Index("ix_performance_snapshots_created_at", "created_at", postgresql_using="brin"),
         {"postgresql_partition_by": "RANGE (observed_at)"},
     )

@@ -22,9 +22,15 @@ async def pool(urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest.fixture
-def rollups(pool: asyncpg.Pool) -> Rollups:
-    """Builds at once whatever has arrived, two buckets a batch."""
-    return Rollups(pool, lag=timedelta(0), batch=2, at_once=True)
+def batch() -> int:
+    """How many buckets are built in one transaction."""
+    return 500
+
+
+@pytest.fixture
+def rollups(pool: asyncpg.Pool, batch: int) -> Rollups:
+    """Builds at once whatever has arrived."""
+    return Rollups(pool, lag=timedelta(0), batch=batch, at_once=True)
 
 
 @pytest.fixture

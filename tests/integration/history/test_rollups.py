@@ -19,6 +19,11 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
+def batch() -> int:
+    return 2
+
+
+@pytest.fixture
 async def bot(factory: Factory, owner: Owner) -> UUID:
     return await factory.bot(owner)
 
@@ -112,15 +117,10 @@ async def test_two_builders_do_not_build_against_each_other(
     assert sum(row["readings"] for row in await days(admin, bot)) == 200
 
 
-async def test_while_another_builds_there_is_nothing_to_do(urls_admin: asyncpg.Connection, rollups: Rollups) -> None:
-    async with urls_admin.transaction():
-        await urls_admin.execute("select from rollup_progress for update")
+async def test_while_another_builds_there_is_nothing_to_do(admin: asyncpg.Connection, rollups: Rollups) -> None:
+    async with admin.transaction():
+        await admin.execute("select from rollup_progress for update")
         assert not await rollups.step()
-
-
-@pytest.fixture
-def urls_admin(admin: asyncpg.Connection) -> asyncpg.Connection:
-    return admin
 
 
 async def test_an_hour_waits_until_it_is_over(
