@@ -153,6 +153,7 @@ export class EquityChart {
     return {
       ...options,
       ...this.#underSize(),
+      class: "below",
       cursor,
       scales: { ...scales, y: { range: (_chart, low) => [Math.min(low ?? 0, -0.001) * 1.1, 0] } },
       axes: [
@@ -184,6 +185,7 @@ export class EquityChart {
     const axis = { stroke: look.text, font: look.font, grid: { stroke: look.grid, width: 1 }, ticks: { show: false } };
     return {
       ...this.#size(),
+      padding: [12, 18, 0, 0], // the same for both plots: one moment stands at one place in both
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { y: false, drag: { x: true, y: false }, sync: { key: this.element.dataset.seriesUrl } },
       scales: { x: { range: timeRange }, y: { range: paddedRange } },
