@@ -94,8 +94,8 @@ class Rollups:
         if days:
             # A day begins with what the one before ended with: the next that is told of is built as well.
             after = await connection.fetch(sql.NEXT_HEALTH_DAYS, *_columns(days))
-            for day in sorted({*days, *((row["tenant_id"], row["bot_id"], row["bucket"]) for row in after)}):
-                await connection.execute(sql.HEALTH_DAY, *day)
+            for key in sorted({*days, *map(_key, after)}):
+                await connection.execute(sql.HEALTH_DAY, *key)
 
 
 def _hour_over(seen: datetime, horizon: datetime) -> bool:

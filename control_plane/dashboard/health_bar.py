@@ -78,7 +78,7 @@ def share(ratio: float | None) -> str:
 def length(seconds: float) -> str:
     """A length of time in its two largest units, such as `3 d 4 h`."""
     left = int(timedelta(seconds=seconds).total_seconds())
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         number, left = divmod(left, size)
         if number or (unit == "s" and not parts):

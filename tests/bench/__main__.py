@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.bench import hosting, tenancy
+from tests.bench import hosting, reads, tenancy
 from tests.bench.harness import Row, table
 from tests.bench.place import database
 from tests.factories import Urls
@@ -22,6 +22,7 @@ from tests.factories import Urls
 MEASURES: dict[str, Callable[[Urls], Awaitable[list[Row]]]] = {
     "tenancy": tenancy.measure,
     "hosting": hosting.measure,
+    "reads": reads.measure,
 }
 _REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _TEXT = """# Benchmarks

@@ -85,10 +85,11 @@ async def test_a_fall_and_its_recovery_within_an_interval_is_in_the_drawdown(
     values = ["1", "0.4", "1.1"]
     await readings(admin, owner, bot, [(hour(3) + n * MINUTE, value) for n, value in enumerate(values)])
     for _ in range(2):
-        for interval in ("15m", "1h", "1d"):
+        intervals: tuple[CurveInterval, ...] = ("15m", "1h", "1d")
+        for interval in intervals:
             view = await curve(api_db, owner, bot, hour(4), interval)
             assert view.points[0].return_ == Decimal("0.1")
-            assert (view.drawdown.current, view.drawdown.maximum) == (0, Decimal("0.6"))
+            assert [view.drawdown.current, view.drawdown.maximum] == [0, Decimal("0.6")]
         await rollups.catch_up()
 
 
@@ -97,7 +98,13 @@ async def test_points_are_bounded_by_a_coarser_interval(
 ) -> None:
     await readings(admin, owner, bot, [(hour(40) + n * 10 * MINUTE, "1") for n in range(240)])
     await rollups.catch_up()
-    for interval, points, expected in (("raw", 50, "1h"), ("15m", 50, "1h"), (None, 10, "6h"), ("15m", None, "15m")):
+    cases: list[tuple[CurveInterval | None, int | None, CurveInterval]] = [
+        ("raw", 50, "1h"),
+        ("15m", 50, "1h"),
+        (None, 10, "6h"),
+        ("15m", None, "15m"),
+    ]
+    for interval, points, expected in cases:
         view = await curve(api_db, owner, bot, hour(41), interval, points)
         assert (view.interval, len(view.points) <= (points or 2000)) == (expected, True)
     assert len((await curve(api_db, owner, bot, hour(41), "raw")).points) >= 240
@@ -123,7 +130,8 @@ async def test_another_tenant_sees_nothing(
     await changes(admin, owner, bot, [(day(3), "healthy")])
     await rollups.catch_up()
     other = await factory.owner("Bob")
-    for interval in ("raw", "15m", "1h", "1d"):
+    intervals: tuple[CurveInterval, ...] = ("raw", "15m", "1h", "1d")
+    for interval in intervals:
         view = await curve(api_db, other, bot, day(4), interval)
         assert (view.points, view.drawdown_since_start.maximum) == ([], None)
     told = await timeline(api_db, other, bot, day(20), None)

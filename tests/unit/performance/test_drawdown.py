@@ -38,5 +38,5 @@ def test_it_does_not_matter_where_history_is_cut(buckets: list[list[Decimal | No
 def test_nothing_is_lost_of_nothing() -> None:
     found = whole(map(single, [Decimal(0), Decimal(0)]))
     assert found is not None
-    assert (found.worst, found.current) == (0, 0)
+    assert [found.worst, found.current] == [0, 0]
     assert rounded(fall(Decimal(3), Decimal(2))) == Decimal("0.33333333")

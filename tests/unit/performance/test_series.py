@@ -70,8 +70,8 @@ def test_drawdown_is_of_the_highest_so_far_and_unknown_where_the_index_is() -> N
     found = [part(n, value) for n, value in enumerate(["1", "2", None, "1.5", "2.5"])]
     view = shown(found, "raw", START + 5 * MINUTE, 100, single(Decimal(5)))
     assert [point.drawdown for point in view.points] == [0, 0, None, Decimal("0.25"), 0]
-    assert (view.drawdown.current, view.drawdown.maximum) == (0, Decimal("0.25"))
-    assert (view.drawdown_since_start.current, view.drawdown_since_start.maximum) == (0, 0)
+    assert [view.drawdown.current, view.drawdown.maximum] == [0, Decimal("0.25")]
+    assert [view.drawdown_since_start.current, view.drawdown_since_start.maximum] == [0, 0]
 
 
 def test_nothing_read_is_nothing_known() -> None:
@@ -81,7 +81,8 @@ def test_nothing_read_is_nothing_known() -> None:
 
 def test_only_the_newest_currency_is_shown() -> None:
     view = shown([part(0, "1", currency="BTC"), part(1, "2"), part(2, "3")], "raw", START + 2 * MINUTE, 100, None)
-    assert (view.currency, [point.equity for point in view.points]) == ("USDT", [2, 3])
+    assert view.currency == "USDT"
+    assert [point.equity for point in view.points] == [2, 3]
 
 
 @pytest.mark.parametrize(
