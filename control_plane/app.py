@@ -32,6 +32,7 @@ from control_plane.identity.routes import identity_router
 from control_plane.live.feeds import Feeds
 from control_plane.live.hub import Hub
 from control_plane.live.routes import live_router
+from control_plane.performance.routes import performance_router
 from control_plane.security.datakey import DataKeyStore
 from control_plane.security.passwords import Passwords
 from control_plane.settings import Settings
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> Litestar:
                     tenants_router,
                     egress_router,
                     bots_router,
+                    performance_router,
                     templates_router,
                     subscriptions_router,
                     live_router,

@@ -111,6 +111,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_client_secret: str | None = None
     oidc_name: str = "single sign-on"
     audit_retention_months: int = 24
+    snapshot_retention_months: int = 3
+    hourly_retention_months: int = 24
+    daily_retention_years: int = 10
     audit_checkpoint_interval: float = 300.0
     session_idle: float = 7 * 86400.0
     session_lifetime: float = 30 * 86400.0
@@ -325,6 +328,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "oidc_client_secret": _text,
     "oidc_name": _text,
     "audit_retention_months": _whole(1, 1200),
+    "snapshot_retention_months": _whole(1, 1200),
+    "hourly_retention_months": _whole(1, 1200),
+    "daily_retention_years": _whole(1, 100),
     "audit_checkpoint_interval": _seconds(1, 86400),
     "session_idle": _seconds(60, 365 * 86400),
     "session_lifetime": _seconds(60, 365 * 86400),

@@ -1,4 +1,5 @@
 -- Snapshots: the poller writes them, a tenant reads its own; a subscriber of a shared bot reads its index by function.
+-- Rollups: the scheduler makes them of snapshots and of changes of health, a tenant reads its own.
 
 select pg_temp.protect('performance_snapshots');
 select pg_temp.tenant_policies('performance_snapshots', array['select']);
@@ -16,20 +17,90 @@ grant select on bot_health_changes to tradewise_api;
 select pg_temp.open_to('bot_health_changes', 'tradewise_agent_poller', array['select', 'insert']);
 grant select, insert on bot_health_changes to tradewise_agent_poller;
 
+-- Rollups are made of what the poller wrote, and read like it.
+select pg_temp.protect(relation) from unnest(array['performance_hourly', 'performance_daily', 'bot_health_daily',
+    'rollup_pending', 'rollup_progress']::regclass[]) as relation;
+select pg_temp.tenant_policies(relation, array['select']) from unnest(array['performance_hourly', 'performance_daily',
+    'bot_health_daily']::regclass[]) as relation;
+grant select on performance_hourly, performance_daily, bot_health_daily to tradewise_api;
+
+select pg_temp.open_to(relation, 'tradewise_agent_scheduler', array['select'])
+from unnest(array['performance_snapshots', 'bot_health_changes']::regclass[]) as relation;
+select pg_temp.open_to(relation, 'tradewise_agent_scheduler', array['select', 'insert', 'update'])
+from unnest(array['performance_hourly', 'performance_daily', 'bot_health_daily']::regclass[]) as relation;
+select pg_temp.open_to('rollup_pending', 'tradewise_agent_scheduler', array['select', 'insert', 'delete']);
+select pg_temp.open_to('rollup_progress', 'tradewise_agent_scheduler', array['select', 'update']);
+grant select on performance_snapshots, bot_health_changes to tradewise_agent_scheduler;
+grant select, insert, update on performance_hourly, performance_daily, bot_health_daily to tradewise_agent_scheduler;
+grant select, insert, delete on rollup_pending to tradewise_agent_scheduler;
+grant select, update on rollup_progress to tradewise_agent_scheduler;
+
+-- The index goes on from its last value, however long ago that was.
+select pg_temp.open_to('performance_daily', 'tradewise_agent_poller', array['select']);
+grant select on performance_daily to tradewise_agent_poller;
+
+select pg_temp.open_to(relation, 'tradewise_market', array['select'])
+from unnest(array['performance_hourly', 'performance_daily', 'rollup_progress']::regclass[]) as relation;
+grant select on performance_hourly, performance_daily, rollup_progress to tradewise_market;
+grant update (score) on marketplace_listings to tradewise_market;
+
 grant create on schema public to tradewise_market;
 
--- The index of the bot that a subscription follows, one value a step: only for a subscription of the calling tenant.
+-- Until when what arrived is in rollups: reads take what is younger from the rows themselves.
+create or replace function rolled_until() returns timestamptz
+language sql stable security definer set search_path = public, pg_temp as $$
+    select p.ready_until from rollup_progress p
+$$;
+
+-- The newest known index of a bot, in three looks however long its history is. For the functions below.
+create or replace function newest_index(whose uuid, of_bot uuid)
+returns table (observed_at timestamptz, unit_value numeric, simulated boolean)
+language sql stable as $$
+    select n.observed_at, n.unit_value, n.simulated from (
+        (select q.observed_at, q.unit_value, q.simulated from performance_snapshots q
+        where q.tenant_id = whose and q.bot_id = of_bot and q.unit_value is not null
+            and q.observed_at >= (select date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g)
+        order by q.observed_at desc limit 1)
+        union all
+        (select h.unit_at, h.unit_last, h.simulated from performance_hourly h
+        where h.tenant_id = whose and h.bot_id = of_bot and h.unit_last is not null
+            and h.bucket >= (select date_trunc('day', g.ready_until, 'UTC') from rollup_progress g)
+            and h.bucket < (select date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g)
+        order by h.bucket desc limit 1)
+        union all
+        (select d.unit_at, d.unit_last, d.simulated from performance_daily d
+        where d.tenant_id = whose and d.bot_id = of_bot and d.unit_last is not null
+            and d.bucket < (select date_trunc('day', g.ready_until, 'UTC') from rollup_progress g)
+        order by d.bucket desc limit 1)
+    ) n
+    order by n.observed_at desc limit 1
+$$;
+
+-- The index of the bot that a subscription follows, about one value a step: only for a subscription of the calling
+-- tenant. Of steps of ten minutes and more, hours of which rollups tell have one value.
 create or replace function subscription_index(of_subscription uuid, since timestamptz, until timestamptz, step interval)
 returns table (observed_at timestamptz, unit_value numeric)
 language sql stable security definer set search_path = public, pg_temp as $$
+    with followed as (
+        select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, case
+            when step < interval '10 minutes' then '-infinity'
+            else least(date_trunc('hour', g.ready_until, 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
+        from subscriptions s cross join rollup_progress g
+        where s.id = of_subscription
+            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    )
     select x.observed_at, x.unit_value from (
         select distinct on (date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'))
             p.observed_at, p.unit_value
-        from subscriptions s
-        join performance_snapshots p on p.tenant_id = s.bot_tenant_id and p.bot_id = s.bot_id
-        where s.id = of_subscription
-            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
-            and p.observed_at >= greatest(since, s.created_at) and p.observed_at <= until
+        from followed f cross join lateral (
+            select q.observed_at, q.unit_value from performance_snapshots q
+            where q.tenant_id = f.bot_tenant_id and q.bot_id = f.bot_id
+                and q.observed_at >= greatest(f.begin, f.rolled) and q.observed_at <= until
+            union all
+            select h.last_at, h.unit_last from performance_hourly h
+            where h.tenant_id = f.bot_tenant_id and h.bot_id = f.bot_id
+                and h.bucket >= date_trunc('hour', f.begin, 'UTC') and h.bucket < f.rolled and h.last_at >= f.begin
+        ) p
         order by date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'), p.observed_at desc
     ) x
     order by x.observed_at
@@ -40,21 +111,19 @@ create or replace function followed_unit_values()
 returns table (subscription_id uuid, observed_at timestamptz, unit_value numeric, simulated boolean)
 language sql stable security definer set search_path = public, pg_temp as $$
     select s.id, p.observed_at, p.unit_value, p.simulated
-    from subscriptions s
-    cross join lateral (
-        select q.observed_at, q.unit_value, q.simulated from performance_snapshots q
-        where q.tenant_id = s.bot_tenant_id and q.bot_id = s.bot_id and q.unit_value is not null
-        order by q.observed_at desc limit 1
-    ) p
+    from subscriptions s cross join lateral newest_index(s.bot_tenant_id, s.bot_id) p
     where s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
 $$;
 
 -- What the marketplace shows of a listing: the index of the creator's own oldest bot that runs the template, and of no
--- other than the one that is followed where it is shared, because subscriptions are bought at it.
+-- other than the one that is followed where it is shared, because subscriptions are bought at it. Its drawdown is of our
+-- own series since its beginning: of all days up to the last rollup, and of now.
 create or replace function listing_performance(of_template uuid)
 returns table (observed_at timestamptz, unit_value numeric, max_drawdown numeric, simulated boolean, since timestamptz)
 language sql stable security definer set search_path = public, pg_temp as $$
-    select p.observed_at, p.unit_value, p.max_drawdown, p.simulated, b.created_at
+    select p.observed_at, p.unit_value, case when d.peak_so_far > 0 then
+        greatest(d.drawdown_so_far, 1 - p.unit_value / greatest(d.peak_so_far, p.unit_value))::numeric(9, 8) end,
+        p.simulated, b.created_at
     from marketplace_listings l
     join lateral (
         select c.id, c.tenant_id, c.created_at from bots c
@@ -63,45 +132,88 @@ language sql stable security definer set search_path = public, pg_temp as $$
             and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
         order by c.created_at limit 1
     ) b on true
-    join lateral (
-        select q.observed_at, q.unit_value, q.max_drawdown, q.simulated from performance_snapshots q
-        where q.tenant_id = b.tenant_id and q.bot_id = b.id and q.unit_value is not null
-        order by q.observed_at desc limit 1
-    ) p on true
+    cross join lateral newest_index(b.tenant_id, b.id) p
+    left join lateral (
+        select r.peak_so_far, r.drawdown_so_far from performance_daily r
+        where r.tenant_id = b.tenant_id and r.bot_id = b.id order by r.bucket desc limit 1
+    ) d on true
     where l.id = of_template and (select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null
 $$;
 
+-- What listings are sorted by, as `listing_performance` finds it; how many changed. Run by the scheduler, for all.
+create or replace function refresh_listing_scores() returns integer
+language sql volatile security definer set search_path = public, pg_temp as $$
+    with scored as (
+        select l.id, p.unit_value
+        from marketplace_listings l
+        left join lateral (
+            select c.id, c.tenant_id from bots c
+            join template_versions v on v.tenant_id = c.template_tenant_id and v.id = c.template_version_id
+            where c.tenant_id = l.creator_tenant_id and v.template_id = l.id and c.deleted_at is null
+                and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
+            order by c.created_at limit 1
+        ) b on true
+        left join lateral newest_index(b.tenant_id, b.id) p on true
+    ), changed as (
+        update marketplace_listings l set score = s.unit_value from scored s
+        where s.id = l.id and l.score is distinct from s.unit_value
+        returning 1
+    )
+    select count(*)::integer from changed
+$$;
+
+select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)'], '{}');
+select pg_temp.hand_to('tradewise_market', array['rolled_until()'], array['tradewise_api', 'tradewise_owner']);
+select pg_temp.hand_to('tradewise_market', array['refresh_listing_scores()'], array['tradewise_agent_scheduler']);
 select pg_temp.hand_to('tradewise_market', array['subscription_index(uuid, timestamptz, timestamptz, interval)',
     'followed_unit_values()', 'listing_performance(uuid)']);
 
 revoke create on schema public from tradewise_market;
 
--- Partitions are made ahead by the scheduler. Each is protected like its parent and open to nobody directly.
+-- One partition, a month or a year, protected like its parent and open to nobody directly; 1 where it was made.
+create or replace function ensure_partition(parent text, unit text, at timestamptz) returns integer
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    first constant timestamp := date_trunc(unit, at at time zone 'utc');
+    partition constant text := parent || '_' || to_char(first, case unit when 'year' then 'YYYY' else 'YYYY_MM' end);
+begin
+    if to_regclass('public.' || partition) is not null then
+        return 0;
+    end if;
+    execute format('create table %I partition of %I for values from (%L) to (%L)', partition, parent,
+        to_char(first, 'YYYY-MM-DD') || ' 00:00:00+00',
+        to_char(first + ('1 ' || unit)::interval, 'YYYY-MM-DD') || ' 00:00:00+00');
+    execute format('alter table %I enable row level security', partition);
+    execute format('alter table %I force row level security', partition);
+    execute format('create policy api_select on %I for select to tradewise_api
+        using (tenant_id = (select nullif(current_setting(''app.tenant_id'', true), '''')::uuid))', partition);
+    -- As restricted_keys.sql says of the parent.
+    execute format('create policy restricted_select on %I as restrictive for select to tradewise_api
+        using ((select nullif(current_setting(''app.bots'', true), '''') is null)
+            or bot_id = any ((select nullif(current_setting(''app.bots'', true), '''')::uuid[])::uuid[]))', partition);
+    return 1;
+end
+$$;
+
+-- Partitions are made ahead by the scheduler: of months so many, of years the next. Rollups begin where snapshots do, so
+-- that what was recorded before there were rollups has a place as well.
 create or replace function ensure_partitions(months_ahead integer) returns integer
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    month date := date_trunc('month', now() at time zone 'utc')::date - interval '1 month';
-    partition text;
-    made integer := 0;
+    today constant timestamp := now() at time zone 'utc';
+    oldest constant timestamp := least(today - interval '1 month', (
+        select min(to_date(right(c.relname, 7), 'YYYY_MM')) from pg_inherits h join pg_class c on c.oid = h.inhrelid
+        where h.inhparent = 'performance_snapshots'::regclass
+    ));
+    made integer;
 begin
-    while month <= date_trunc('month', now() at time zone 'utc') + make_interval(months => months_ahead) loop
-        partition := 'performance_snapshots_' || to_char(month, 'YYYY_MM');
-        if to_regclass('public.' || partition) is null then
-            execute format('create table %I partition of performance_snapshots for values from (%L) to (%L)',
-                partition, to_char(month, 'YYYY-MM-DD') || ' 00:00:00+00',
-                to_char(month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
-            execute format('alter table %I enable row level security', partition);
-            execute format('alter table %I force row level security', partition);
-            execute format('create policy api_select on %I for select to tradewise_api
-                using (tenant_id = (select nullif(current_setting(''app.tenant_id'', true), '''')::uuid))', partition);
-            -- As restricted_keys.sql says of the parent.
-            execute format('create policy restricted_select on %I as restrictive for select to tradewise_api
-                using ((select nullif(current_setting(''app.bots'', true), '''') is null)
-                    or bot_id = any ((select nullif(current_setting(''app.bots'', true), '''')::uuid[])::uuid[]))', partition);
-            made := made + 1;
-        end if;
-        month := month + interval '1 month';
-    end loop;
+    select sum(ensure_partition(t.parent, t.unit, m.at at time zone 'utc'))::integer into made
+    from (values ('performance_snapshots', 'month', today - interval '1 month'),
+        ('bot_health_changes', 'month', today - interval '1 month'), ('performance_hourly', 'month', oldest),
+        ('performance_daily', 'year', oldest), ('bot_health_daily', 'year', oldest)) as t (parent, unit, since)
+    cross join lateral generate_series(date_trunc(t.unit, t.since),
+        today + case t.unit when 'year' then interval '1 year' else make_interval(months => months_ahead) end,
+        ('1 ' || t.unit)::interval) as m (at);
     -- Not yet there while the policies are applied: reporting.sql, which makes it, opens all that it finds.
     if made > 0 and to_regprocedure('public.open_to_backup()') is not null then
         perform open_to_backup();
@@ -109,7 +221,41 @@ begin
     return made;
 end
 $$;
-revoke all on function ensure_partitions(integer) from public;
-grant execute on function ensure_partitions(integer) to tradewise_agent_scheduler;
+
+-- Drops whole months and years that are no longer kept, and never what is not in rollups yet: what was recorded stays
+-- until two days after it was rolled up, whatever the settings say. It waits for nobody: the next pass tries again.
+create or replace function retire_history(snapshot_months integer, hourly_months integer, daily_years integer)
+returns integer
+language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '300ms' as $$
+declare
+    rolled constant timestamptz := rolled_until() - interval '2 days';
+    partition text;
+    dropped integer := 0;
+begin
+    if not isfinite(rolled) then
+        return 0;
+    end if;
+    for partition in
+        select c.relname::text
+        from (values
+            ('performance_snapshots', 'YYYY_MM', make_interval(months => greatest(snapshot_months, 1))),
+            ('bot_health_changes', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
+            ('performance_hourly', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
+            ('performance_daily', 'YYYY', make_interval(years => greatest(daily_years, 1))),
+            ('bot_health_daily', 'YYYY', make_interval(years => greatest(daily_years, 1)))
+        ) as t (parent, form, keep)
+        join pg_inherits h on h.inhparent = t.parent::regclass join pg_class c on c.oid = h.inhrelid
+        where substr(c.relname, length(t.parent) + 2) < to_char(least(now() - t.keep, rolled) at time zone 'utc', t.form)
+    loop
+        execute format('drop table %I', partition);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end
+$$;
+revoke all on function ensure_partition(text, text, timestamptz), ensure_partitions(integer),
+    retire_history(integer, integer, integer) from public;
+grant execute on function ensure_partitions(integer), retire_history(integer, integer, integer)
+    to tradewise_agent_scheduler;
 
 select ensure_partitions(3);

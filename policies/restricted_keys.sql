@@ -14,7 +14,7 @@ declare
     shown_to_all constant name[] := array['users', 'tenants', 'memberships', 'agent_beats', 'tenant_keys',
         'idempotency_records', 'template_versions'];
     -- Functions that show bots' figures run as this role: the same bots count for them.
-    figures constant name[] := array['performance_snapshots'];
+    figures constant name[] := array['performance_snapshots', 'performance_hourly', 'performance_daily'];
     item record;
     rule text;
 begin

@@ -95,6 +95,31 @@ async def snapshot(
         bot_id,
         at or datetime.now(UTC),
     )
+    await rolled_up(admin, tenant_id, bot_id)
+
+
+async def rolled_up(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> None:
+    """A bot whose readings are in rollups, and that has more to come."""
+    for table in ("performance_hourly", "performance_daily"):
+        await admin.execute(
+            f"insert into {table} (tenant_id, bot_id, bucket, readings, first_at, last_at, latency_count, latency_sum,"
+            " latency_bins, latency_counts) values ($1, $2, date_trunc('day', now(), 'UTC'), 1, now(), now(), 0, 0,"
+            " '{}', '{}') on conflict do nothing",
+            tenant_id,
+            bot_id,
+        )
+    await admin.execute(
+        "insert into bot_health_daily (tenant_id, bot_id, bucket, healthy_s, unhealthy_s, stale_s, changes, last_state)"
+        " values ($1, $2, date_trunc('day', now(), 'UTC'), 1, 0, 0, 1, 'healthy') on conflict do nothing",
+        tenant_id,
+        bot_id,
+    )
+    await admin.execute(
+        "insert into rollup_pending (tenant_id, bot_id, kind, bucket)"
+        " values ($1, $2, 'health', date_trunc('day', now(), 'UTC')) on conflict do nothing",
+        tenant_id,
+        bot_id,
+    )
 
 
 async def watched(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> None:

@@ -11,6 +11,8 @@ from uuid_utils.compat import uuid7
 from agents import audit
 from agents.agent import Agent
 from agents.keys.reseal import Resealer
+from agents.scheduler.history import refresh_scores, retire_history
+from agents.scheduler.rollups import Rollups
 from control_plane.audit.checkpoints import Signed
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -40,6 +42,8 @@ _DESTROY_STRAY_KEYS = """
 """
 _KEYS_EVERY_S = 5.0
 _HOUSEKEEPING_EVERY_S = 3600.0
+_SCORES_EVERY_S = 60.0
+_ROLLUP_STEPS = 20  # batches in a pass: keys of a new tenant must not wait longer
 _MONTHS_AHEAD = 3
 _STATS_DAYS_AHEAD = 7
 _AUDIT_MONTHS_AHEAD = 6  # without a place for its event no change is made at all
@@ -52,10 +56,12 @@ class Scheduler(Agent):
     channels: ClassVar[tuple[str, ...]] = ("tradewise_keys",)
     _kept_at: float | None = None
     _signed_at: float | None = None
+    _scored_at: float | None = None
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault) -> None:
         super().__init__(settings, pool, vault)
         self._resealer = Resealer(pool, vault)
+        self._rollups = Rollups(pool)
 
     async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - what is due is found by looking
         """Keys first: somebody may be waiting to seal a credential."""
@@ -67,7 +73,16 @@ class Scheduler(Agent):
         if self._signed_at is None or time.monotonic() - self._signed_at >= interval:
             await self.sign_heads()
             self._signed_at = time.monotonic()
-        return 0.0 if await self._resealer.step() else min(_KEYS_EVERY_S, interval)
+        busy = await self.roll_up()
+        return 0.0 if await self._resealer.step() or busy else min(_KEYS_EVERY_S, interval)
+
+    async def roll_up(self) -> bool:
+        """Bring history and what listings are sorted by up to date; whether history has more to do at once."""
+        busy = await self._rollups.catch_up(steps=_ROLLUP_STEPS)
+        if self._scored_at is None or time.monotonic() - self._scored_at >= _SCORES_EVERY_S:
+            await refresh_scores(self.pool)
+            self._scored_at = time.monotonic()
+        return busy
 
     async def provision_keys(self) -> int:
         """Give the platform and each tenant without a key pair its first one; returns how many tenants' were made."""
@@ -116,6 +131,7 @@ class Scheduler(Agent):
         self.log.info("house_kept", partitions_made=made, sessions=sessions, idempotency_records=records)
         await self.retire_stats()
         await self.retire_audit()
+        await retire_history(self.pool, self.settings)
 
     async def retire_stats(self) -> int:
         """Make the coming days of bots' use of resources and drop those that are no longer kept; how many went."""

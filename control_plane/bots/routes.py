@@ -20,8 +20,8 @@ from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
 from control_plane.http.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_of
 from control_plane.live.hub import END, Hub, next_change
-from control_plane.performance.schemas import Interval, PerformanceView
-from control_plane.performance.series import bot_performance
+from control_plane.performance.schemas import CurveInterval, PerformanceView
+from control_plane.performance.series import MOST_POINTS, bot_performance
 from control_plane.security.keyring import wait_for_public_key
 from control_plane.settings import Settings
 
@@ -280,12 +280,23 @@ async def bot_performance_route(
     bot_id: BotId,
     since: Annotated[datetime | None, QueryParameter(name="from")] = None,
     until: Annotated[datetime | None, QueryParameter(name="to")] = None,
-    interval: Annotated[Interval | None, QueryParameter(name="interval")] = None,
+    interval: Annotated[CurveInterval | None, QueryParameter(name="interval")] = None,
+    points: Annotated[
+        int | None,
+        QueryParameter(
+            name="points",
+            ge=2,
+            le=MOST_POINTS,
+            description="At most so many: a coarser interval is taken where needed.",
+        ),
+    ] = None,
 ) -> PerformanceView:
-    """The last figure of each interval, null where it is not known. Without `interval`, one for 500 points."""
+    """The last figure of each interval, null where it is not known; a point of nulls, and `gaps`, tell of a stretch
+    without readings. Without `interval`, one for 500 points. Times are those of whole hours or days where `interval`
+    is so long. Drawdowns are taken of our own readings of the bot's index."""
     async with caller.transaction() as session:
         await queries.get_bot(session, _settings(request), bot_id)
-        return await bot_performance(session, bot_id, since, until, interval)
+        return await bot_performance(session, bot_id, since, until, interval, points)
 
 
 bots_router = Router(

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from control_plane.performance.schemas import PerformanceView
+from control_plane.performance.steps import SECONDS
+
 RANGES: dict[str, timedelta | None] = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -18,7 +21,7 @@ RANGES: dict[str, timedelta | None] = {
 }
 DEFAULT_RANGE = "day"
 _ROWS = 20
-_BIN_S = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21600, "1d": 86400}
+_BIN_S: dict[str, int] = {name: length for name, length in SECONDS.items() if name != "raw"}
 
 
 class Reading(Protocol):
@@ -38,6 +41,27 @@ class Curve(msgspec.Struct, frozen=True):
 
     currency: str | None
     points: list[tuple[datetime, str | None]]
+
+
+class BotCurve(msgspec.Struct, frozen=True):
+    """The same of one bot, with how far below its highest value its index stood at each point: 0.1 = 10 %."""
+
+    currency: str | None
+    points: list[tuple[datetime, str | None]]
+    drawdowns: list[str | None]
+
+
+def bot_curve(series: PerformanceView) -> BotCurve:
+    """The curve of a bot. Where nothing was read, the series has said so already."""
+    return BotCurve(
+        series.currency,
+        [(point.at, _written(point.equity)) for point in series.points],
+        [_written(point.drawdown) for point in series.points],
+    )
+
+
+def _written(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")
 
 
 def chosen_range(asked: str | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from control_plane.dashboard import formatting, spark, wording
+from control_plane.dashboard import formatting, health_bar, spark, wording
 from control_plane.dashboard.assets import AssetManifest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,6 +42,12 @@ def create_environment(assets: AssetManifest) -> Environment:
         size=formatting.size,
         cores=formatting.cores,
         spark=spark.of,
+        uptime=health_bar.share,
+        length_of_time=health_bar.length,
+        state_name=health_bar.state_name,
+        health_pieces=health_bar.pieces,
+        health_states=health_bar.states,
+        health_rows=health_bar.rows,
         read=wording.read,
         bot_words=wording.bot_words,
         bot_actions=wording.bot_actions,

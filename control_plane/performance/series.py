@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.errors import unacceptable
-from control_plane.performance.schemas import Interval, PerformanceView, PointView
+from control_plane.performance.drawdown import Stretch, fall, joined, rounded, whole
+from control_plane.performance.reads import Part, binned_readings, extent, newest_readings, parts, since_start
+from control_plane.performance.schemas import CurveInterval, DrawdownView, GapView, PerformanceView, PointView
+from control_plane.performance.steps import SECONDS, chosen_interval, coarsened, floored, sources
 
-_SECONDS: dict[str, int] = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21600, "1d": 86400}
-_MAXIMUM_POINTS = 2000
-_WANTED_POINTS = 500
+MOST_POINTS = 2000
+WANTED_POINTS = 500
 _DEFAULT_SPAN = timedelta(days=30)
 _YEARS = (1970, 9000)  # far enough from the ends of the calendar that zones and spans may be added and taken away
-
-_FIRST = text("select min(observed_at) from performance_snapshots where bot_id = :bot and observed_at >= :since")
-_RAW = text("""
-    select observed_at, equity, capital_base, realized_profit, open_profit, unit_value, currency, simulated
-    from performance_snapshots where bot_id = :bot and observed_at >= :since and observed_at <= :until
-    order by observed_at desc limit :limit
-""")
-_BINNED = text("""
-    select distinct on (bin) observed_at, equity, capital_base, realized_profit, open_profit, unit_value, currency,
-        simulated
-    from (
-        select *, date_bin(make_interval(secs => :seconds), observed_at, timestamptz '2000-01-01 00:00:00+00') as bin
-        from performance_snapshots where bot_id = :bot and observed_at >= :since and observed_at <= :until
-    ) s
-    order by bin desc, observed_at desc limit :limit
-""")
-
-
-def chosen_interval(span: timedelta) -> Interval:
-    """The finest interval that shows ``span`` in about 500 points."""
-    choices: tuple[Interval, ...] = ("raw", "1m", "5m", "15m", "1h", "6h", "1d")
-    for choice in choices:
-        seconds = _SECONDS.get(choice, 15)
-        if span.total_seconds() / seconds <= _WANTED_POINTS:
-            return choice
-    return "1d"
+_HOUR = timedelta(hours=1)
+#: Readings are usual to be a minute apart. Where a bot is read less often, its own readings tell.
+_SHORTEST_GAP = timedelta(seconds=190)
+_LONGEST_USUAL = timedelta(minutes=20)
 
 
 def checked_span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
@@ -59,30 +41,150 @@ def checked_span(since: datetime | None, until: datetime | None) -> tuple[dateti
 
 
 async def bot_performance(
-    session: AsyncSession, bot_id: UUID, since: datetime | None, until: datetime | None, interval: Interval | None
+    session: AsyncSession,
+    bot_id: UUID,
+    since: datetime | None,
+    until: datetime | None,
+    interval: CurveInterval | None,
+    points: int | None = None,
 ) -> PerformanceView:
-    """The figures of one bot of the bound tenant, oldest first: the newest 2,000 points where there are more."""
+    """The figures of one bot of the bound tenant, oldest first, in at most ``points`` points.
+
+    Where ``interval`` would give more, a coarser one is taken; without ``points``, the newest 2,000 of it. One finer
+    than an hour is for times of which single readings are still kept.
+    """
     begin, end = checked_span(since, until)
-    if interval is None:
-        first: datetime | None = await session.scalar(_FIRST, {"bot": bot_id, "since": begin})
-        interval = chosen_interval(end - (first or end))
-    values = {"bot": bot_id, "since": begin, "until": end, "limit": _MAXIMUM_POINTS}
-    if interval == "raw":
-        rows = (await session.execute(_RAW, values)).all()
-    else:
-        rows = (await session.execute(_BINNED, {**values, "seconds": float(_SECONDS[interval])})).all()
-    currency = next((row.currency for row in rows if row.currency is not None), None)
-    simulated = next((row.simulated for row in rows if row.simulated is not None), None)
-    points = [
-        PointView(
-            at=row.observed_at,
-            equity=row.equity,
-            capital_base=row.capital_base,
-            realized_profit=row.realized_profit,
-            open_profit=row.open_profit,
-            return_=row.unit_value - 1 if row.unit_value is not None else None,
-        )
-        for row in reversed(rows)
-        if row.currency in {currency, None}
-    ]
-    return PerformanceView(currency=currency, simulated=simulated, interval=interval, points=points)
+    now = datetime.now(UTC)
+    known = await extent(session, bot_id)
+    first = max(begin, known.first or end)
+    span = max(min(end, now) - first, timedelta(0))
+    chosen = interval or chosen_interval(span, points or WANTED_POINTS)
+    if points is not None:
+        chosen = coarsened(chosen, span, points)
+    if known.first is not None and (known.first_read is None or known.first_read - first > _HOUR):
+        chosen = max(chosen, "1h", key=lambda name: SECONDS[name])
+    most = points or MOST_POINTS
+    found = None
+    if chosen == "raw":
+        found = await newest_readings(session, bot_id, begin, end, most + 1)
+        if len(found) > most and points is not None:
+            chosen, found = coarsened("1m", span, points), None
+    if found is None:
+        found = await _binned(session, bot_id, chosen, begin, end, known.ready, most)
+    ever = await since_start(session, bot_id, known.ready)
+    return shown(found[-most:], chosen, min(end, now), most, ever)
+
+
+async def _binned(
+    session: AsyncSession,
+    bot_id: UUID,
+    chosen: CurveInterval,
+    begin: datetime,
+    end: datetime,
+    ready: datetime,
+    most: int,
+) -> list[Part]:
+    step = timedelta(seconds=SECONDS[chosen])
+    if step < _HOUR:
+        return await binned_readings(session, bot_id, begin, end, SECONDS[chosen], most)
+    # What lies further back than there may be points is not even read.
+    begin = max(begin, end - (most + 1) * step)
+    found = await parts(session, bot_id, sources(chosen, begin, end, ready))
+    within = [part for part in found if begin <= part.last_at <= end]
+    return [_one(list(group)) for _, group in groupby(within, lambda part: floored(part.first_at, step))]
+
+
+def _one(group: Sequence[Part]) -> Part:
+    """Several parts of one interval as one: the last known of each figure."""
+    if len(group) == 1:
+        return group[0]
+    currency = _newest(group, "currency")
+    alike = [part for part in group if part.currency in {currency, None}]
+    return Part(
+        first_at=group[0].first_at,
+        last_at=group[-1].last_at,
+        readings=sum(part.readings for part in group),
+        currency=currency,
+        simulated=_newest(group, "simulated"),
+        equity=_newest(alike, "equity"),
+        capital_base=_newest(alike, "capital_base"),
+        realized_profit=_newest(alike, "realized_profit"),
+        open_profit=_newest(alike, "open_profit"),
+        index=_newest(group, "index"),
+        stretch=whole(part.stretch for part in group),
+    )
+
+
+def _newest(group: Sequence[Part], name: str) -> Any:
+    return next((value for part in reversed(group) if (value := getattr(part, name)) is not None), None)
+
+
+def shown(
+    found: Sequence[Part], interval: CurveInterval, end: datetime, most: int, ever: Stretch | None
+) -> PerformanceView:
+    """Parts, oldest first, as the answer: of the newest currency alone, with a null point in every gap."""
+    currency = _newest(found, "currency")
+    alike = [part for part in found if part.currency in {currency, None}]
+    missing = gaps(alike, end)
+    step = timedelta(seconds=SECONDS[interval]) if interval != "raw" else timedelta(0)
+    points: list[PointView] = []
+    so_far: Stretch | None = None
+    for part in alike:
+        # A gap shorter than the interval lies between two neighbours, and nothing is drawn across it that was not so.
+        if points and missing.get(points[-1].at, step) > step:
+            points.append(_nothing(points[-1].at + missing[points[-1].at] / 2))
+        so_far = joined(so_far, part.stretch)
+        points.append(_point(part, so_far))
+    if points and missing.get(points[-1].at, timedelta(0)) > step:
+        points.append(_nothing(end))
+    return PerformanceView(
+        currency=currency,
+        simulated=_newest(found, "simulated"),
+        interval=interval,
+        points=points[-most:],
+        gaps=[GapView(at, at + length) for at, length in missing.items()],
+        drawdown=_drawdown(so_far),
+        drawdown_since_start=_drawdown(ever),
+    )
+
+
+def _point(part: Part, so_far: Stretch | None) -> PointView:
+    return PointView(
+        at=part.last_at,
+        equity=part.equity,
+        capital_base=part.capital_base,
+        realized_profit=part.realized_profit,
+        open_profit=part.open_profit,
+        return_=part.index - 1 if part.index is not None else None,
+        drawdown=rounded(fall(so_far.high, part.index)) if part.index is not None and so_far is not None else None,
+    )
+
+
+def _nothing(at: datetime) -> PointView:
+    return PointView(at=at, equity=None, capital_base=None, realized_profit=None, open_profit=None, return_=None)
+
+
+def _drawdown(stretch: Stretch | None) -> DrawdownView:
+    if stretch is None:
+        return DrawdownView()
+    return DrawdownView(current=rounded(stretch.current), maximum=rounded(stretch.worst))
+
+
+def gaps(found: Sequence[Part], end: datetime) -> dict[datetime, timedelta]:
+    """Stretches without a reading, up to ``end``: after which reading each begins, and how long it lasts.
+
+    Too long is three times what lies between two readings when all is well, and three minutes at the least.
+    """
+    if not found:
+        return {}
+    longest = max(_SHORTEST_GAP, 3 * min(_usual(found), _LONGEST_USUAL))
+    ends = [part.first_at for part in found[1:]] + [end]
+    silences = ((part.last_at, begins - part.last_at) for part, begins in zip(found, ends, strict=True))
+    return {at: length for at, length in silences if length > longest}
+
+
+def _usual(found: Sequence[Part]) -> timedelta:
+    """What lies between two readings when all is well: the lower quartile, because a few gaps must not look usual."""
+    inside = [(part.last_at - part.first_at) / (part.readings - 1) for part in found if part.readings > 1]
+    between = inside or [later.first_at - earlier.last_at for earlier, later in pairwise(found)]
+    return sorted(between)[len(between) // 4] if between else timedelta(0)

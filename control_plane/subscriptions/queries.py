@@ -27,11 +27,20 @@ _SELECT = """
     from subscriptions s
     left join marketplace_listings l on l.id = s.template_id
     left join lateral (
-        select * from performance_snapshots q
-        where s.hosting = 'dedicated' and q.tenant_id = s.bot_tenant_id and q.bot_id = s.bot_id
-            and q.equity is not null
-            and (s.cancelled_at is null or q.observed_at <= s.cancelled_at)
-        order by q.observed_at desc limit 1
+        select * from (
+            (select q.observed_at, q.equity, q.capital_base, q.unit_value, q.simulated from performance_snapshots q
+            where s.hosting = 'dedicated' and q.tenant_id = s.bot_tenant_id and q.bot_id = s.bot_id
+                and q.equity is not null and (s.cancelled_at is null or q.observed_at <= s.cancelled_at)
+            order by q.observed_at desc limit 1)
+            union all
+            -- Single readings are not kept for good.
+            (select coalesce(d.unit_at, d.last_at), d.equity_last, d.capital_base, d.unit_last, d.simulated
+            from performance_daily d
+            where s.hosting = 'dedicated' and d.tenant_id = s.bot_tenant_id and d.bot_id = s.bot_id
+                and d.equity_last is not null and (s.cancelled_at is null or d.last_at <= s.cancelled_at)
+            order by d.bucket desc limit 1)
+        ) k
+        order by k.observed_at desc limit 1
     ) p on true
     left join followed_unit_values() f on f.subscription_id = s.id and s.hosting = 'shared'
 """

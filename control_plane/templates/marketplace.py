@@ -17,27 +17,31 @@ _SELECT = """
     select l.id, l.creator_name, l.creator_tenant_id, l.name, l.description, l.engine, l.strategy_type, l.risk_level,
         l.hosting, l.currency, l.minimum_allocation, l.parameters, l.version, l.subscribers_count, l.published_at,
         p.since, p.observed_at, p.simulated, p.max_drawdown, p.unit_value
-    from marketplace_listings l
-    left join lateral listing_performance(l.id) p on true
 """
-_ONE = text(_SELECT + " where l.id = :id")
+_ONE = text(
+    _SELECT + " from marketplace_listings l left join lateral listing_performance(l.id) p on true where l.id = :id"
+)
 _FILTERS = """
     where (cast(:risk_level as text) is null or l.risk_level = :risk_level)
         and (cast(:strategy_type as text) is null or l.strategy_type = :strategy_type)
         and (cast(:q as text) is null or position(lower(:q) in lower(l.name || ' ' || coalesce(l.description, ''))) > 0)
 """
+# By return: as the scheduler last saw it, a minute ago at the most. What is shown beside it is of this moment.
 _ORDERS: dict[Sort, str] = {
     "newest": "l.id desc",
     "subscribers": "l.subscribers_count desc, l.id desc",
-    "return": "p.unit_value desc nulls last, l.id desc",
+    "return": "l.score desc nulls last, l.id desc",
 }
 # Containment is no leakproof operator: under a policy no index would be used for it. The function looks past the policy
 # and tells ids alone; the rows are then read under it.
 _BY_PARAMETERS = " and l.id in (select f.id from find_listings(cast(:parameters as jsonb[])) f (id))"
-# Positions rather than keys: a listing's rank moves while people read, and a page of a marketplace is no ledger.
+_CHOSEN = "with l as materialized (select * from marketplace_listings l"
+# Positions rather than keys: a listing's rank moves while people read, and a page of a marketplace is no ledger. It is
+# chosen before anybody's figures are looked at, so that only those on it are.
 _PAGES = {
     (sort, narrowed): text(
-        f"{_SELECT} {_FILTERS} {_BY_PARAMETERS if narrowed else ''} order by {order} limit :limit offset :offset"
+        f"{_CHOSEN} {_FILTERS} {_BY_PARAMETERS if narrowed else ''} order by {order} limit :limit offset :offset)"
+        f" {_SELECT} from l left join lateral listing_performance(l.id) p on true order by {order}"
     )
     for sort, order in _ORDERS.items()
     for narrowed in (False, True)

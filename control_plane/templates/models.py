@@ -16,6 +16,7 @@ from control_plane.database.base import (
     Money,
     TenantOwned,
     Timestamp,
+    UnitValue,
     Updated,
     one_of,
     tenant_index,
@@ -91,6 +92,7 @@ class MarketplaceListing(Base, Updated):
         tenant_reference("marketplace_listings", "id", "bot_templates", tenant_column="creator_tenant_id"),
         Index("ix_marketplace_listings_creator", "creator_tenant_id", "id"),
         Index("ix_marketplace_listings_browse", "strategy_type", "risk_level"),
+        Index("ix_marketplace_listings_score", text("score DESC NULLS LAST"), text("id DESC")),
         Index(
             "ix_marketplace_listings_parameters",
             "parameters",
@@ -120,3 +122,5 @@ class MarketplaceListing(Base, Updated):
     #: Shown to nobody but its creator while the creator's tenant is suspended.
     suspended: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     published_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    #: The index of its bot as the scheduler last saw it: what listings are sorted by, and nothing that is shown.
+    score: Mapped[Decimal | None] = mapped_column(UnitValue)

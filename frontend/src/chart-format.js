@@ -55,3 +55,10 @@ export function exactAmount(decimal, currency) {
   const format = Math.abs(Number(decimal)) < 100 ? SMALL : LARGE;
   return `${format.format(decimal).replace("-", "−")}${currency ? ` ${currency}` : ""}`;
 }
+
+/** A share as a percentage: short, with a real minus sign. */
+export function percent(value) {
+  if (value === null) return "not known";
+  const text = (Math.abs(value) * 100).toLocaleString("en", { maximumFractionDigits: 2 });
+  return `${value < 0 && text !== "0" ? "−" : ""}${text}%`;
+}

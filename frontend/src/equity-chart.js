@@ -1,6 +1,6 @@
 // One equity curve: fetched as decimal strings, drawn by uPlot. A missing reading is a gap, never a zero or a bridge.
 import uPlot from "uplot";
-import { axisTimes, compactAmount, exactAmount, fullTime } from "./chart-format.js";
+import { axisTimes, compactAmount, exactAmount, fullTime, percent } from "./chart-format.js";
 
 const RELOAD_EVERY = 5000; // ms: a curve gains little from being fetched more often
 const TABLE_ROWS = 50;
@@ -15,6 +15,8 @@ function colours(element) {
     grid: value("--chart-grid"),
     text: value("--chart-text"),
     gap: value("--chart-gap"),
+    loss: value("--loss"),
+    lossFill: value("--chart-loss-fill"),
     font: `12px ${style.fontFamily}`,
   };
 }
@@ -60,8 +62,10 @@ function shadeGaps(chart, colour) {
 
 export class EquityChart {
   #points = [];
+  #drawdowns = [];
   #currency = "";
   #plot = null;
+  #under = null;
   #loading = false;
   #timer = null;
 
@@ -70,7 +74,7 @@ export class EquityChart {
     this.canvas = element.querySelector("[data-chart-canvas]");
     this.note = element.querySelector("[data-chart-note]");
     this.gapNote = element.querySelector("[data-chart-gaps]");
-    new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.canvas);
+    new ResizeObserver(() => this.#resize()).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
@@ -81,8 +85,9 @@ export class EquityChart {
     try {
       const response = await fetch(this.element.dataset.seriesUrl, { headers: { Accept: "application/json" } });
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const { points, currency } = await response.json();
+      const { points, currency, drawdowns } = await response.json();
       this.#points = points;
+      this.#drawdowns = drawdowns ?? [];
       this.#currency = currency ?? "";
       this.#draw();
       this.#fillTable();
@@ -111,9 +116,19 @@ export class EquityChart {
     return { width: Math.max(this.canvas.clientWidth, 120), height: this.canvas.clientWidth < 520 ? 220 : 280 };
   }
 
+  #resize() {
+    this.#plot?.setSize(this.#size());
+    this.#under?.setSize(this.#underSize());
+  }
+
+  #underSize() {
+    return { width: this.#size().width, height: 92 };
+  }
+
   #draw() {
     this.#plot?.destroy();
-    this.#plot = null;
+    this.#under?.destroy();
+    this.#plot = this.#under = null;
     const known = this.#points.filter(([, value]) => value !== null).length;
     if (known === 0) {
       this.#say("No equity has been read in this time.");
@@ -125,6 +140,44 @@ export class EquityChart {
     // Binary floats are good enough to place a pixel; the exact decimal string is what the legend shows.
     const values = this.#points.map(([, value]) => (value === null ? null : Number(value)));
     this.#plot = new uPlot(this.#options(), [times, values], this.canvas);
+    if (this.#drawdowns.some((value) => Number(value) > 0)) {
+      const falls = this.#drawdowns.map((value) => (value === null ? null : -Number(value)));
+      this.#under = new uPlot(this.#underOptions(), [times, falls], this.canvas);
+    }
+  }
+
+  /** How far below its highest value the bot stood: hangs from zero, below the curve and in step with it. */
+  #underOptions() {
+    const { cursor, axes, scales, ...options } = this.#options();
+    const look = colours(this.element);
+    return {
+      ...options,
+      ...this.#underSize(),
+      class: "below",
+      cursor,
+      scales: { ...scales, y: { range: (_chart, low) => [Math.min(low ?? 0, -0.001) * 1.1, 0] } },
+      axes: [
+        { ...axes[0], show: false },
+        { ...axes[1], space: 24, values: (_chart, ticks) => ticks.map(percent) },
+      ],
+      series: [
+        { label: "Time (UTC)", value: () => null },
+        {
+          label: "Drawdown",
+          stroke: look.loss,
+          fill: look.lossFill,
+          width: 1.25,
+          spanGaps: false,
+          points: { show: true, filter: lonePoints, size: 4, fill: look.loss },
+          value: (_chart, _value, _series, index) => percent(this.#fallAt(index)),
+        },
+      ],
+    };
+  }
+
+  #fallAt(index) {
+    const value = this.#drawdowns[index ?? this.#drawdowns.length - 1];
+    return value === null || value === undefined ? null : -Number(value);
   }
 
   #options() {
@@ -132,8 +185,9 @@ export class EquityChart {
     const axis = { stroke: look.text, font: look.font, grid: { stroke: look.grid, width: 1 }, ticks: { show: false } };
     return {
       ...this.#size(),
+      padding: [12, 18, 0, 0], // the same for both plots: one moment stands at one place in both
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      cursor: { y: false, drag: { x: true, y: false } },
+      cursor: { y: false, drag: { x: true, y: false }, sync: { key: this.element.dataset.seriesUrl } },
       scales: { x: { range: timeRange }, y: { range: paddedRange } },
       axes: [
         { ...axis, grid: { show: false }, values: axisTimes, space: 70 },

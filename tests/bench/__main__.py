@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.bench import hosting, poller, tenancy
+from tests.bench import hosting, poller, reads, tenancy
 from tests.bench.harness import Row, table
 from tests.bench.place import database
 from tests.factories import Urls
@@ -23,6 +23,7 @@ MEASURES: dict[str, Callable[[Urls], Awaitable[list[Row]]]] = {
     "tenancy": tenancy.measure,
     "hosting": hosting.measure,
     "poller": poller.measure,
+    "reads": reads.measure,
 }
 #: How it is measured, where that takes words.
 METHODS: dict[str, str] = {"poller": poller.METHOD}

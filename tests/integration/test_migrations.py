@@ -62,7 +62,17 @@ async def test_models_and_migrations_agree(urls: Urls) -> None:
 
 
 def _is_partition(item: object) -> bool:
-    made = ("performance_snapshots_2", "bot_stats_2", "audit_events_2", "audit_checkpoints_2", "schema_snapshot")
+    made = (
+        "performance_snapshots_2",
+        "performance_hourly_2",
+        "performance_daily_2",
+        "bot_health_changes_2",
+        "bot_health_daily_2",
+        "bot_stats_2",
+        "audit_events_2",
+        "audit_checkpoints_2",
+        "schema_snapshot",
+    )
     return any(name in str(item) for name in made)
 
 

@@ -12,7 +12,7 @@ from litestar.params import FromPath, QueryParameter
 from control_plane.bots import queries, service
 from control_plane.bots.models import BOT_TYPES, HOSTED_TYPES, STATUSES
 from control_plane.bots.schemas import BotView, CrashPolicy, CreateBot, OnStop, PatchBot
-from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
+from control_plane.dashboard.curve import BotCurve, beginning, bot_curve, chosen_range, newest
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
 from control_plane.dashboard.pages.live import live_parts
@@ -21,7 +21,9 @@ from control_plane.dashboard.wording import is_hosted
 from control_plane.errors import NotFoundError
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.pagination import Cursor, decode_cursor, page_of
-from control_plane.performance.schemas import PerformanceView
+from control_plane.performance.health import bot_timeline
+from control_plane.performance.routes import said, seen_until
+from control_plane.performance.schemas import PerformanceView, TimelineView
 from control_plane.performance.series import bot_performance
 from control_plane.security.keyring import wait_for_public_key
 from control_plane.settings import Settings
@@ -161,6 +163,9 @@ async def _whole(
         **shown,
         **parts,
         readings=newest(series.points),
+        drawdown=series.drawdown,
+        drawdown_since_start=series.drawdown_since_start,
+        timeline=await _timeline(request, caller, bot, chosen),
         range=chosen,
         form=form or stored,
     )
@@ -175,10 +180,9 @@ async def panel_fragment(request: Request[Any, Any, Any], caller: CallerDependen
 @get("/bots/{bot_id:uuid}/equity.json", opt={"page": False})
 async def bot_equity(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
-) -> Curve:
+) -> BotCurve:
     """The curve, for the chart."""
-    series = await _series(caller, await _bot(request, caller, bot_id), chosen_range(asked))
-    return Curve(series.currency, with_gaps(series.points, series.interval, queries.gap_after(_settings(request))))
+    return bot_curve(await _series(caller, await _bot(request, caller, bot_id), chosen_range(asked)))
 
 
 @get("/bots/{bot_id:uuid}/credentials")
@@ -244,6 +248,18 @@ async def _panel(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) 
 async def _series(caller: Caller, bot: BotView, chosen: str) -> PerformanceView:
     async with caller.transaction() as session:
         return await bot_performance(session, bot.id, beginning(chosen, bot.created_at), None, None)
+
+
+async def _timeline(request: Request[Any, Any, Any], caller: Caller, bot: BotView, chosen: str) -> TimelineView:
+    async with caller.transaction() as session:
+        return await bot_timeline(
+            session,
+            bot.id,
+            beginning(chosen, bot.created_at),
+            None,
+            seen_until=seen_until(bot, _settings(request)),
+            words=said,
+        )
 
 
 @post("/bots/{bot_id:uuid}/{verb:str}")

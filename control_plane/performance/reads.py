@@ -1,0 +1,156 @@
+"""Readings of one bot as they are kept: days, hours, and what is too young for these, in one shape."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.performance.drawdown import Stretch, whole
+from control_plane.performance.steps import Sources, floored, sources
+
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_EXTENT = text("""
+    select rolled_until() as ready,
+        (select min(d.first_at) from (
+            select first_at from performance_daily where bot_id = :bot order by bucket limit 1) d) as first_rolled,
+        (select min(observed_at) from performance_snapshots where bot_id = :bot) as first_read
+""")
+_OF_ROLLUP = """
+    select first_at, last_at, readings, currency, simulated, equity_last as equity, capital_base, realized_profit,
+        open_profit, unit_max as high, unit_min as low, unit_last as last, unit_drawdown as worst
+"""
+_AS_READ = """
+    select observed_at as first_at, observed_at as last_at, 1 as readings, currency, simulated, equity, capital_base,
+        realized_profit, open_profit, unit_value as high, unit_value as low, unit_value as last, 0 as worst
+"""
+_PARTS = text(
+    f"{_OF_ROLLUP} from performance_daily where bot_id = :bot and bucket >= :day and bucket < :day_end"
+    f" union all {_OF_ROLLUP} from performance_hourly where bot_id = :bot and bucket >= :hour and bucket < :hour_end"
+    f" union all {_AS_READ} from performance_snapshots"
+    " where bot_id = :bot and observed_at >= :since and observed_at <= :until order by last_at"
+)
+_NEWEST = text(
+    f"{_AS_READ} from performance_snapshots where bot_id = :bot and observed_at >= :since and observed_at <= :until"
+    " order by observed_at desc limit :limit"
+)
+# What the last reading of a bin says, and of its index the extremes: a fall and its recovery within one bin are shown.
+_BINNED = text("""
+    select distinct on (bin) min(observed_at) over b as first_at, observed_at as last_at, count(*) over b as readings,
+        currency, simulated, equity, capital_base, realized_profit, open_profit, max(unit_value) over b as high,
+        min(unit_value) over b as low, unit_value as last, max(1 - unit_value / nullif(so_far, 0)) over b as worst
+    from (
+        select s.*, max(unit_value) over (partition by bin order by observed_at) as so_far
+        from (
+            select *,
+                date_bin(make_interval(secs => :seconds), observed_at, timestamptz '2000-01-01 00:00:00+00') as bin
+            from performance_snapshots where bot_id = :bot and observed_at >= :since and observed_at <= :until
+        ) s
+    ) s
+    window b as (partition by bin)
+    order by bin desc, observed_at desc limit :limit
+""")
+_SO_FAR = text("""
+    select peak_so_far, drawdown_so_far, unit_last from performance_daily
+    where bot_id = :bot and bucket < :day order by bucket desc limit 1
+""")
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """How far a bot's history reaches: rollups hold what arrived until ``ready``."""
+
+    ready: datetime
+    first: datetime | None
+    first_read: datetime | None
+    """The oldest single reading that is still kept."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One reading, or several as one: what the last of them said. None is unknown."""
+
+    first_at: datetime
+    last_at: datetime
+    readings: int
+    currency: str | None
+    simulated: bool | None
+    equity: Decimal | None
+    capital_base: Decimal | None
+    realized_profit: Decimal | None
+    open_profit: Decimal | None
+    index: Decimal | None
+    stretch: Stretch | None
+
+
+def _part(row: Row[Any]) -> Part:
+    known = row.high is not None
+    return Part(
+        first_at=row.first_at,
+        last_at=row.last_at,
+        readings=row.readings,
+        currency=row.currency,
+        simulated=row.simulated,
+        equity=row.equity,
+        capital_base=row.capital_base,
+        realized_profit=row.realized_profit,
+        open_profit=row.open_profit,
+        index=row.last,
+        stretch=Stretch(row.high, row.low, row.low if row.last is None else row.last, Decimal(row.worst or 0))
+        if known
+        else None,
+    )
+
+
+async def extent(session: AsyncSession, bot_id: UUID) -> Extent:
+    """How far the history of one bot of the bound tenant reaches."""
+    row = (await session.execute(_EXTENT, {"bot": bot_id})).one()
+    found = [at for at in (row.first_rolled, row.first_read) if at is not None]
+    # Minus infinity comes as the first day of the calendar: nothing is rolled up yet.
+    ready = max(row.ready.replace(tzinfo=UTC) if row.ready.tzinfo is None else row.ready, _BEGINNING)
+    return Extent(ready=ready, first=min(found, default=None), first_read=row.first_read)
+
+
+async def parts(session: AsyncSession, bot_id: UUID, where: Sources) -> list[Part]:
+    """Everything in ``where``, oldest first."""
+    values = {
+        "bot": bot_id,
+        "day": where.days[0],
+        "day_end": where.days[1],
+        "hour": where.hours[0],
+        "hour_end": where.hours[1],
+        "since": where.readings[0],
+        "until": where.readings[1],
+    }
+    return [_part(row) for row in await session.execute(_PARTS, values)]
+
+
+async def newest_readings(session: AsyncSession, bot_id: UUID, begin: datetime, end: datetime, most: int) -> list[Part]:
+    """The newest single readings of a span, oldest first."""
+    values = {"bot": bot_id, "since": begin, "until": end, "limit": most}
+    return [_part(row) for row in (await session.execute(_NEWEST, values)).all()[::-1]]
+
+
+async def binned_readings(
+    session: AsyncSession, bot_id: UUID, begin: datetime, end: datetime, seconds: int, most: int
+) -> list[Part]:
+    """Readings of a span in bins of less than an hour, oldest first; the newest bins where there are more."""
+    values = {"bot": bot_id, "since": begin, "until": end, "seconds": float(seconds), "limit": most}
+    return [_part(row) for row in (await session.execute(_BINNED, values)).all()[::-1]]
+
+
+async def since_start(session: AsyncSession, bot_id: UUID, ready: datetime) -> Stretch | None:
+    """All that was ever known of a bot's index, from the sum of its days, the hours since, and what is younger."""
+    day = floored(ready, timedelta(days=1))
+    row = (await session.execute(_SO_FAR, {"bot": bot_id, "day": day})).one_or_none()
+    before = None
+    if row is not None and row.peak_so_far is not None:
+        last = row.peak_so_far if row.unit_last is None else row.unit_last
+        before = Stretch(row.peak_so_far, last, last, row.drawdown_so_far or Decimal(0))
+    end = datetime.now(UTC) + timedelta(days=1)
+    found = await parts(session, bot_id, sources("1h", day, end, ready))
+    return whole([before, *(part.stretch for part in found)])

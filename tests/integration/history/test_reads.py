@@ -1,0 +1,194 @@
+"""Curves and timelines over the real tables: rollups change what a read costs, and nothing of what it says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from agents.scheduler.rollups import Rollups
+from control_plane.database.connection import Binding
+from control_plane.database.sessions import Database
+from control_plane.performance.health import bot_timeline
+from control_plane.performance.schemas import CurveInterval, PerformanceView, TimelineView
+from control_plane.performance.series import bot_performance
+from tests.factories import Factory, Owner
+from tests.integration.history.rows import changes, day, hour, readings
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def bot(factory: Factory, owner: Owner) -> UUID:
+    return await factory.bot(owner)
+
+
+@asynccontextmanager
+async def session_of(api_db: Database, owner: Owner) -> AsyncIterator[AsyncSession]:
+    async with api_db.transaction(Binding(tenant_id=owner.tenant_id, user_id=owner.user_id)) as session:
+        yield session
+
+
+async def curve(
+    api_db: Database,
+    owner: Owner,
+    bot: UUID,
+    since: datetime,
+    interval: CurveInterval | None,
+    points: int | None = None,
+) -> PerformanceView:
+    async with session_of(api_db, owner) as session:
+        return await bot_performance(session, bot, since, None, interval, points)
+
+
+async def timeline(api_db: Database, owner: Owner, bot: UUID, since: datetime, seen: datetime | None) -> TimelineView:
+    async with session_of(api_db, owner) as session:
+        return await bot_timeline(session, bot, since, None, seen_until=seen, words=str.upper)
+
+
+def waves(start: datetime, count: int) -> list[tuple[datetime, str | None]]:
+    """Readings 20 minutes apart whose index goes up and down; some say nothing."""
+    return [
+        (start + n * 20 * MINUTE, None if n % 11 == 3 else str(Decimal(100 + (n * 37) % 61) / 100))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("interval", ["15m", "1h", "6h", "1d", "7d"])
+async def test_rolled_up_or_not_the_curve_is_the_same(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database, interval: CurveInterval
+) -> None:
+    await readings(admin, owner, bot, waves(day(6), 300))
+    before = await curve(api_db, owner, bot, day(6), interval)
+    await rollups.catch_up()
+    after = await curve(api_db, owner, bot, day(6), interval)
+    # The last point marks that nothing has been read since, up to now.
+    trimmed = [msgspec.structs.replace(view, points=view.points[:-1], gaps=view.gaps[:-1]) for view in (before, after)]
+    assert len(trimmed[0].points) >= 1
+    assert trimmed[0] == trimmed[1]
+    assert before.drawdown.maximum is not None
+    assert before.drawdown.maximum > Decimal("0.3")
+    assert before.drawdown_since_start == before.drawdown
+
+
+async def test_a_fall_and_its_recovery_within_an_interval_is_in_the_drawdown(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
+) -> None:
+    values = ["1", "0.4", "1.1"]
+    await readings(admin, owner, bot, [(hour(3) + n * MINUTE, value) for n, value in enumerate(values)])
+    for _ in range(2):
+        intervals: tuple[CurveInterval, ...] = ("15m", "1h", "1d")
+        for interval in intervals:
+            view = await curve(api_db, owner, bot, hour(4), interval)
+            assert view.points[0].return_ == Decimal("0.1")
+            assert [view.drawdown.current, view.drawdown.maximum] == [0, Decimal("0.6")]
+        await rollups.catch_up()
+
+
+async def test_points_are_bounded_by_a_coarser_interval(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
+) -> None:
+    await readings(admin, owner, bot, [(hour(40) + n * 10 * MINUTE, "1") for n in range(240)])
+    await rollups.catch_up()
+    cases: list[tuple[CurveInterval | None, int | None, CurveInterval]] = [
+        ("raw", 50, "1h"),
+        ("15m", 50, "1h"),
+        (None, 10, "6h"),
+        ("15m", None, "15m"),
+    ]
+    for interval, points, expected in cases:
+        view = await curve(api_db, owner, bot, hour(41), interval, points)
+        assert (view.interval, len(view.points) <= (points or 2000)) == (expected, True)
+    assert len((await curve(api_db, owner, bot, hour(41), "raw")).points) >= 240
+
+
+async def test_where_single_readings_are_gone_hours_tell(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
+) -> None:
+    await readings(admin, owner, bot, waves(day(5), 360))
+    await rollups.catch_up()
+    whole = await curve(api_db, owner, bot, day(5), "1h")
+    await admin.execute("delete from performance_snapshots where observed_at < $1", day(1))
+    view = await curve(api_db, owner, bot, day(5), "1m")
+    assert view.interval == "1h"
+    assert view.points[:100] == whole.points[:100]
+    assert view.drawdown_since_start == whole.drawdown_since_start
+
+
+async def test_another_tenant_sees_nothing(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database, factory: Factory
+) -> None:
+    await readings(admin, owner, bot, waves(day(3), 200))
+    await changes(admin, owner, bot, [(day(3), "healthy")])
+    await rollups.catch_up()
+    other = await factory.owner("Bob")
+    intervals: tuple[CurveInterval, ...] = ("raw", "15m", "1h", "1d")
+    for interval in intervals:
+        view = await curve(api_db, other, bot, day(4), interval)
+        assert (view.points, view.drawdown_since_start.maximum) == ([], None)
+    told = await timeline(api_db, other, bot, day(20), None)
+    assert [span.state for span in told.spans] == ["unknown"]
+
+
+async def test_a_day_of_health_in_spans(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, api_db: Database, rollups: Rollups
+) -> None:
+    begin = hour(20)
+    told = [(begin, "healthy"), (begin + 60 * MINUTE, "unhealthy"), (begin + 90 * MINUTE, "healthy")]
+    await changes(admin, owner, bot, told, "timeout")
+    await readings(admin, owner, bot, [(begin + n * MINUTE, "1") for n in range(30)], latency_ms=20.0)
+    for _ in range(2):
+        view = await timeline(api_db, owner, bot, hour(21), begin + 120 * MINUTE)
+        assert [(span.state, span.from_, span.text) for span in view.spans] == [
+            ("unknown", hour(21), None),
+            ("healthy", begin, None),
+            ("unhealthy", begin + 60 * MINUTE, "TIMEOUT"),
+            ("healthy", begin + 90 * MINUTE, None),
+            # Nobody has looked since, whatever was said last.
+            ("unknown", begin + 120 * MINUTE, None),
+        ]
+        assert (view.uptime.ratio, view.uptime.observed_s, view.complete) == (0.75, 7200, True)
+        assert view.interval == "15m"
+        assert 84 <= len(view.buckets) <= 88
+        assert view.latency.readings == 30
+        assert view.latency.median_ms == pytest.approx(20, rel=0.1)
+        assert sum(bucket.uptime.healthy_s for bucket in view.buckets) == 5400
+        await rollups.catch_up()
+
+
+async def test_a_month_of_health_is_told_by_days_and_years_after_the_changes_are_gone(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, api_db: Database, rollups: Rollups
+) -> None:
+    start = day(29)
+    told = [(start, "healthy"), (start + 10 * DAY, "unhealthy"), (start + 11 * DAY, "healthy"), (day(2), "unknown")]
+    await changes(admin, owner, bot, told, "auth")
+    before = await timeline(api_db, owner, bot, start, None)
+    await rollups.catch_up()
+    after = await timeline(api_db, owner, bot, start, None)
+    assert (after.uptime.ratio, after.uptime.observed_s) == (round(26 / 27, 6), 27 * 86400)
+    assert after.buckets[:28] == before.buckets[:28]
+    assert (after.interval, after.buckets[10].uptime.ratio, after.buckets[28].uptime.ratio) == ("1d", 0, None)
+    await admin.execute("delete from bot_health_changes where at < $1", day(20))
+    later = await timeline(api_db, owner, bot, day(15), None)
+    assert later.spans[0].state == "healthy"
+    assert later.buckets[0].uptime.ratio == 1
+
+
+async def test_a_flapping_bot_has_no_more_spans_than_a_screen_shows(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, api_db: Database
+) -> None:
+    now = datetime.now(UTC)
+    told = [(now - n * MINUTE, "healthy" if n % 2 else "unhealthy") for n in range(1, 1201)]
+    await changes(admin, owner, bot, told, "timeout")
+    view = await timeline(api_db, owner, bot, now - DAY, now)
+    assert (len(view.spans), view.complete) == (500, False)
+    assert view.uptime.ratio == pytest.approx(0.5, abs=0.01)
+    assert view.uptime.observed_s == pytest.approx(72000, abs=60)
