@@ -11,7 +11,6 @@ import httpx
 import msgspec
 
 from agents.egress.answer import Answer
-from agents.egress.connection import Connection
 from agents.egress.deadlines import Deadlines
 from agents.egress.dial import Dialer, Resolver, SystemResolver
 from agents.egress.payload import Response
@@ -167,16 +166,23 @@ class GuardedClient:
             await turns.wait(host, tenant)
         answer = Answer(limits.header_bytes, limits.body_bytes, little=little)
         started = shared.deadlines.watch(answer)
+        origin = (url.scheme, url.host, url.port)
+        # Only what may be repeated may risk a connection that the server is about to close.
+        connection = shared.idle.take(origin) if repeatable else None
         try:
-            origin = (url.scheme, url.host, url.port)
-            # Only what may be repeated may risk a connection that the server is about to close.
-            kept = shared.idle.take(origin) if repeatable else None
-            if kept is not None:
-                await shared.converse(kept, request, answer)
-            if kept is None or _only_stale(answer):
+            if connection is not None:
+                await connection.ask(request, answer)
+                if _only_stale(answer):
+                    connection = None
+            if connection is None:
                 connection = await shared.dialer.dial(url, origin, answer.deadline - time.monotonic())
-                await shared.converse(connection, request, answer)
+                await connection.ask(request, answer)
         finally:
+            if connection is not None:
+                if answer.reusable:
+                    shared.idle.give(connection)
+                else:
+                    connection.close()
             shared.deadlines.forget(answer)
             turns.give(host, tenant)
         if answer.error is not None:
@@ -193,16 +199,6 @@ class _Shared:
     deadlines: Deadlines
     idle: IdleConnections
     turns: Turns
-
-    async def converse(self, connection: Connection, request: bytes, answer: Answer) -> None:
-        """Ask, and keep the connection if it is fit for more."""
-        try:
-            await connection.ask(request, answer)
-        finally:
-            if answer.reusable:
-                self.idle.give(connection)
-            else:
-                connection.close()
 
 
 def _only_stale(answer: Answer) -> bool:
