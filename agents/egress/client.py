@@ -1,26 +1,26 @@
 """The guarded HTTP client: small JSON calls to hosts that we do not trust."""
 
-import asyncio
-import copy
 import ssl
 import time
-from base64 import b64encode
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import httpx
 import msgspec
 
+from agents.egress.answer import Answer
+from agents.egress.deadlines import Deadlines
 from agents.egress.dial import Dialer, Resolver, SystemResolver
-from agents.egress.errors import EgressError
-from agents.egress.http1 import Connection, Head, Request
-from agents.egress.payload import Response, is_json, read_body
-from agents.egress.pool import IdleConnections, Turns
+from agents.egress.payload import Response
+from agents.egress.pool import IdleConnections
+from agents.egress.request import Authorization, json_request, signed_request
+from agents.egress.turns import Turns
 from control_plane.security.addresses import Address, BotUrl, Network, UrlRefused, check_address
 
-USER_AGENT = "TradeWise"
+Call: TypeAlias = Coroutine[Any, Any, Response]
+"""A call to await. Its request is built, and refused if malformed, before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,31 +40,6 @@ class Limits:
     """Longer than any usual poll interval: a connection kept is worth 7 new ones, or 25 under TLS."""
 
 
-class Authorization:
-    """The value of an Authorization header, which shows nothing of itself."""
-
-    __slots__ = ("header",)
-
-    def __init__(self, header: str) -> None:
-        # Checked here, because the HTTP library's own complaint would quote the secret.
-        if not all(" " <= character <= "~" for character in header):
-            raise ValueError("an authorization header holds visible ASCII characters only")
-        self.header = header
-
-    @classmethod
-    def basic(cls, username: str, password: str) -> Self:
-        """HTTP Basic (RFC 7617), in UTF-8."""
-        return cls("Basic " + b64encode(f"{username}:{password}".encode()).decode())
-
-    @classmethod
-    def bearer(cls, token: str) -> Self:
-        """A bearer token (RFC 6750)."""
-        return cls(f"Bearer {token}")
-
-    def __repr__(self) -> str:
-        return "Authorization(redacted)"
-
-
 class GuardedClient:
     """Calls one bot at a time, many bots at once; survives whatever they answer.
 
@@ -74,21 +49,27 @@ class GuardedClient:
     to its own origin alone.
     """
 
+    __slots__ = ("_on_close", "_shared", "_tenant", "_turn_key")
+
     def __init__(
         self, dialer: Dialer, limits: Limits, turn_key: Callable[[BotUrl], Hashable], on_close: Callable[[], None]
     ) -> None:
-        self._dialer = dialer
-        self._limits = limits
+        deadlines = Deadlines(limits.total_timeout)
+        self._shared = _Shared(
+            limits=limits,
+            dialer=dialer,
+            deadlines=deadlines,
+            idle=IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds),
+            turns=Turns(
+                per_host=limits.per_host,
+                per_tenant=limits.per_tenant,
+                total=limits.concurrency,
+                deadlines=deadlines,
+            ),
+        )
         self._turn_key = turn_key
         self._on_close = on_close
-        self._idle = IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds)
         self._tenant: Hashable | None = None
-        self._turns = Turns(
-            per_host=limits.per_host,
-            per_tenant=limits.per_tenant,
-            total=limits.concurrency,
-            patience=limits.total_timeout,
-        )
 
     @classmethod
     def for_tenants(
@@ -132,8 +113,11 @@ class GuardedClient:
     def acting_for(self, tenant: Hashable) -> Self:
         """This client, with the same connections and turns, whose calls count as the tenant's: one with a thousand
         hosts that hang cannot take every turn there is."""
-        acting = copy.copy(self)
-        acting._tenant = tenant  # noqa: SLF001 - a copy of our own
+        acting = object.__new__(type(self))
+        acting._shared = self._shared
+        acting._turn_key = self._turn_key
+        acting._on_close = self._on_close
+        acting._tenant = tenant
         return acting
 
     async def __aenter__(self) -> Self:
@@ -146,88 +130,83 @@ class GuardedClient:
 
     def close(self) -> None:
         """Close every idle connection and let the resolver's threads go."""
-        self._idle.close()
+        self._shared.idle.close()
+        self._shared.deadlines.close()
         self._on_close()
 
-    async def get_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Response:
+    def get_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Call:
         """GET `path` (with its leading slash) under the bot's URL. Raises `EgressError` and nothing else.
 
         Any status but 1xx and 3xx comes back as a response: what a 401 or a 502 means is the bot family's business.
         """
-        return await self._call(url, "GET", path, auth, None)
+        return self._call(url, json_request("GET", url, path, auth, None), repeatable=True)
 
-    async def post_json(self, url: BotUrl, path: str, body: Any, *, auth: Authorization | None = None) -> Response:
+    def post_json(self, url: BotUrl, path: str, body: Any, *, auth: Authorization | None = None) -> Call:
         """POST a JSON body (None: an empty one). Never repeated, whatever happens. Raises `EgressError`."""
-        return await self._call(url, "POST", path, auth, b"" if body is None else msgspec.json.encode(body))
+        encoded = b"" if body is None else msgspec.json.encode(body)
+        return self._call(url, json_request("POST", url, path, auth, encoded))
 
-    async def delete_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Response:
+    def delete_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Call:
         """DELETE `path`. Never repeated, whatever happens. Raises `EgressError`."""
-        return await self._call(url, "DELETE", path, auth, None)
+        return self._call(url, json_request("DELETE", url, path, auth, None))
 
-    async def _call(
-        self, url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None
-    ) -> Response:
-        request = _request(url, method, path, auth, body)
-        async with self._turns.turn(self._turn_key(url), self._tenant):
-            try:
-                async with asyncio.timeout(self._limits.total_timeout):
-                    return await self._exchange(url, request)
-            except TimeoutError:
-                raise EgressError("timeout", "The answer did not come in time.") from None
+    def post(self, url: BotUrl, path: str, body: bytes, headers: Mapping[str, str]) -> Call:
+        """POST exactly these bytes under exactly these headers, as what is signed must go. Never repeated.
 
-    async def _exchange(self, url: BotUrl, request: Request) -> Response:
-        started = time.monotonic()
+        Any status but 1xx and 3xx comes back, with the beginning (4 KiB) of a body of any type that is not compressed:
+        enough for people. Raises `EgressError`; `ValueError` where a header would break its line or the client's rules.
+        """
+        return self._call(url, signed_request(url, path, body, headers), little=True)
+
+    async def _call(self, url: BotUrl, request: bytes, *, repeatable: bool = False, little: bool = False) -> Response:
+        shared, tenant = self._shared, self._tenant
+        limits, turns = shared.limits, shared.turns
+        host = self._turn_key(url)
+        if not turns.take(host, tenant):
+            await turns.wait(host, tenant)
+        answer = Answer(limits.header_bytes, limits.body_bytes, little=little)
+        started = shared.deadlines.watch(answer)
         origin = (url.scheme, url.host, url.port)
         # Only what may be repeated may risk a connection that the server is about to close.
-        kept = self._idle.take(origin) if request.method == "GET" else None
-        if kept is not None:
-            try:
-                return await self._converse(kept, request, started)
-            except EgressError:
-                # Without a byte of an answer it was the connection's age that failed, not the bot.
-                if kept.wire.received:
-                    raise
-        wire = await self._dialer.dial(url)
-        return await self._converse(Connection(origin, wire, header_bytes=self._limits.header_bytes), request, started)
-
-    async def _converse(self, connection: Connection, request: Request, started: float) -> Response:
-        clean = False
+        connection = shared.idle.take(origin) if repeatable else None
         try:
-            head = await connection.ask(request)
-            body = await self._receive(connection, head)
-            clean = connection.finish()
+            if connection is not None:
+                await connection.ask(request, answer)
+                if _only_stale(answer):
+                    connection = None
+            if connection is None:
+                connection = await shared.dialer.dial(url, origin, answer.deadline - time.monotonic())
+                await connection.ask(request, answer)
         finally:
-            if clean:
-                self._idle.give(connection)
-            else:
-                connection.wire.close()
-        return Response(head.status, body, (time.monotonic() - started) * 1000)
-
-    async def _receive(self, connection: Connection, head: Head) -> bytes:
-        if 300 <= head.status < 400:
-            raise EgressError("redirected", "The bot redirects elsewhere: give the address that it redirects to.")
-        if is_json(head.headers):
-            # As sent: compressed answers are smaller, badly chunked ones up to twice as large.
-            connection.wire.allow(2 * self._limits.body_bytes)
-            return await read_body(connection.next_chunk, head.headers, self._limits.body_bytes)
-        if head.status < 300:
-            raise EgressError("bad_payload", "The answer is not JSON: is this the address of the bot's API?")
-        # An error page tells nothing that its status does not.
-        return b""
+            if connection is not None:
+                if answer.reusable:
+                    shared.idle.give(connection)
+                else:
+                    connection.close()
+            shared.deadlines.forget(answer)
+            turns.give(host, tenant)
+        if answer.error is not None:
+            raise answer.error
+        return Response(answer.status, answer.body, (answer.ended_at - started) * 1000)
 
 
-def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None) -> Request:
-    headers = {
-        "Host": url.authority,
-        "User-Agent": USER_AGENT,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-    }
-    if auth is not None:
-        headers["Authorization"] = auth.header
-    if body is not None:
-        headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    return Request(method, url.prefix + path, headers, body or b"")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What a client and those that act for tenants have in common."""
+
+    limits: Limits
+    dialer: Dialer
+    deadlines: Deadlines
+    idle: IdleConnections
+    turns: Turns
+
+
+def _only_stale(answer: Answer) -> bool:
+    """Without a byte of an answer it was the kept connection's age that failed, not the bot: then it may ask again."""
+    if answer.error is None or answer.received or answer.error.code != "unreachable":
+        return False
+    answer.again()
+    return True
 
 
 def _nothing_to_close() -> None:

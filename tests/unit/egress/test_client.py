@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -154,6 +155,15 @@ async def test_idle_connections_are_bounded_and_expire() -> None:
         await impatient.get_json(at(one.port), "/x")
         await impatient.get_json(at(one.port), "/x")
         assert one.connections == 4
+
+
+async def test_a_connection_idle_for_too_long_is_not_used_again() -> None:
+    async with hostile_server(always(OK)) as server, local_client(Limits(idle_seconds=0.05)) as client:
+        await client.get_json(at(server.port), "/x")
+        over = time.monotonic() + 0.06
+        await until(lambda: time.monotonic() > over)
+        await client.get_json(at(server.port), "/x")
+        assert server.connections == 2
 
 
 # Names and addresses
@@ -327,14 +337,17 @@ async def test_there_is_a_limit_for_all_hosts_together() -> None:
 
 
 async def test_waiting_in_vain_is_a_timeout_and_turns_come_back() -> None:
-    async def hang_first(exchange: Exchange) -> None:
-        if len(exchange.server.heads) == 1:
+    hanging = True
+
+    async def hang_at_first(exchange: Exchange) -> None:
+        if hanging:
             await hang(exchange)
         await exchange.send(OK)
 
-    async with hostile_server(hang_first) as server, local_client(Limits(per_host=1, total_timeout=0.2)) as client:
+    async with hostile_server(hang_at_first) as server, local_client(Limits(per_host=1, total_timeout=0.2)) as client:
         codes = await asyncio.gather(*(failure(client, at(server.port)) for _ in range(2)))
         assert [error.code for error in codes] == ["timeout", "timeout"]
+        hanging = False
         assert (await client.get_json(at(server.port), "/x")).status == 200
 
 
