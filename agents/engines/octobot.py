@@ -14,15 +14,16 @@ Node (`/api/v1`): HTTP Basic with the wallet's address in lower case; 503 before
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -45,9 +46,10 @@ from control_plane.engines.octobot import FAMILY, OctobotConfig, OctobotCredenti
 from control_plane.security.addresses import BotUrl
 
 _MOST_SESSIONS: Final = 4096
-#: After a refused password, in seconds, until it is sent again; doubled each time.
+#: After a refused password, in seconds, until it is sent again; doubled each time, and after so many not at all.
 _FIRST_PAUSE_S: Final = 900.0
 _LONGEST_PAUSE_S: Final = 86_400.0
+_MOST_REFUSALS: Final = 9
 _FRESH: Final = timedelta(days=2)
 _MS_FROM: Final = 10**11
 
@@ -65,7 +67,7 @@ class _Pnl(msgspec.Struct):
 
 
 class _Point(msgspec.Struct):
-    time: Decimal | str | None = None
+    time: Any = None
     value: Decimal | None = None
 
 
@@ -106,7 +108,8 @@ class OctobotEngine(Outside):
 
     family = FAMILY
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
     async def check(
@@ -165,7 +168,7 @@ class OctobotEngine(Outside):
         try:
             if config.mode == "node":
                 return await _read_node(client, url, credential, full=full)
-            site = _Site(client, url, credential, self._session(url, credential))
+            site = _Site(client, url, credential, self._session(url, credential), self._clock())
             reading = await _greet(site, reading)
             positions = await site.ask("/api/positions", _Positions)
             reading = _with_positions(msgspec.structs.replace(reading, credential_ok=True), positions, config)
@@ -187,11 +190,14 @@ class OctobotEngine(Outside):
 class _Site:
     """One classic OctoBot, as a set of calls, logged in where it asks for that."""
 
-    def __init__(self, client: GuardedClient, url: BotUrl, credential: OctobotCredential, session: _Session) -> None:
+    def __init__(
+        self, client: GuardedClient, url: BotUrl, credential: OctobotCredential, session: _Session, now_s: float
+    ) -> None:
         self._client = client
         self._url = url
         self._password = credential.password
         self._session = session
+        self._now_s = now_s
 
     async def public(self, path: str) -> Response:
         """A call that needs no login."""
@@ -221,7 +227,7 @@ class _Site:
         if self._password is None:
             detail = "The bot asks for a password and was registered without one: enter it."
             raise ReadFailure(Reason.AUTH, detail, reachable=True, credential_ok=False)
-        if time.monotonic() < self._session.not_before:
+        if self._now_s < self._session.not_before:
             raise _refused()
         self._session.cookies = ""
         form = await self._client.fetch(self._url, "GET", "/login", headers={"Accept": "text/html"})
@@ -241,8 +247,8 @@ class _Site:
         if answer.status >= 400 and answer.status not in {401, 403}:
             raise refusal(answer)
         pause = min(_FIRST_PAUSE_S * 2**self._session.refusals, _LONGEST_PAUSE_S)
-        self._session.refusals = min(self._session.refusals + 1, 16)
-        self._session.not_before = time.monotonic() + pause
+        self._session.refusals += 1
+        self._session.not_before = self._now_s + (pause if self._session.refusals < _MOST_REFUSALS else math.inf)
         raise _refused()
 
 
@@ -353,10 +359,10 @@ def _sum(values: Iterable[Decimal | None]) -> Decimal | None:
     return amount(total)
 
 
-def _moment(told: Decimal | str | None) -> datetime | None:
+def _moment(told: Any) -> datetime | None:
     """Seconds or milliseconds since 1970, as a number or a text of one; unknown for anything else."""
     try:
-        number = Decimal(told) if told is not None else Decimal("NaN")
+        number = Decimal(str(told)[:32])
         if not number.is_finite() or not 0 < number < _MS_FROM * 1000:
             return None
         return datetime.fromtimestamp(float(number if number < _MS_FROM else number / 1000), UTC)

@@ -82,7 +82,7 @@ class TradewiseCredential(Credential, frozen=True, forbid_unknown_fields=True):
 
 
 ENGINES: dict[str, type[Credential]] = {"freqtrade": FreqtradeCredential, "tradewise": TradewiseCredential}
-"""Every engine that a bot can name, with the shape of its credentials. `control_plane.engines.registry` adds the others:
+"""Every engine that a bot can name, with the shape of its credentials. `control_plane.engines.registry` adds others:
 whoever knows a family has loaded it."""
 
 
