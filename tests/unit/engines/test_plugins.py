@@ -30,7 +30,7 @@ FAMILY = """
     )
 """
 PROGRAM = """
-    from agents.engines.base import Outside, Reading
+    from agents.engines.base import ControlRefused, Outside, Reading
     from acme_bots.family import FAMILY
 
     class Engine(Outside):
@@ -42,7 +42,7 @@ PROGRAM = """
         read = check
 
         async def control(self, client, base_url, credential, config, action):
-            raise NotImplementedError
+            raise ControlRefused("It cannot.")
 """
 # What the web tier knows, then what agents do, each in one process as they run.
 LOOK = """
