@@ -189,10 +189,13 @@ class Recorder:
                 snapshot.settle(one.result.watched)
 
     async def _write(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
-        changed = [one for one in ours if one.changed]
+        changed: list[Waiting] = []
+        seen: list[Waiting] = []
+        for one in ours:
+            (changed if one.changed else seen).append(one)
         if changed:
             await connection.execute(statements.CHANGED, *_health_columns(changed, _HEALTH_FIELDS))
-        if seen := [one for one in ours if not one.changed]:
+        if seen:
             await connection.execute(statements.SEEN, *_health_columns(seen, statements.SEEN_FIELDS))
         told = await self._tell(connection, ours)
         if rows := [(one, row) for one in ours for row in one.changes]:

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from agents.engines.base import Reading
 from agents.poller.decide import Bot, Decision, Health
-from agents.poller.statements import FIGURES
+from agents.poller.statements import FIGURES, SEEN_FIELDS
 from agents.poller.unit_value import Figures, Mark, unit_value
 from agents.poller.watched import UNREAD, Watched
 
@@ -20,10 +21,9 @@ GAP_INTERVALS: Final = 3
 _GAP_BEGINS: Final = 2
 _ENDED = "Its closed trades fell from {was} to {now}: it counts anew. The index goes on."
 _ANOTHER = "It tells of another database than before: it counts anew. The index goes on."
-#: Health whose change others are told of; the rest is of the moment.
-_TOLD = tuple(
-    name for name in Health.__struct_fields__ if name not in {"observed_at", "healthy_at", "latency_ms", "loop_age_s"}
-)
+#: What of health is more than of the moment: a change of it is written whole, and others are told.
+_lasting = attrgetter(*(name for name in Health.__struct_fields__ if name not in SEEN_FIELDS))
+_figures = attrgetter(*FIGURES)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Result(msgspec.Struct, frozen=True):
     def worth_a_snapshot(self) -> bool:
         """Read to the end, with at least one figure."""
         reading = self.reading
-        return reading is not None and reading.full and any(getattr(reading, name) is not None for name in FIGURES)
+        return reading is not None and reading.full and any(figure is not None for figure in _figures(reading))
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +109,7 @@ class Waiting:
     def changed(self) -> bool:
         """Whether more than the time of the last look is new."""
         before, now = self.previous, self.result.decision.health
-        return before.observed_at is None or any(getattr(before, name) != getattr(now, name) for name in _TOLD)
+        return before.observed_at is None or bool(_lasting(before) != _lasting(now))
 
     def add(self, row: Change | Snapshot) -> None:
         """A row more."""
