@@ -65,7 +65,7 @@ async def test_what_is_old_missing_or_null_stays_unknown() -> None:
         young = await classic(server).read()
     assert (old.equity, old.capital_base, old.realized_profit, old.win_rate) == (None, Decimal(1000), None, None)
     assert (young.equity, young.win_rate) == (None, None)
-    assert (young.closed_trades, young.realized_profit) == (0, 0)
+    assert (young.closed_trades, young.realized_profit) == (0, Decimal(0))
     assert (young.full, young.simulated, young.open_profit, young.reason) == (False, None, None, None)
 
 
