@@ -281,7 +281,7 @@ select pg_temp.audited('memberships', 'member', '{user_id,role}', id_column => '
 select pg_temp.audited('api_keys', 'key', '{created_by,name,prefix,scopes,expires_at,revoked_at}',
     secrets => '{key_hash}');
 select pg_temp.audited('bots', 'bot', '{bot_type,engine,name,description,api_url,image,template_tenant_id,'
-    'template_version_id,desired,generation,deleted_at,crash_policy,on_stop,forced_generation}');
+    'template_version_id,desired,generation,deleted_at,crash_policy,on_stop,forced_generation,engine_config}');
 -- Agents seal values anew when keys are rotated, thousands at a time: that is told once a run, not once a value.
 select pg_temp.audited('bot_secrets', 'bot', '{kind,key_version,last4}', secrets => '{sealed}', id_column => 'bot_id',
     made => '{kind}_set', gone => '{kind}_removed', update_when => 'session_user not like ''tradewise\_agent\_%''');

@@ -26,7 +26,12 @@ _MOST_INTERIM: Final = 16
 # A chunk costs time whatever its size: a megabyte sent byte by byte would hold up every other bot for seconds.
 _MOST_PIECES: Final = 4096
 _GZIP: Final = frozenset({b"gzip", b"x-gzip"})
-_NOTED: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"})
+_NOTED: Final = frozenset(
+    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"retry-after"}
+)
+_OF_WEBSITES: Final = _NOTED | {b"set-cookie"}
+#: What is not ours to understand but an engine's.
+_TOLD: Final = (b"retry-after", b"set-cookie")
 _LONG: Final = 16 * 1024
 
 
@@ -39,11 +44,11 @@ class Answer:
 
     __slots__ = (
         "_body", "_body_bytes", "_fields", "_headed", "_headers", "_in_interim", "_interim", "_keep_alive", "_left",
-        "_little", "_parser", "_pieces", "_room", "_unpacker", "_until_closed", "connection", "deadline",
+        "_little", "_parser", "_pieces", "_room", "_unpacker", "_until_closed", "_website", "connection", "deadline",
         "ended_at", "enough", "error", "received", "status", "whole",
     )  # fmt: skip
 
-    def __init__(self, header_bytes: int, body_bytes: int, *, little: bool = False) -> None:
+    def __init__(self, header_bytes: int, body_bytes: int, *, little: bool = False, website: bool = False) -> None:
         self.status = 0
         self.error: EgressError | None = None
         self.whole = False
@@ -66,6 +71,7 @@ class Answer:
         self._keep_alive = False
         self._until_closed = False
         self._little = little
+        self._website = website
         self._unpacker: zlib._Decompress | None = None
         self._room = header_bytes
         """Bytes that may still come, compressed and framed as they are."""
@@ -85,6 +91,11 @@ class Answer:
     def body(self) -> bytes:
         """The body so far, unpacked; empty where an error came without JSON."""
         return b"".join(self._body)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that an engine has a use for."""
+        return {name.decode(): self._headers[name].decode("latin-1") for name in _TOLD if name in self._headers}
 
     def again(self) -> None:
         """Begin anew on another connection, which is allowed as long as nothing was received."""
@@ -178,7 +189,7 @@ class Answer:
         if self._headed:
             return
         name = name.lower()
-        if name in _NOTED:
+        if name in (_OF_WEBSITES if self._website else _NOTED):
             value = value.strip()
             before = self._headers.get(name)
             self._headers[name] = value if before is None else before + b", " + value
@@ -195,7 +206,7 @@ class Answer:
         self._headed = True
         self.status = status
         self._judge_framing(status, parser)
-        if 300 <= status < 400:
+        if 300 <= status < 400 and not self._website:
             self._refuse(
                 EgressError("redirected", "The bot redirects elsewhere: give the address that it redirects to.")
             )
@@ -264,7 +275,7 @@ class Answer:
             self._until_closed = coding is None and length is None
 
     def _judge_body(self, status: int) -> None:
-        if not (self._little or is_json(self._headers.get(b"content-type", b""))):
+        if not (self._little or self._website or is_json(self._headers.get(b"content-type", b""))):
             if status < 300:
                 self._refuse(
                     EgressError("bad_payload", "The answer is not JSON: is this the address of the bot's API?")

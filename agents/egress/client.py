@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import httpx
 import msgspec
@@ -138,6 +138,7 @@ class GuardedClient:
         """GET `path` (with its leading slash) under the bot's URL. Raises `EgressError` and nothing else.
 
         Any status but 1xx and 3xx comes back as a response: what a 401 or a 502 means is the bot family's business.
+        A token that goes under a name of its own is an `Authorization` too, see `Authorization.under`.
         """
         return self._call(url, json_request("GET", url, path, auth, None), repeatable=True)
 
@@ -158,13 +159,24 @@ class GuardedClient:
         """
         return self._call(url, signed_request(url, path, body, headers), little=True)
 
-    async def _call(self, url: BotUrl, request: bytes, *, repeatable: bool = False, little: bool = False) -> Response:
+    def fetch(
+        self, url: BotUrl, method: Literal["GET", "POST"], path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Call:
+        """For bots whose API is half a website: whole answers of any media type come back, and of any status but 1xx.
+
+        A redirect is an answer as well, never followed. Never repeated. Raises as `post`.
+        """
+        return self._call(url, signed_request(url, path, body, headers, method=method), website=True)
+
+    async def _call(
+        self, url: BotUrl, request: bytes, *, repeatable: bool = False, little: bool = False, website: bool = False
+    ) -> Response:
         shared, tenant = self._shared, self._tenant
         limits, turns = shared.limits, shared.turns
         host = self._turn_key(url)
         if not turns.take(host, tenant):
             await turns.wait(host, tenant)
-        answer = Answer(limits.header_bytes, limits.body_bytes, little=little)
+        answer = Answer(limits.header_bytes, limits.body_bytes, little=little, website=website)
         started = shared.deadlines.watch(answer)
         origin = (url.scheme, url.host, url.port)
         # Only what may be repeated may risk a connection that the server is about to close.
@@ -187,7 +199,10 @@ class GuardedClient:
             turns.give(host, tenant)
         if answer.error is not None:
             raise answer.error
-        return Response(answer.status, answer.body, (answer.ended_at - started) * 1000)
+        latency_ms = (answer.ended_at - started) * 1000
+        if answer.status < 300 and not website:
+            return Response(answer.status, answer.body, latency_ms)
+        return Response(answer.status, answer.body, latency_ms, answer.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
 """A complete answer, and making typed values of it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +17,7 @@ _JSON_TYPE = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.I
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _OUR_PATH = re.compile(r"at `(\$[\w.\[\]]{0,80})`")
 _MAX_DEPTH = 64
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class Response:
     body: bytes = field(repr=False)
     latency_ms: float
     """Milliseconds from the first byte out, or the connection attempt, to the last byte in."""
+    headers: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
+    """By lower-case name, those that an engine has a use for: `retry-after`; of a website also `set-cookie`. One sent
+    twice keeps both values, comma between."""
 
     def decode(self, shape: type[T]) -> T:
         """The body as `shape`; numbers become exact decimals where it says so.

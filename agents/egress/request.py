@@ -20,13 +20,14 @@ _OURS: Final = frozenset(
 class Authorization:
     """The value of an Authorization header, which shows nothing of itself."""
 
-    __slots__ = ("header",)
+    __slots__ = ("header", "name")
 
     def __init__(self, header: str) -> None:
         # Checked here, so that no complaint further on can quote the secret.
         if not (header.isascii() and header.isprintable()):
             raise ValueError("an authorization header holds visible ASCII characters only")
         self.header = header
+        self.name = "Authorization"
 
     @classmethod
     def basic(cls, username: str, password: str) -> Self:
@@ -38,13 +39,22 @@ class Authorization:
         """A bearer token (RFC 6750)."""
         return cls(f"Bearer {token}")
 
+    @classmethod
+    def under(cls, name: str, value: str) -> Self:
+        """A value as it is, under a header of the bot's own choice. Raises `ValueError` for one that is ours."""
+        if not _TOKEN.fullmatch(name) or name.lower() in _OURS | {"accept", "content-type", "user-agent"}:
+            raise ValueError("a header's name is malformed, or one that only the client itself may set")
+        made = cls(value)
+        made.name = name
+        return made
+
     def __repr__(self) -> str:
         return "Authorization(redacted)"
 
 
 def json_request(method: str, url: BotUrl, path: str, auth: Authorization | None, body: bytes | None) -> bytes:
     """A call that wants JSON. Built anew each time: that costs a microsecond, a cache would keep credentials about."""
-    secret = "" if auth is None else f"Authorization: {auth.header}\r\n"
+    secret = "" if auth is None else f"{auth.name}: {auth.header}\r\n"
     framing = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     head = (
         f"{method} {_target(url, path)} HTTP/1.1\r\nHost: {url.authority}\r\nUser-Agent: {USER_AGENT}\r\n"
@@ -53,9 +63,9 @@ def json_request(method: str, url: BotUrl, path: str, auth: Authorization | None
     return head + body if body else head
 
 
-def signed_request(url: BotUrl, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+def signed_request(url: BotUrl, path: str, body: bytes, headers: Mapping[str, str], *, method: str = "POST") -> bytes:
     """A POST of exactly these bytes under exactly these headers. Raises `ValueError`, which quotes nothing."""
-    lines = [f"POST {_target(url, path)} HTTP/1.1", f"Host: {url.authority}"]
+    lines = [f"{method} {_target(url, path)} HTTP/1.1", f"Host: {url.authority}"]
     given = {name.lower() for name in headers}
     if len(given) != len(headers) or given & _OURS or not all(map(_TOKEN.fullmatch, headers)):
         raise ValueError("a header's name is malformed, given twice, or one that only the client itself may set")
@@ -65,7 +75,8 @@ def signed_request(url: BotUrl, path: str, body: bytes, headers: Mapping[str, st
         if not (value.isascii() and value.isprintable()) or value != value.strip(" "):
             raise ValueError("a header's value holds visible ASCII characters only, with no space around them")
         lines.append(f"{name}: {value}")
-    lines += ["Accept-Encoding: identity", f"Content-Length: {len(body)}", "", ""]
+    lines += ["Accept-Encoding: identity"] + ([f"Content-Length: {len(body)}"] if method == "POST" else [])
+    lines += ["", ""]
     return "\r\n".join(lines).encode("ascii") + body
 
 

@@ -12,7 +12,6 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import asyncpg
-import msgspec
 from prometheus_client import Counter
 
 from agents.audit import note_not_opened
@@ -20,10 +19,13 @@ from agents.egress import GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
 from agents.hosted import reached_at
-from agents.poller.decide import ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome, spread
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome, spread
 from agents.poller.watched import Watched
 from agents.secrets import NotOpenedError, open_bot_secret
 from control_plane.database.away import DATABASE_AWAY
+from control_plane.engines.configs import ConfigError, decode_config
+from control_plane.engines.family import EngineConfig
+from control_plane.engines.registry import family_of
 from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
 from control_plane.security.credentials import Credential, CredentialError, decode_credentials
 from control_plane.security.vault import OpenError, Vault
@@ -56,15 +58,22 @@ class _Local(Exception):  # noqa: N818 - an outcome to report
 class Opened:
     """What is kept of a bot between two looks: how it is reached, and as whom. Shows nothing of itself."""
 
-    __slots__ = ("client", "credential", "engine", "until", "url")
+    __slots__ = ("client", "config", "credential", "engine", "until", "url")
 
     def __init__(
-        self, engine: Engine[Any], client: GuardedClient, url: BotUrl, credential: Credential, until: float
+        self,
+        engine: Engine[Any, Any],
+        client: GuardedClient,
+        url: BotUrl,
+        credential: Credential,
+        config: EngineConfig | None,
+        until: float,
     ) -> None:
         self.engine = engine
         self.client = client
         self.url = url
         self.credential = credential
+        self.config = config
         self.until = until
 
 
@@ -111,7 +120,8 @@ class Checker:
             return kept
         bot = watched.bot
         try:
-            engine, url, credential = _engine(bot), self._address(bot), await self._credential(bot)
+            engine, url, config = _engine(bot), self._address(bot), _config(bot)
+            credential = await self._credential(bot)
         except DATABASE_AWAY:
             if kept is not None and now < kept.until + OPENED_S:
                 return kept
@@ -119,7 +129,7 @@ class Checker:
             raise
         client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
         until = now + OPENED_S * (1 + _SPREAD * spread(bot.id, datetime.now(UTC)))
-        opened = Opened(engine, client, url, credential, until)
+        opened = Opened(engine, client, url, credential, config, until)
         if watched.bot is bot:
             # Otherwise what was opened is of a bot that was changed meanwhile: good for this one look.
             watched.opened = opened
@@ -162,19 +172,26 @@ async def _read(bot: Bot, opened: Opened, *, full: bool) -> Reading:
 
 async def _look(opened: Opened, *, full: bool) -> Reading:
     """The one place that speaks to an engine: its full look, or its short one."""
+    ask = opened.engine.read if full else opened.engine.check
     # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
     now = datetime.now(UTC)
-    reading = await opened.engine.read(opened.client, opened.url, opened.credential, now=now)
-    return reading if full else msgspec.structs.replace(reading, full=False)
+    return await ask(opened.client, opened.url, opened.credential, opened.config, now=now)
 
 
 def retry_after_s(reading: Reading) -> float | None:
     """How long the bot asked to be left alone, where it said so."""
-    asked: float | None = getattr(reading, "retry_after_s", None)
-    return asked
+    return reading.retry_after_s
 
 
-def _engine(bot: Bot) -> Engine[Any]:
+def _config(bot: Bot) -> EngineConfig | None:
+    try:
+        return decode_config(family_of(bot.engine), bot.engine_config)
+    except ConfigError as error:
+        where = f"engine_config.{error.field}" if error.field else "engine_config"
+        raise _Local(CONFIG_INVALID, f"The bot's {where} {error.message}.") from None
+
+
+def _engine(bot: Bot) -> Engine[Any, Any]:
     try:
         return engine_for(bot.engine)
     except LookupError:

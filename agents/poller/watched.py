@@ -33,6 +33,7 @@ UNREAD: Final = Mark(
 _LOAD: Final = """
     select clock_timestamp() as now, b.id as bot_id, b.tenant_id, b.bot_type, b.engine, b.desired, b.status,
         b.reason as bot_reason, b.generation as bot_generation, b.observed_generation as told_generation, b.api_url,
+        b.engine_config::text as engine_config,
         b.ping_requested_at, b.updated_at, t.plan, c.id as secret_id, c.updated_at as secret_at,
         i.host_port, i.generation as instance_generation, coalesce(i.started_at, i.created_at) as up_since,
         i.ready_state, h.state, h.reason, h.detail, h.observed_at, h.healthy_at, h.failures, h.latency_ms,
@@ -163,6 +164,7 @@ def bot_of(row: asyncpg.Record, tenants: dict[UUID, UUID]) -> Bot:
         generation=row["instance_generation"] if hosted else row["bot_generation"],
         told_generation=row["told_generation"],
         api_url=row["api_url"],
+        engine_config=row["engine_config"],
         host_port=row["host_port"],
         up_since=row["up_since"] if hosted else None,
         ready_state=row["ready_state"],

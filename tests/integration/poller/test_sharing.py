@@ -62,8 +62,8 @@ async def test_two_pollers_share_and_never_check_a_bot_twice_in_an_interval(
             moments = [row["observed_at"] for row in await snapshots(admin, bot)]
             gaps = [later - earlier for earlier, later in pairwise(moments)]
             assert min(gaps) >= timedelta(seconds=0.45)
-            pings = sum(request.path.endswith("/ping") for request in server.requests)
-            assert pings - len(moments) in {0, 1, 2}  # some may be under way, or not be written yet
+            looks = sum(request.path.endswith("/state") for request in server.requests)
+            assert looks - len(moments) in {0, 1, 2}  # some may be under way, or not be written yet
         assert all(poller.detail["checks_begun"] > 0 for poller in pollers)
 
 
@@ -176,7 +176,7 @@ class TimedBot(BotServer):
         self.looks: list[float] = []
 
     async def handle(self, request: Request) -> Reply:
-        if request.path.endswith("/ping"):
+        if request.path.endswith("/state"):
             self.looks.append(time.monotonic())
         return await super().handle(request)
 
