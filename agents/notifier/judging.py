@@ -121,7 +121,7 @@ def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]
             and found.since is not None
             and now - found.since >= timedelta(seconds=rules[bot].delay_s)
         ]
-        groups = _groups(kind, tenant, seen, verdicts, due, open_now, now)
+        groups = _groups(kind, tenant, seen, verdicts, due, covered, open_now, now)
         if kind in _SHARED and any(_doubtful(bot, verdicts[bot.bot_id]) for bot in tenant.seen):
             groups = {key: bots for key, bots in groups.items() if _waited(key, bots, verdicts, rules, now)}
         joined: dict[UUID, set[UUID]] = {}
@@ -180,6 +180,7 @@ def _groups(
     seen: Mapping[UUID, Seen],
     verdicts: Mapping[UUID, Verdict],
     due: Sequence[UUID],
+    covered: frozenset[UUID],
     open_now: Sequence[Incident],
     now: datetime,
 ) -> dict[tuple[Scope, str], list[UUID]]:
@@ -188,10 +189,15 @@ def _groups(
     if not due:
         return groups
     young = {one.cause for one in open_now if now - one.opened_at <= JOIN_WITHIN}
-    bad = [bot for bot, found in verdicts.items() if found.what == "bad"]
-    bad_by_host = Counter(seen[bot].host for bot in bad if seen[bot].host is not None)
-    new_hosts = {seen[bot].host or f"hosted:{bot}" for bot in due}
-    many = len(due) >= 3 and len(new_hosts) >= 2 and 2 * len(due) > tenant.watched
+    bad = Counter(seen[bot].host for bot, found in verdicts.items() if found.what == "bad")
+    # What is in no incident yet, whether or not it has lasted long enough to be told by itself.
+    fresh = [
+        seen[bot].host or f"hosted:{bot}"
+        for bot, found in verdicts.items()
+        if found.what == "bad" and found.confirmed and bot not in covered
+    ]
+    fresh_by_host = Counter(fresh)
+    many = len(fresh) >= 3 and len(fresh_by_host) >= 2 and 2 * len(fresh) > tenant.watched
     for bot in due:
         scope, host = verdicts[bot].scope, seen[bot].host
         if scope in {"engine", "platform"}:
@@ -201,21 +207,12 @@ def _groups(
         elif many or "many" in young:
             key = ("many", "many")
         elif host is not None and (
-            f"host:{host}" in young or (bad_by_host[host] >= 2 and 2 * bad_by_host[host] > tenant.by_host.get(host, 0))
+            f"host:{host}" in young or (fresh_by_host[host] >= 2 and 2 * bad[host] > tenant.by_host.get(host, 0))
         ):
             key = ("host", f"host:{host}")
         else:
             key = ("bot", f"bot:{bot}")
         groups.setdefault(key, []).append(bot)
-    # One bot of a host whose others are in incidents already is news of its own.
-    alone = [
-        key
-        for key, bots in groups.items()
-        if key[0] == "host" and len(bots) == 1 and key[1] not in young and key[1] not in {one.cause for one in open_now}
-    ]
-    for key in alone:
-        [bot] = groups.pop(key)
-        groups["bot", f"bot:{bot}"] = [bot]
     return groups
 
 
