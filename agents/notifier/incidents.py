@@ -114,12 +114,16 @@ class Incidents:
                 await self._pool.execute(statement)
         if self._left(self._peaked_at, _PEAKS_EVERY_S) <= 0:
             self._peaked_at = self._judged_at
-            await self._pool.execute(_PEAKS, _PEAKS_AT_ONCE)
+            await self.look_at_figures()
         await self.judge()
         return _JUDGE_EVERY_S
 
     async def close(self) -> None:
         """Nothing outlives a pass."""
+
+    async def look_at_figures(self) -> None:
+        """Bring the highest and the newest value of some bots up to date."""
+        await self._pool.execute(_PEAKS, _PEAKS_AT_ONCE)
 
     async def judge(self) -> None:
         """Look at everything once, and say what there is to say."""

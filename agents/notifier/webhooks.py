@@ -90,6 +90,11 @@ class Webhooks:
             return _BUSY_PAUSE_S
         return await claims.next_in_s(self._pool, "webhook", _LONGEST_PAUSE_S)
 
+    @property
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """What has been claimed and not noted yet."""
+        return set(self._running)
+
     async def settle(self) -> None:
         """Wait for what is under way."""
         await asyncio.gather(*self._running)
