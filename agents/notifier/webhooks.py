@@ -37,9 +37,10 @@ _LONGEST_PAUSE_S: Final = 15.0
 _BUSY_PAUSE_S: Final = 0.25
 #: An endpoint that nothing has got through to for so long is given up.
 GIVE_UP_S: Final = 3 * 86400.0
+#: Many tenants' endpoints are at one host, so turns are by endpoint (claims.py) and not by host.
 _LIMITS: Final = Limits(
     connect_timeout=5.0, total_timeout=15.0, header_bytes=32 * 1024, body_bytes=1024, concurrency=_AT_ONCE,
-    per_tenant=_AT_ONCE // 2, idle_connections=1,
+    per_host=_AT_ONCE, per_tenant=_AT_ONCE // 2, idle_connections=1,
 )  # fmt: skip
 
 # Newest first: a receiver that knows only the new secret finds its signature in front. The key comes along.

@@ -24,7 +24,7 @@ from tests.servers.webhook_receiver import WebhookReceiver
 from tests.world import external_body
 
 #: Impatient, for receivers that hang.
-LIMITS = Limits(connect_timeout=1.0, total_timeout=1.0, header_bytes=8192, body_bytes=1024)
+LIMITS = Limits(per_host=32, connect_timeout=1.0, total_timeout=1.0, header_bytes=8192, body_bytes=1024)
 
 
 class Health:
