@@ -18,20 +18,24 @@ from agents.notifier import posting
 #: Longer than the longest that one message may take.
 LEASE_S: Final = 60.0
 A_CHANNEL: Final = 2
+#: However many endpoints of one tenant hang, others' messages go out beside them.
+A_TENANT: Final = 12
 
 # The lock looks at the message anew: what another has claimed meanwhile is no longer due.
 _CLAIM: Final = """
     with candidates as (
-        select m.id, row_number() over (partition by m.channel_id order by m.next_attempt_at, m.seq) as place
+        select m.id, row_number() over (partition by m.channel_id order by m.next_attempt_at, m.seq) as place,
+            row_number() over (partition by m.tenant_id order by m.next_attempt_at, m.seq) as of_tenant
         from alert_messages m join alert_channels c on c.tenant_id = m.tenant_id and c.id = m.channel_id
         where m.state = 'pending' and m.next_attempt_at <= now() and c.kind = $1 and m.channel_id <> all ($3::uuid[])
+            and m.tenant_id <> all ($3::uuid[])
             and not exists (
                 select from alert_messages e
                 where e.tenant_id = m.tenant_id and e.channel_id = m.channel_id and e.line = m.line and e.seq < m.seq
                     and e.state in ('pending', 'held')
             )
     ), due as (
-        select m.id from alert_messages m join candidates c on c.id = m.id and c.place <= $4
+        select m.id from alert_messages m join candidates c on c.id = m.id and c.place <= $4 and c.of_tenant <= $7
         where m.state = 'pending' and m.next_attempt_at <= now()
         order by m.next_attempt_at limit $2 for update of m skip locked
     ), claimed as (
@@ -85,8 +89,10 @@ _MESSAGES: Final = Counter(
 async def claim(
     pool: asyncpg.Pool, kind: str, limit: int, *, busy: Sequence[UUID] = (), give_up_s: float = 0.0
 ) -> list[asyncpg.Record]:
-    """Messages for channels of ``kind``, of none that is ``busy``. ``give_up_s`` tells what counts as long failing."""
-    rows: list[asyncpg.Record] = await pool.fetch(_CLAIM, kind, limit, list(busy), A_CHANNEL, LEASE_S, give_up_s)
+    """Messages for channels of ``kind``, of no channel and no tenant that is ``busy``. ``give_up_s`` tells what counts as long failing."""
+    rows: list[asyncpg.Record] = await pool.fetch(
+        _CLAIM, kind, limit, list(busy), A_CHANNEL, LEASE_S, give_up_s, A_TENANT
+    )
     return rows
 
 

@@ -74,7 +74,8 @@ class Webhooks:
         self._vault = vault
         self._client = WebhookClient.for_tenants(allow=settings.egress_allow, limits=limits)
         self._detail = detail if detail is not None else {}
-        self._running: dict[asyncio.Task[None], UUID] = {}
+        #: What has been claimed and not noted yet, with whose it is.
+        self._running: dict[asyncio.Task[None], tuple[UUID, UUID]] = {}
 
     async def work(self) -> float:
         """Set what is due on its way; seconds until more may be."""
@@ -83,18 +84,15 @@ class Webhooks:
             task.result()  # a fault ends the process with it; a database that is away is met again by the next look
         room = _AT_ONCE - len(self._running)
         if room > 0:
-            under_way = Counter(self._running.values())
-            busy = [channel for channel, count in under_way.items() if count >= claims.A_CHANNEL]
+            channels = Counter(channel for _, channel in self._running.values())
+            tenants = Counter(tenant for tenant, _ in self._running.values())
+            busy = [channel for channel, count in channels.items() if count >= claims.A_CHANNEL]
+            busy += [tenant for tenant, count in tenants.items() if count >= claims.A_TENANT]
             for row in await claims.claim(self._pool, "webhook", room, busy=busy, give_up_s=GIVE_UP_S):
-                self._running[asyncio.create_task(self._deliver(row))] = row["channel_id"]
+                self._running[asyncio.create_task(self._deliver(row))] = (row["tenant_id"], row["channel_id"])
         if self._running:
             return _BUSY_PAUSE_S
         return await claims.next_in_s(self._pool, "webhook", _LONGEST_PAUSE_S)
-
-    @property
-    def under_way(self) -> set[asyncio.Task[None]]:
-        """What has been claimed and not noted yet."""
-        return set(self._running)
 
     async def settle(self) -> None:
         """Wait for what is under way."""
