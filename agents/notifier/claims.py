@@ -89,7 +89,10 @@ _MESSAGES: Final = Counter(
 async def claim(
     pool: asyncpg.Pool, kind: str, limit: int, *, busy: Sequence[UUID] = (), give_up_s: float = 0.0
 ) -> list[asyncpg.Record]:
-    """Messages for channels of ``kind``, of no channel and no tenant that is ``busy``. ``give_up_s`` tells what counts as long failing."""
+    """Messages for channels of ``kind``, of no channel and no tenant that is ``busy``.
+
+    ``give_up_s`` tells what counts as long failing.
+    """
     rows: list[asyncpg.Record] = await pool.fetch(
         _CLAIM, kind, limit, list(busy), A_CHANNEL, LEASE_S, give_up_s, A_TENANT
     )

@@ -22,7 +22,6 @@ class WebhookClient(GuardedClient):
         sent = {
             "Host": url.authority,
             "User-Agent": "TradeWise",
-            "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "Connection": "close",
             **headers,

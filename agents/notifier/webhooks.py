@@ -128,6 +128,7 @@ class Webhooks:
         secrets = await open_all(self._pool, self._vault, row["tenant_id"], row["channel_id"], "signing")
         timestamp, body = int(time.time()), row["body"].encode()
         headers = {
+            "Content-Type": "application/json",
             "webhook-id": str(row["id"]),
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signatures(secrets, str(row["id"]), timestamp, body),
