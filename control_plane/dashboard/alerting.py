@@ -81,7 +81,7 @@ def channel_words(channel: ChannelView) -> Words:
     if not channel.enabled:
         return Words("Off", "idle", "")
     if channel.failing_since is not None:
-        return Words("Nothing gets through", "warn", "")
+        return Words("Fails of late", "warn", "")
     return Words("On", "good", "")
 
 
