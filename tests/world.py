@@ -136,7 +136,8 @@ async def alerted(person: Person, admin: asyncpg.Connection, bot_id: UUID) -> di
     incident, message = uuid7(), uuid7()
     await admin.execute(
         "insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_id, bot_ids, bots_met, severity,"
-        " bot_names, tell_recovery, since, opened_at) values ($1, $2, 'bot_down', 'bot', 'bot:' || $3::text, $3::text::uuid,"
+        " bot_names, tell_recovery, since, opened_at)"
+        " values ($1, $2, 'bot_down', 'bot', 'bot:' || $3::text, $3::text::uuid,"
         " array[$3::text::uuid], 1, 'critical', array['a bot'], true, now(), now())",
         incident,
         person.tenant_id,
