@@ -11,6 +11,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
+from control_plane.alerts.routes import alerts_router
 from control_plane.amounts import PlainDecimal, encode_plain
 from control_plane.api_keys.routes import api_keys_router
 from control_plane.audit.routes import audit_router
@@ -41,6 +42,7 @@ from control_plane.subscriptions.routes import subscriptions_router
 from control_plane.templates.routes import templates_router
 from control_plane.tenants.egress_routes import egress_router
 from control_plane.tenants.routes import tenants_router
+from control_plane.webhooks.routes import webhooks_router
 
 API_PREFIX = "/api/v1"
 _BODY_LIMIT = 1024 * 1024
@@ -91,6 +93,8 @@ def create_app(settings: Settings) -> Litestar:
                     subscriptions_router,
                     live_router,
                     audit_router,
+                    webhooks_router,
+                    alerts_router,
                 ],
             ),
             dashboard_router,

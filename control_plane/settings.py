@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from sqlalchemy.engine import make_url
@@ -104,6 +105,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: str = "TradeWise <tradewise@localhost>"
     mail_dir: Path | None = None
     telegram_bot_token: str | None = None
+    telegram_bot_token_file: Path | None = None
+    telegram_api: str = "https://api.telegram.org"
     telegram_bot_name: str | None = None
     telegram_login_key: str | None = None
     oidc_issuer: str | None = None
@@ -226,6 +229,19 @@ def _pool(raw: str) -> ipaddress.IPv4Network:
     return network
 
 
+def _service(raw: str) -> str:
+    try:
+        parts = urlsplit(raw)
+        host = parts.hostname or ""
+        plain = parts.username is parts.password is None and not parts.query and not parts.fragment
+    except ValueError:
+        host, plain = "", False
+    local = host == "localhost" or host.startswith("127.")
+    if not host or not plain or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+        raise ValueError("expected a URL such as https://api.example.com, plain http on this machine alone")
+    return raw.rstrip("/")
+
+
 def _hex_key(raw: str) -> str:
     # The value is no part of the message: it is a key.
     if len(raw) != 64 or not set(raw.lower()) <= set("0123456789abcdef"):
@@ -321,6 +337,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "mail_from": parse_sender,
     "mail_dir": Path,
     "telegram_bot_token": _text,
+    "telegram_bot_token_file": Path,
+    "telegram_api": _service,
     "telegram_bot_name": _text,
     "telegram_login_key": _hex_key,
     "oidc_issuer": _text,

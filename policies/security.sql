@@ -40,7 +40,8 @@ begin
         select * from (values
             ('bot_secrets', 'id, tenant_id', 'sealed, key_version, suite'),
             ('template_versions', 'id, tenant_id', 'config_sealed, config_key_version, config_suite'),
-            ('mails', 'id', 'sealed, key_version, suite')
+            ('mails', 'id', 'sealed, key_version, suite'),
+            ('channel_secrets', 'id, tenant_id', 'sealed, key_version, suite')
         ) as sealed (relation, keys, columns)
     loop
         execute format('create policy rotation_select on %I for select to tradewise_agent_scheduler using (true)',

@@ -31,6 +31,10 @@ class Tenant(msgspec.Struct):
     shared_bot: UUID
     identity_id: UUID
     invitation: UUID
+    webhook: UUID
+    chat: UUID
+    alert_rule: UUID
+    incident: UUID
     subscription: UUID | None = None
     follow: UUID | None = None
 
@@ -147,6 +151,49 @@ async def watched(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> N
     )
 
 
+async def alerted(person: Person, admin: asyncpg.Connection, bot_id: UUID) -> dict[str, UUID]:
+    """A tenant that was told of a bot's trouble: a webhook, a chat, a rule, quiet hours, and the notifier's rows."""
+    hook = await person.call("POST", "/webhooks", json={"url": "https://hooks.example.com/alerts"}, status=201)
+    chat = await person.call("POST", "/alerts/channels", json={"kind": "telegram", "chat_id": "-100200300"}, status=201)
+    rule = await person.call("POST", "/alerts/rules", json={"kind": "bot_down", "bot_id": str(bot_id)}, status=201)
+    hours = {"quiet_hours": {"start": "22:00", "end": "07:00", "time_zone": "Europe/Berlin"}}
+    await person.call("PATCH", "/alerts/settings", json=hours, status=200)
+    incident, message = uuid7(), uuid7()
+    await admin.execute(
+        "insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_id, bot_ids, bots_met, severity,"
+        " bot_names, tell_recovery, since, opened_at)"
+        " values ($1, $2, 'bot_down', 'bot', 'bot:' || $3::text, $3::text::uuid,"
+        " array[$3::text::uuid], 1, 'critical', array['a bot'], true, now(), now())",
+        incident,
+        person.tenant_id,
+        str(bot_id),
+    )
+    await admin.execute(
+        "insert into alert_messages (id, tenant_id, channel_id, incident_id, type, line, body)"
+        " values ($1, $2, $3, $4, 'incident.opened', $4, '{}')",
+        message,
+        person.tenant_id,
+        UUID(hook["id"]),
+        incident,
+    )
+    await admin.execute(
+        "insert into webhook_deliveries (id, tenant_id, endpoint_id, message_id, type, attempt, outcome)"
+        " values ($1, $2, $3, $4, 'incident.opened', 1, 'again')",
+        uuid7(),
+        person.tenant_id,
+        UUID(hook["id"]),
+        message,
+    )
+    await admin.execute(
+        "insert into alert_peaks (tenant_id, bot_id, peak, latest, latest_at, looked_at)"
+        " values ($1, $2, 1, 1, now(), now())",
+        person.tenant_id,
+        bot_id,
+    )
+    made = {"webhook": hook, "chat": chat, "alert_rule": rule}
+    return {name: UUID(value["id"]) for name, value in made.items()} | {"incident": incident}
+
+
 async def published(person: Person, **changes: Any) -> UUID:
     """A template of ``person`` that everybody sees."""
     made = await person.call("POST", "/templates", json=template_body(**changes), status=201)
@@ -203,6 +250,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         shared_template=shared_template,
         shared_bot=shared_bot,
         invitation=UUID(invitation["id"]),
+        **await alerted(person, admin, UUID(hosted["id"])),
     )
 
 

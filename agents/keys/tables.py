@@ -170,6 +170,7 @@ SEALED: Final = (
     SealedTable("bot_secrets", "sealed", "key_version", "suite"),
     SealedTable("template_versions", "config_sealed", "config_key_version", "config_suite"),
     SealedTable("mails", "sealed", "key_version", "suite", platform=True),
+    SealedTable("channel_secrets", "sealed", "key_version", "suite"),
 )
 SEALED_BY_TENANTS: Final = tuple(table for table in SEALED if not table.platform)
 SEALED_BY_PLATFORM: Final = tuple(table for table in SEALED if table.platform)

@@ -9,7 +9,11 @@ from typing import ClassVar, Protocol
 from agents.agent import Agent
 from agents.notifier.carriers import carrier_for
 from agents.notifier.exchange import Exchange
+from agents.notifier.incidents import Incidents
+from agents.notifier.letters import Letters
 from agents.notifier.outbox import Outbox
+from agents.notifier.telegram import Telegram
+from agents.notifier.webhooks import Webhooks
 from control_plane.database.away import DATABASE_AWAY
 
 _LOOK_EVERY_S = 15.0
@@ -32,10 +36,11 @@ class Job(Protocol):
 
 
 class Notifier(Agent):
-    """Sends mails, and asks the OpenID provider. Any number may run: what one has claimed is its alone."""
+    """Sends mails, asks the OpenID provider, judges alerts and tells them. Any number may run: what one has claimed is
+    its alone."""
 
     kind: ClassVar[str] = "notifier"
-    channels: ClassVar[tuple[str, ...]] = (Outbox.channel, Exchange.channel)
+    channels: ClassVar[tuple[str, ...]] = (Outbox.channel, Exchange.channel, Incidents.channel)
 
     async def open(self) -> None:
         """Begin each job in a task of its own."""
@@ -52,6 +57,10 @@ class Notifier(Agent):
         return [
             Outbox(self.pool, self.vault, carrier_for(self.settings), self.settings.mail_from, self.detail),
             Exchange(self.settings, self.pool, self.vault),
+            Incidents(self.settings, self.pool, self.detail),
+            Webhooks(self.settings, self.pool, self.vault, self.detail),
+            Telegram(self.settings, self.pool, self.vault, self.detail),
+            Letters(self.pool, self.settings.public_url, self.detail),
         ]
 
     async def work(self, woken: frozenset[str]) -> float:  # noqa: ARG002 - each job finds what is due by looking

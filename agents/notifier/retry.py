@@ -1,10 +1,15 @@
-"""When a mail that did not go is tried again. Pure."""
+"""When a mail or a message that did not go is tried again. Pure."""
 
 from __future__ import annotations
+
+from typing import Final
 
 FIRST_S = 5.0
 LONGEST_S = 3600.0
 GIVE_UP_AFTER_S = 86400.0
+
+#: Seconds after each try of a message to a webhook or a chat: a day in all, then it is given up.
+MESSAGE_DELAYS_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 28800)
 
 
 def delay_after(attempts: int, chance: float) -> float:
@@ -19,3 +24,10 @@ def delay_after(attempts: int, chance: float) -> float:
 def is_over(age_s: float, *, permanent: bool) -> bool:
     """Whether a mail is given up: it was refused for good, or it is a day old."""
     return permanent or age_s >= GIVE_UP_AFTER_S
+
+
+def message_delay(attempts: int, chance: float) -> float | None:
+    """Seconds until a message is tried again after ``attempts`` (at least 1), a fifth more or less; None: given up."""
+    if attempts > len(MESSAGE_DELAYS_S):
+        return None
+    return MESSAGE_DELAYS_S[attempts - 1] * (0.8 + 0.4 * chance)

@@ -55,6 +55,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "role-changed": ("success", "The role was changed. It holds from now on."),
     "member-removed": ("success", "The member was removed, and the keys they had made were revoked."),
     "invited": ("success", "The invitation is on its way by mail."),
+    "channel-added": ("success", "They are told from now on. Send a test to see that it arrives."),
+    "channel-changed": ("success", "The channel was changed."),
+    "channel-removed": ("success", "The channel was removed. Nothing is told there any more."),
+    "chat-code-sent": ("info", "A code is on its way to the chat. Enter it here."),
+    "chat-verified": ("success", "The chat has proved itself, and is told from now on."),
+    "test-sent": ("info", "A test is on its way. What becomes of it appears here."),
+    "rule-changed": ("success", "The rules were saved."),
+    "quiet-changed": ("success", "Quiet hours were saved."),
     "invitation-withdrawn": ("success", "The invitation was withdrawn. Its code is worth nothing now."),
 }
 

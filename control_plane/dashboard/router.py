@@ -10,6 +10,7 @@ from litestar.di import Provide
 from control_plane.dashboard.forms import provide_form
 from control_plane.dashboard.pages import (
     account,
+    alerts,
     audit,
     bots,
     hosting,
@@ -51,6 +52,7 @@ dashboard_router = Router(
         *team.HANDLERS,
         *hosting.HANDLERS,
         *audit.HANDLERS,
+        *alerts.HANDLERS,
     ],
     before_request=receive,
     dependencies={"caller": Provide(provide_signed_in), "form": Provide(provide_form)},

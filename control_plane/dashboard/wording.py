@@ -39,6 +39,8 @@ _SCOPES: Mapping[str, str] = {
     "subscriptions:write": "Subscribe, pause, resume and cancel",
     "keys:read": "See which API keys there are",
     "keys:write": "Make, rotate and revoke API keys",
+    "alerts:read": "See alerts, and whom they are told to",
+    "alerts:write": "Say which alerts are told, and to whom",
 }
 
 #: What may be chosen for a bot that we run, the usual first: the value, its name, and what it means.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
+from control_plane.alerts import models as alerts
 from control_plane.api_keys import models as api_keys
 from control_plane.audit import models as audit
 from control_plane.bots import leases
@@ -35,6 +36,7 @@ MODULES = (
     audit,
     tenants,
     live,
+    alerts,
 )
 
 metadata: MetaData = Base.metadata

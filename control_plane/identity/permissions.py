@@ -25,6 +25,8 @@ SCOPES: Final = (
     "members:read",
     "members:write",
     "audit:read",
+    "alerts:read",
+    "alerts:write",
 )
 
 _READ: Final = frozenset(scope for scope in SCOPES if scope.endswith(":read"))

@@ -76,10 +76,19 @@ def test_the_poller_reaches_hosted_bots_where_they_are_published() -> None:
 
 
 def test_the_notifier_reaches_its_relay() -> None:
-    (_, anywhere) = _policies("minimal")["notifier"]["egress"]
+    (_, anywhere, *_) = _policies("minimal")["notifier"]["egress"]
     assert anywhere == {"ports": [{"protocol": "TCP", "port": 587}]}
     pinned = _policies("everything")["notifier"]["egress"][1]
     assert pinned == {"ports": [{"protocol": "TCP", "port": 465}], "to": [{"ipBlock": {"cidr": "10.0.2.25/32"}}]}
+
+
+def test_the_notifier_reaches_webhooks_and_no_private_network_but_those_named() -> None:
+    minimal, everything = _policies("minimal")["notifier"], _policies("everything")["notifier"]
+    assert _reaches(minimal, "93.184.215.14")
+    assert not _reaches(minimal, "10.0.0.5")
+    assert not _reaches(minimal, "169.254.169.254")
+    assert _reaches(everything, "10.20.3.4")
+    assert not _reaches(everything, "34.118.224.9")
 
 
 def _on_port(policy: chart.Manifest, port: int) -> list[chart.Manifest]:
@@ -92,7 +101,7 @@ def test_only_the_notifier_reaches_the_openid_provider() -> None:
         assert bool(rules) is (name == "notifier")
         assert all(rule["to"] == [{"ipBlock": {"cidr": "10.0.5.0/24"}}] for rule in rules)
     bare = _policies("minimal", 'oidc={"issuer":"https://login.example.com","clientId":"tradewise"}')
-    assert _on_port(bare["notifier"], 443) == [{"ports": [{"protocol": "TCP", "port": 443}]}]
+    assert _on_port(bare["notifier"], 443)[0] == {"ports": [{"protocol": "TCP", "port": 443}]}
     assert not _on_port(bare["api"], 443)
 
 

@@ -220,6 +220,8 @@ def test_settings_arrive_as_they_were_given() -> None:
     assert (api.session_idle, api.session_lifetime) == (86400, 1209600)
     assert api.reading_interval == told["poller"].reading_interval
     assert (api.poll_interval, api.egress_allow) == (told["poller"].poll_interval, told["poller"].egress_allow)
+    notifier = told["notifier"]
+    assert (notifier.poll_interval, notifier.egress_allow) == (api.poll_interval, api.egress_allow)
     assert (api.oidc_name, api.telegram_bot_name) == ("Example account", "example_trading_bot")
     assert (api.oidc_issuer, api.oidc_client_id) == (told["notifier"].oidc_issuer, told["notifier"].oidc_client_id)
     assert (scheduler.audit_retention_months, scheduler.audit_checkpoint_interval) == (84, 60)

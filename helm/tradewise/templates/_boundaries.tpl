@@ -78,7 +78,7 @@ Who may hold what. The templates hand each part its own secrets only; these guar
     "TRADEWISE_DATABASE_URL" (list "api") "TRADEWISE_AGENT_DATABASE_URL" $agents "TRADEWISE_MIGRATION_DATABASE_URL" list
     "TRADEWISE_DOCKER_HOST" (list "launcher") "DOCKER_HOST" (list "launcher")
     "TRADEWISE_SMTP_URL" (list "notifier") "TRADEWISE_OIDC_CLIENT_SECRET" (list "notifier")
-    "TRADEWISE_TELEGRAM_LOGIN_KEY" (list "api") "TRADEWISE_TELEGRAM_BOT_TOKEN" list
+    "TRADEWISE_TELEGRAM_LOGIN_KEY" (list "api") "TRADEWISE_TELEGRAM_BOT_TOKEN" (list "notifier") "TRADEWISE_TELEGRAM_BOT_TOKEN_FILE" (list "notifier")
   | toJson -}}
 {{- end -}}
 

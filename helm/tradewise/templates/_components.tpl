@@ -234,6 +234,8 @@ Every template that makes one object a component ranges over this list, so a new
 {{ include "tradewise.env.secret" (dict "variable" "TRADEWISE_SMTP_URL" "secret" .values.smtp) }}
 - name: TRADEWISE_MAIL_FROM
   value: {{ .values.mailFrom | quote }}
+{{/* What the poller is told: staleness is judged by its interval, webhooks by its networks. */}}
+{{- include "tradewise.env.poller" (dict "values" .root.Values.agents.poller) }}
 {{- with .root.Values.oidc }}
 {{- if .issuer }}
 {{ include "tradewise.env.oidc" . }}

@@ -56,6 +56,8 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
+{{/* Tenants' webhooks, and Telegram. */}}
+{{- include "tradewise.egress.public" . }}
 {{- end -}}
 
 {{- define "tradewise.egress.launcher" -}}
@@ -70,10 +72,10 @@
 {{- end -}}
 
 {{/*
-The poller: hosted bots where the launcher publishes them, the private networks that the operator names, and of the
-internet only what is public. Special ranges are those of the IANA registries for IPv4 and IPv6, metadata services included.
+What tenants may name: of the internet only what is public, and the private networks that the operator names. Special
+ranges are those of the IANA registries for IPv4 and IPv6, metadata services included.
 */}}
-{{- define "tradewise.egress.poller" -}}
+{{- define "tradewise.egress.public" -}}
 {{- $own := .root.Values.networkPolicy.blockedNetworks -}}
 {{- $four := list "0.0.0.0/8" "10.0.0.0/8" "100.64.0.0/10" "127.0.0.0/8" "168.63.129.16/32" "169.254.0.0/16" "172.16.0.0/12" "192.0.0.0/24" "192.0.2.0/24" "192.88.99.0/24" "192.168.0.0/16" "198.18.0.0/15" "198.51.100.0/24" "203.0.113.0/24" "224.0.0.0/4" "240.0.0.0/4" -}}
 {{- $six := list "2001::/32" "2001:db8::/32" "2002::/16" "3fff::/20" -}}
@@ -93,12 +95,17 @@ internet only what is public. Special ranges are those of the IANA registries fo
     - {protocol: TCP, port: 80}
     - {protocol: TCP, port: 443}
     - {protocol: TCP, port: 1024, endPort: 65535}
-{{- with .values.egressAllow }}
+{{- with .root.Values.agents.poller.egressAllow }}
 - to:
     {{- range . }}
     - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* The poller: bots where tenants run them, and hosted ones where the launcher publishes them. */}}
+{{- define "tradewise.egress.poller" -}}
+{{- include "tradewise.egress.public" . }}
 {{- with .root.Values.agents.launcher }}
 {{- if and .enabled .publishAddress }}
 - to:

@@ -65,6 +65,8 @@ MAKES_OR_STARTS = {
     "/api/v1/tenants",
     "/api/v1/tenants/{tenant_id}/invitations",
 }
+MAKES_OR_STARTS |= {"/api/v1/webhooks", "/api/v1/webhooks/{webhook_id}/rotate", "/api/v1/webhooks/{webhook_id}/test"}
+MAKES_OR_STARTS |= {"/api/v1/alerts/channels", "/api/v1/alerts/channels/{channel_id}/test", "/api/v1/alerts/rules"}
 BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/bots/{bot_id}": {"name": "taken over"},
     "PATCH /api/v1/templates/{template_id}": {"name": "taken over"},
@@ -86,6 +88,15 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/tenants/{tenant_id}/owner": {"user_id": str(uuid7())},
     "POST /api/v1/invitations/accept": {"token": "x"},
     "DELETE /api/v1/me": {"confirm": "not its address"},
+    "POST /api/v1/webhooks": {"url": "https://hooks.example.com/x"},
+    "PATCH /api/v1/webhooks/{webhook_id}": {"name": "taken over"},
+    "POST /api/v1/webhooks/{webhook_id}/rotate": {"overlap_seconds": 0},
+    "POST /api/v1/alerts/channels": {"kind": "telegram", "chat_id": "12345"},
+    "PATCH /api/v1/alerts/channels/{channel_id}": {"enabled": False},
+    "POST /api/v1/alerts/channels/{channel_id}/verify": {"code": "0000"},
+    "POST /api/v1/alerts/rules": {"kind": "drawdown", "limit_percent": "5"},
+    "PATCH /api/v1/alerts/rules/{rule_id}": {"enabled": False},
+    "PATCH /api/v1/alerts/settings": {"critical_breaks_quiet": True},
 }
 
 
@@ -144,6 +155,10 @@ def ids_of(tenant: Tenant) -> dict[str, list[Any]]:
         "tenant_id": [tenant.id],
         "user_id": [tenant.person.user_id],
         "invitation_id": [tenant.invitation],
+        "webhook_id": [tenant.webhook],
+        "channel_id": [tenant.webhook, tenant.chat],
+        "rule_id": [tenant.alert_rule],
+        "incident_id": [tenant.incident],
     }
 
 

@@ -1,0 +1,244 @@
+"""When a trouble becomes an incident, what belongs to one incident, and when it is over. Pure: no clock, no I/O.
+
+What fails together for one reason is one incident: a host, the container engine, our own poller, or most of a tenant's
+bots. What comes again shortly after it was over is told once more and then has to stay well for longer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from agents.notifier.verdict import UNKNOWN, Seen, Verdict, verdict
+from control_plane.alerts.kinds import KINDS, Kind, Resolution, Rule, Scope, rule_for
+
+#: How long bots that have begun to fail may keep an incident waiting, so that it tells of all of them.
+GATHER: Final = timedelta(seconds=30)
+#: Until when a bot that fails joins the incident of its host, rather than being news of its own.
+JOIN_WITHIN: Final = timedelta(minutes=5)
+CALM: Final = timedelta(seconds=60)
+#: What comes again within this time after it was over is the same incident.
+FLAP_WITHIN: Final = timedelta(minutes=30)
+_FLAP_CALM: Final = timedelta(minutes=15)
+_LONGEST_CALM: Final = timedelta(hours=4)
+#: Kinds whose cause may lie outside of the bot.
+_SHARED: Final = frozenset({"bot_down", "credential_expired", "trading_stopped"})
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident that is open, or has been over for a short while."""
+
+    id: UUID
+    kind: Kind
+    scope: Scope
+    cause: str
+    bot_ids: frozenset[UUID]
+    opened_at: datetime
+    closed_at: datetime | None = None
+    flaps: int = 0
+    reminded_at: datetime | None = None
+
+
+class Open(msgspec.Struct, frozen=True):
+    """A new incident, or with ``again`` one that was over a short while ago."""
+
+    kind: Kind
+    scope: Scope
+    cause: str
+    bots: tuple[Seen, ...]
+    rule: Rule
+    since: datetime
+    reason: str | None
+    again: UUID | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """The bots that are in an open incident now; nothing is told of it."""
+
+    id: UUID
+    bot_ids: frozenset[UUID]
+    joined: int = 0
+
+
+class Resolve(msgspec.Struct, frozen=True):
+    """An incident is over."""
+
+    id: UUID
+    resolution: Resolution
+
+
+class Remind(msgspec.Struct, frozen=True):
+    """An incident goes on."""
+
+    id: UUID
+
+
+Action = Open | Change | Resolve | Remind
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant's judgement rests on. ``seen`` are bots that are not known to be well, and those of incidents."""
+
+    rules: tuple[Rule, ...]
+    seen: tuple[Seen, ...]
+    #: How many bots are watched in all, and by host.
+    watched: int
+    by_host: Mapping[str, int]
+    incidents: tuple[Incident, ...]
+    remind_after: timedelta | None = None
+
+
+def calm(flaps: int) -> timedelta:
+    """How long a bot must be well before an incident is over: longer each time that it came again."""
+    return CALM if flaps == 0 else min(_FLAP_CALM * 2 ** min(flaps - 1, 10), _LONGEST_CALM)
+
+
+def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]:
+    """What changes for one tenant. Judging again with what comes of it changes nothing."""
+    actions: list[Action] = []
+    seen = {bot.bot_id: bot for bot in tenant.seen}
+    for kind in KINDS:
+        rules = {bot: rule_for(tenant.rules, kind, bot) for bot in seen}
+        verdicts = {bot: verdict(kind, one, rules[bot], now, stale_after) for bot, one in seen.items()}
+        open_now = [one for one in tenant.incidents if one.kind == kind and one.closed_at is None]
+        left: dict[UUID, frozenset[UUID]] = {}
+        for incident in open_now:
+            left[incident.id] = frozenset(
+                bot for bot in incident.bot_ids if not _over(verdicts.get(bot), incident, now)
+            )
+        covered = frozenset[UUID]().union(*left.values())
+        due = [
+            bot
+            for bot, found in verdicts.items()
+            if bot not in covered
+            and found.what == "bad"
+            and found.confirmed
+            and found.since is not None
+            and now - found.since >= timedelta(seconds=rules[bot].delay_s)
+        ]
+        groups = _groups(kind, tenant, seen, verdicts, due, covered, open_now, now)
+        if kind in _SHARED and any(_doubtful(bot, verdicts[bot.bot_id]) for bot in tenant.seen):
+            groups = {key: bots for key, bots in groups.items() if _waited(key, bots, verdicts, rules, now)}
+        joined: dict[UUID, set[UUID]] = {}
+        by_cause = {incident.cause: incident for incident in open_now}
+        for (scope, cause), bots in groups.items():
+            if cause in by_cause and left[by_cause[cause].id]:
+                joined.setdefault(by_cause[cause].id, set()).update(bots)
+            elif cause not in by_cause:
+                actions.append(_opened(kind, scope, cause, [seen[bot] for bot in bots], verdicts, rules, tenant, now))
+        for incident in open_now:
+            came = joined.get(incident.id, set())
+            stays = left[incident.id] | came
+            if not stays:
+                back = any(verdicts.get(bot, UNKNOWN).what == "good" for bot in incident.bot_ids)
+                actions.append(Resolve(incident.id, "back" if back else "withdrawn"))
+            elif stays != incident.bot_ids:
+                actions.append(Change(incident.id, stays, len(came)))
+            elif tenant.remind_after and now - (incident.reminded_at or incident.opened_at) >= tenant.remind_after:
+                actions.append(Remind(incident.id))
+    return actions
+
+
+def _over(found: Verdict | None, incident: Incident, now: datetime) -> bool:
+    """Whether a bot leaves the incident that it is in. A bot that is no more has no row and no verdict."""
+    if found is None or found.what == "gone":
+        return True
+    if found.what != "good":
+        return False
+    return found.since is None or (found.confirmed and now - found.since >= calm(incident.flaps))
+
+
+def _doubtful(seen: Seen, found: Verdict) -> bool:
+    """Whether it has begun to fail, and nobody can say yet whether it will be part of what is to be told."""
+    return seen.watched and seen.failures > 0 and not found.confirmed
+
+
+def _waited(
+    key: tuple[Scope, str],
+    bots: Sequence[UUID],
+    verdicts: Mapping[UUID, Verdict],
+    rules: Mapping[UUID, Rule],
+    now: datetime,
+) -> bool:
+    if key[0] in {"engine", "platform"}:
+        return True
+    return any(
+        now - since >= timedelta(seconds=rules[bot].delay_s) + GATHER
+        for bot in bots
+        if (since := verdicts[bot].since) is not None
+    )
+
+
+def _groups(
+    kind: Kind,
+    tenant: Tenant,
+    seen: Mapping[UUID, Seen],
+    verdicts: Mapping[UUID, Verdict],
+    due: Sequence[UUID],
+    covered: frozenset[UUID],
+    open_now: Sequence[Incident],
+    now: datetime,
+) -> dict[tuple[Scope, str], list[UUID]]:
+    """The bots that are due, by what they have in common."""
+    groups: dict[tuple[Scope, str], list[UUID]] = {}
+    if not due:
+        return groups
+    young = {one.cause for one in open_now if now - one.opened_at <= JOIN_WITHIN}
+    bad = Counter(seen[bot].host for bot, found in verdicts.items() if found.what == "bad")
+    # What is in no incident yet, whether or not it has lasted long enough to be told by itself.
+    fresh = [
+        seen[bot].host or f"hosted:{bot}"
+        for bot, found in verdicts.items()
+        if found.what == "bad" and found.confirmed and bot not in covered
+    ]
+    fresh_by_host = Counter(fresh)
+    many = len(fresh) >= 3 and len(fresh_by_host) >= 2 and 2 * len(fresh) > tenant.watched
+    for bot in due:
+        scope, host = verdicts[bot].scope, seen[bot].host
+        if scope in {"engine", "platform"}:
+            key: tuple[Scope, str] = (scope, scope)
+        elif kind not in _SHARED:
+            key = ("bot", f"bot:{bot}")
+        elif many or "many" in young:
+            key = ("many", "many")
+        elif host is not None and (
+            f"host:{host}" in young or (fresh_by_host[host] >= 2 and 2 * bad[host] > tenant.by_host.get(host, 0))
+        ):
+            key = ("host", f"host:{host}")
+        else:
+            key = ("bot", f"bot:{bot}")
+        groups.setdefault(key, []).append(bot)
+    return groups
+
+
+def _opened(
+    kind: Kind,
+    scope: Scope,
+    cause: str,
+    bots: Sequence[Seen],
+    verdicts: Mapping[UUID, Verdict],
+    rules: Mapping[UUID, Rule],
+    tenant: Tenant,
+    now: datetime,
+) -> Open:
+    since = min(found for bot in bots if (found := verdicts[bot.bot_id].since) is not None)
+    reasons = Counter(verdicts[bot.bot_id].reason for bot in bots)
+    again = next(
+        (
+            one.id
+            for one in tenant.incidents
+            if one.kind == kind
+            and one.cause == cause
+            and one.closed_at is not None
+            and now - one.closed_at <= FLAP_WITHIN
+        ),
+        None,
+    )
+    # Of several rules the most urgent one speaks for all.
+    rule = min((rules[bot.bot_id] for bot in bots), key=lambda one: (one.severity != "critical", one.bot_id is None))
+    return Open(kind, scope, cause, tuple(bots), rule, since, reasons.most_common(1)[0][0], again)

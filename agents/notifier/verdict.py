@@ -1,0 +1,140 @@
+"""How one bot stands towards one kind of trouble. Pure.
+
+The poller has judged the bot before (three failures over two intervals); here one further sight must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from agents.engines.base import Reason
+from control_plane.alerts.kinds import Kind, Rule, Scope
+
+#: The engine's silence lasts this long before it is believed.
+_ENGINE_AWAY: Final = timedelta(seconds=60)
+#: A drawdown is over below this part of its limit, so that it does not come and go at the limit itself.
+_DRAWDOWN_OVER: Final = Decimal("0.9")
+_STOPPED: Final = frozenset({"stopped", "paused"})
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rows say of one bot. None is unknown."""
+
+    bot_id: UUID
+    name: str
+    #: Its owner wants it to run, and it is there.
+    watched: bool
+    hosted: bool
+    host: str | None
+    status: str
+    status_reason: str | None
+    status_since: datetime
+    state: str
+    reason: str | None
+    observed_at: datetime | None
+    failures: int
+    credential_ok: bool | None
+    trading_state: str | None
+    engine_lost_at: datetime | None
+    #: Since when its health is what it is now.
+    state_since: datetime | None
+    #: Since when it has not been trading although it had been, or has been trading again.
+    trading_since: datetime | None
+    #: The part of its highest value that its own index has fallen by, 0 to 1.
+    drawdown: Decimal | None
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One bot and one kind of trouble. ``unknown`` neither opens nor closes anything."""
+
+    what: Literal["bad", "good", "unknown", "gone"]
+    since: datetime | None = None
+    #: A further sight agreed.
+    confirmed: bool = False
+    reason: str | None = None
+    #: Where the cause is known to lie outside of the bot.
+    scope: Scope = "bot"
+
+
+UNKNOWN: Final = Verdict("unknown")
+
+
+def verdict(kind: Kind, seen: Seen, rule: Rule, now: datetime, stale_after: timedelta) -> Verdict:
+    """How a bot stands towards one kind of trouble."""
+    if not seen.watched or not rule.enabled:
+        return Verdict("gone")
+    if seen.engine_lost_at is not None:
+        lost = Verdict("bad", seen.engine_lost_at, now - seen.engine_lost_at >= _ENGINE_AWAY, "engine_lost", "engine")
+        return lost if kind == "bot_down" else UNKNOWN
+    if seen.hosted and seen.status == "error":
+        down = Verdict("bad", seen.status_since, confirmed=True, reason=seen.status_reason)
+        return down if kind == "bot_down" else Verdict("good") if kind == "not_watched" else UNKNOWN
+    if seen.hosted and seen.status != "running":
+        return Verdict("good") if kind == "not_watched" else UNKNOWN  # on its way: nobody looks at it yet
+    if seen.observed_at is None:
+        return UNKNOWN
+    if now - seen.observed_at > stale_after:
+        silent = Verdict("bad", seen.observed_at, confirmed=True, reason="not_checked_lately", scope="platform")
+        return silent if kind == "not_watched" else UNKNOWN
+    return _JUDGES[kind](seen, rule)
+
+
+def _not_watched(_seen: Seen, _rule: Rule) -> Verdict:
+    return Verdict("good")
+
+
+def _bot_down(seen: Seen, _rule: Rule) -> Verdict:
+    if seen.state == "unhealthy" and not _refused(seen):
+        return Verdict("bad", seen.state_since, _seen_again(seen, seen.state_since), seen.reason)
+    if seen.state == "healthy" or _refused(seen):
+        return Verdict("good", seen.state_since, _seen_again(seen, seen.state_since))
+    return UNKNOWN
+
+
+def _credential(seen: Seen, _rule: Rule) -> Verdict:
+    if seen.state == "unhealthy" and _refused(seen):
+        return Verdict("bad", seen.state_since, _seen_again(seen, seen.state_since), seen.reason)
+    if seen.state == "healthy":
+        return Verdict("good", seen.state_since, _seen_again(seen, seen.state_since))
+    return UNKNOWN
+
+
+def _trading(seen: Seen, _rule: Rule) -> Verdict:
+    if seen.state != "healthy" or seen.trading_since is None:
+        return UNKNOWN
+    confirmed = _seen_again(seen, seen.trading_since)
+    if seen.trading_state in _STOPPED:
+        return Verdict("bad", seen.trading_since, confirmed, seen.trading_state)
+    return Verdict("good", seen.trading_since, confirmed) if seen.trading_state == "running" else UNKNOWN
+
+
+def _drawdown(seen: Seen, rule: Rule) -> Verdict:
+    if seen.drawdown is None or rule.limit_percent is None:
+        return UNKNOWN
+    limit = rule.limit_percent / 100
+    if seen.drawdown >= limit:
+        return Verdict("bad", seen.observed_at, confirmed=True)
+    return Verdict("good") if seen.drawdown < limit * _DRAWDOWN_OVER else UNKNOWN
+
+
+_JUDGES: Final[dict[Kind, Callable[[Seen, Rule], Verdict]]] = {
+    "bot_down": _bot_down,
+    "credential_expired": _credential,
+    "trading_stopped": _trading,
+    "drawdown": _drawdown,
+    "not_watched": _not_watched,
+}
+
+
+def _refused(seen: Seen) -> bool:
+    return seen.reason == Reason.AUTH or seen.credential_ok is False
+
+
+def _seen_again(seen: Seen, since: datetime | None) -> bool:
+    return since is not None and seen.observed_at is not None and seen.observed_at > since

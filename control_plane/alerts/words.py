@@ -1,0 +1,185 @@
+"""What messages say: one document a message, and the same in words for mails and chats. Pure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from control_plane.alerts.kinds import CODE, DISABLED, REMINDER, REOPENED, RESOLVED, SUMMARY, TEST, Kind, Scope
+
+#: Names that a message lists; the number of bots is told besides.
+MOST_NAMES: Final = 20
+_TELEGRAM_MOST: Final = 3500
+
+_ONE: Final[Mapping[str, str]] = {
+    "bot_down": "{bot} is down",
+    "credential_expired": "{bot} refuses our credentials",
+    "trading_stopped": "{bot} has stopped trading",
+    "drawdown": "{bot} has fallen below its drawdown limit",
+    "not_watched": "{bot} is not being watched",
+}
+_SEVERAL: Final[Mapping[str, str]] = {
+    "bot_down": "{count} bots {where} are down",
+    "credential_expired": "{count} bots {where} refuse our credentials",
+    "trading_stopped": "{count} bots {where} have stopped trading",
+    "drawdown": "{count} bots {where} have fallen below their drawdown limits",
+    "not_watched": "{count} bots are not being watched",
+}
+_BACK: Final[Mapping[str, str]] = {
+    "bot_down": "Back again: {who}",
+    "credential_expired": "Credentials work again: {who}",
+    "trading_stopped": "Trading again: {who}",
+    "drawdown": "Above its drawdown limit again: {who}",
+    "not_watched": "Watched again: {who}",
+}
+_REASONS: Final[Mapping[str, str]] = {
+    "auth": "The bot answers, but does not accept the credentials. Enter them again at the bot's page.",
+    "unreachable": "Nothing answers at its address.",
+    "timeout": "It does not answer in time.",
+    "bad_payload": "Something answers there, but not in its family's language.",
+    "http_error": "It answers with an error.",
+    "egress_refused": "Its address is one that TradeWise does not call.",
+    "engine_lost": "The container engine that runs hosted bots cannot be reached. The bots may well be trading on.",
+    "not_checked_lately": "TradeWise itself has not been able to look. The bots may well be trading on.",
+    "stopped": "It runs, and its trading is stopped.",
+    "paused": "It runs, and opens no new positions.",
+}
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident as a message tells it. In the document of a webhook it is ``data.incident``."""
+
+    id: UUID
+    kind: Kind
+    scope: Scope
+    severity: str
+    state: str
+    title: str
+    text: str | None
+    reason: str | None
+    since: datetime
+    opened_at: datetime
+    closed_at: datetime | None
+    resolution: str | None
+    flaps: int
+    bots_met: int
+    bot_ids: list[UUID]
+    bot_names: list[str]
+
+
+def title_of(kind: str, scope: str, cause: str, names: Sequence[str], met: int) -> str:
+    """What has happened, in one line."""
+    if scope == "engine":
+        return f"The container engine is out of reach: {_bots(met)} {'is' if met == 1 else 'are'} in doubt"
+    if met == 1 and names:
+        return _ONE[kind].format(bot=names[0])
+    where = f"on {cause.removeprefix('host:')}" if scope == "host" else "at once"
+    return _SEVERAL[kind].format(count=met, where=where)
+
+
+def back_title(kind: str, names: Sequence[str], met: int, resolution: str) -> str:
+    """That it is over, in one line."""
+    who = names[0] if met == 1 and names else _bots(met)
+    return f"No longer watched: {who}" if resolution == "withdrawn" else _BACK[kind].format(who=who)
+
+
+def text_of(reason: str | None) -> str | None:
+    """Why, in a sentence; None where nobody knows more than the title says."""
+    return _REASONS.get(reason or "")
+
+
+def document(kind: str, at: datetime, data: Mapping[str, Any]) -> str:
+    """The body of a message, the same to the byte at each try."""
+    return msgspec.json.encode({"type": kind, "timestamp": at, "data": data}).decode()
+
+
+def letter_of(body: str, public_url: str | None) -> tuple[str, str]:
+    """Subject and text of a mail."""
+    lines = _lines(body)
+    where = f"\n\n{public_url.rstrip('/')}/alerts" if public_url else ""
+    text = "\n".join(lines)
+    foot = "\n\nYou get this mail because an alert channel of your tenant names you. Channels and quiet hours are yours"
+    return _subject(lines[0]), f"{text}{where}{foot} to change on the page Alerts of TradeWise.\n"
+
+
+def chat_text(body: str) -> str:
+    """The same for Telegram, as the HTML it takes: everything that somebody has typed is escaped."""
+    first, *rest = _lines(body)
+    text = "\n".join(
+        [f"<b>{html.escape(first[:300], quote=False)}</b>", *(html.escape(line, quote=False) for line in rest)]
+    )
+    # Cut between lines, so that no escape is cut in two.
+    while len(text) > _TELEGRAM_MOST and "\n" in text:
+        text = text[: text.rindex("\n")]
+    return text
+
+
+def code_text(code: str) -> str:
+    """What is sent to a chat to find out whether who asked for it can read it."""
+    return (
+        "<b>TradeWise</b>\nSomebody wants alerts of their trading bots told in this chat. Enter this code on the page"
+        f" Alerts:\n<code>{html.escape(code)}</code>\nIf it was none of you, do nothing: nothing else will come."
+    )
+
+
+def _lines(body: str) -> list[str]:
+    told = msgspec.json.decode(body)
+    kind, data = told["type"], told["data"]
+    if kind == TEST:
+        return ["This is a test", "Alerts of your bots will arrive here."]
+    if kind == CODE:
+        return ["A code", "It is sent apart."]
+    if kind == DISABLED:
+        return [f"The channel “{data['channel']}” was switched off", data["text"]]
+    if kind == SUMMARY:
+        incidents = data["incidents"]
+        head = f"While it was quiet: {len(incidents)} {'incident' if len(incidents) == 1 else 'incidents'}"
+        return [head, *(_summed(one) for one in incidents)]
+    incident = data["incident"]
+    head = f"Still: {incident['title']}" if kind == REMINDER else incident["title"]
+    lines = [head]
+    if kind == REOPENED:
+        lines.append("It comes and goes. The next word comes when it has been well for a while.")
+    elif kind == RESOLVED:
+        lines.append(f"It lasted {_duration(incident['since'], incident['closed_at'])}.")
+    if incident["text"] and kind != RESOLVED:
+        lines.append(incident["text"])
+    if incident["bots_met"] > 1:
+        more = incident["bots_met"] - len(incident["bot_names"])
+        lines.append("Bots: " + ", ".join(incident["bot_names"]) + (f" and {more} more" if more > 0 else ""))
+    if kind != RESOLVED:
+        lines.append(f"Since {_clock(incident['since'])}.")
+    return lines
+
+
+def _summed(incident: Mapping[str, Any]) -> str:
+    began = _clock(incident["since"])
+    if incident["closed_at"] is None:
+        return f"- {incident['title']}, since {began}, not over yet"
+    return f"- {incident['title']}, from {began}, over after {_duration(incident['since'], incident['closed_at'])}"
+
+
+def _bots(count: int) -> str:
+    return "1 bot" if count == 1 else f"{count} bots"
+
+
+def _subject(line: str) -> str:
+    flat = " ".join(line.split())
+    return f"[TradeWise] {flat[:150]}"
+
+
+def _clock(text: str) -> str:
+    return datetime.fromisoformat(text).strftime("%d %b %Y, %H:%M UTC")
+
+
+def _duration(begin: str, end: str) -> str:
+    whole = datetime.fromisoformat(end) - datetime.fromisoformat(begin)
+    minutes = max(1, round(whole / timedelta(minutes=1)))
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes // 1440} days"
