@@ -95,8 +95,10 @@ class Incidents:
     channel: ClassVar[str] = "tradewise_alerts"
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, detail: dict[str, Any] | None = None) -> None:
-        # As the API reads staleness (control_plane/bots/queries.py): a bot is not called unwatched on one page alone.
-        self._stale_after = timedelta(seconds=settings.poll_interval * 3 + 10)
+        # As the API reads staleness (control_plane/bots/queries.py), by the plan that is looked at least often: nobody
+        # is woken for a bot that was not due yet.
+        slowest = max(plan.poll_interval or settings.poll_interval for plan in settings.plans.values())
+        self._stale_after = timedelta(seconds=slowest * 3 + 10)
         self._pool = pool
         self._detail = detail if detail is not None else {}
         self._judged_at: float | None = None

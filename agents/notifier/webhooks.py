@@ -17,9 +17,8 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
-from agents.egress import EgressError, Limits
+from agents.egress import EgressError, GuardedClient, Limits
 from agents.notifier import claims
-from agents.notifier.outgoing import WebhookClient
 from agents.notifier.retry import message_delay
 from agents.secrets import open_row
 from control_plane.security.addresses import UrlRefused
@@ -72,7 +71,7 @@ class Webhooks:
     ) -> None:  # fmt: skip
         self._pool = pool
         self._vault = vault
-        self._client = WebhookClient.for_tenants(allow=settings.egress_allow, limits=limits)
+        self._client = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
         self._detail = detail if detail is not None else {}
         #: What has been claimed and not noted yet, with whose it is.
         self._running: dict[asyncio.Task[None], tuple[UUID, UUID]] = {}

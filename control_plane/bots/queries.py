@@ -60,6 +60,7 @@ _EVENTS = text(
     " where bot_id = :bot and (cast(:before as uuid) is null or id < :before) order by id desc limit :limit"
 )
 
+_PLAN_OF = text("select t.plan from tenants t join bots b on b.tenant_id = t.id where b.id = :id")
 _NAMES = text("select id, name from bots where deleted_at is null order by id desc limit :limit")
 _LAST_LINES = text(
     "select last_lines from bot_instances where bot_id = :bot and last_lines is not null order by id desc limit 1"
@@ -70,6 +71,14 @@ def stale_after(settings: Settings, plan_name: str) -> timedelta:
     """How old an observation may be before it is called stale: three polls of its plan and a little."""
     interval = plan_of(settings.plans, plan_name).poll_interval or settings.poll_interval
     return timedelta(seconds=interval * 3 + 10)
+
+
+async def seen_until(session: AsyncSession, settings: Settings, bot: BotView) -> datetime | None:
+    """How long the last look at a bot of the bound tenant is good for; None where nobody has looked."""
+    if bot.health.observed_at is None:
+        return None
+    plan: str = (await session.execute(_PLAN_OF, {"id": bot.id})).scalar_one()
+    return bot.health.observed_at + stale_after(settings, plan)
 
 
 def gap_after(settings: Settings) -> timedelta:

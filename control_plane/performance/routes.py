@@ -10,7 +10,6 @@ from litestar import Request, Router, get
 from litestar.params import FromPath, QueryParameter
 
 from control_plane.bots import queries
-from control_plane.bots.schemas import BotView
 from control_plane.dashboard.reasons import readable, reason_words
 from control_plane.http.caller import CallerDependency
 from control_plane.http.openapi import operation
@@ -23,12 +22,6 @@ def said(code: str) -> str:
     """A reason as people are told it."""
     words = reason_words(code)
     return readable(code) if words is None else words.label
-
-
-def seen_until(bot: BotView, settings: Settings) -> datetime | None:
-    """How long the last look at a bot is good for; None where nobody has looked."""
-    at = bot.health.observed_at
-    return None if at is None else at + queries.stale_after(settings)
 
 
 @get(
@@ -50,9 +43,8 @@ async def bot_health_route(
     settings: Settings = request.app.state.settings
     async with caller.transaction() as session:
         bot = await queries.get_bot(session, settings, bot_id)
-        return await bot_timeline(
-            session, bot_id, since, until, seen_until=seen_until(bot, settings), words=said, points=points
-        )
+        good_until = await queries.seen_until(session, settings, bot)
+        return await bot_timeline(session, bot_id, since, until, seen_until=good_until, words=said, points=points)
 
 
 performance_router = Router(path="/", route_handlers=[bot_health_route])

@@ -14,13 +14,18 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from uuid_utils.compat import uuid7
 
 from agents.agent import make_pool
 from agents.engines.base import Reading
-from agents.poller.decide import Bot, Health, Outcome, decide
-from agents.poller.due import Claim
-from agents.poller.record import Recorder, Result
+from agents.poller.decide import Outcome, decide
+from agents.poller.intervals import Intervals
+from agents.poller.record import Recorder
+from agents.poller.shards import SHARDS, Shards
+from agents.poller.waiting import Result
+from agents.poller.watched import Fleet, Watched, load_shards
 from control_plane.security.keyproviders import create_kek_file
+from control_plane.settings import load_settings
 from tests.bench.harness import Row, row_of
 from tests.bench.population import populate, updates
 from tests.bench.processes import family_cpu_s, postmaster_of
@@ -44,31 +49,33 @@ class Writer:
 
     def __init__(self, admin: asyncpg.Connection, pool: asyncpg.Pool, bots: Sequence[tuple[UUID, UUID]]) -> None:
         self._admin = admin
+        self._pool = pool
         self._bots = bots
-        self._recorder = Recorder(pool, lambda _stored: None)
-        self._seen: dict[UUID, Health] = {}
-        self._lease: datetime
+        self._shards = Shards(pool, uuid7())
+        self._recorder = Recorder(pool, self._shards._holder, lambda _stored: None)
+        self._watched: dict[UUID, Watched] = {}
+        self._began: datetime
 
     async def open(self) -> None:
         """Make the bots ours to record."""
-        self._lease = await self._admin.fetchval("select now() + interval '1 hour'")
+        self._began = await self._admin.fetchval("select now()")
+        await self._shards.beat()
+        found, _ = Fleet(Intervals(load_settings({}))).learn(await load_shards(self._pool, range(SHARDS)))
+        self._watched = {watched.bot.id: watched for watched in found}
 
     async def results(self, number: int) -> list[Any]:
         """One result of each bot, each look a minute after the last. Not counted."""
-        await self._admin.execute("update bot_health set lease_until = $1", self._lease)
+        await self._shards.beat()
         await self._admin.execute("vacuum bot_health")
         at = self.moment(number)
-        return [self._result(place, number, at, tenant, bot) for place, (tenant, bot) in enumerate(self._bots)]
+        return [self._result(place, number, at, bot) for place, (_, bot) in enumerate(self._bots)]
 
     def moment(self, number: int) -> datetime:
         """When a batch of looks was taken."""
-        return self._lease - timedelta(hours=1) + number * _INTERVAL
+        return self._began + number * _INTERVAL
 
-    def _result(self, place: int, number: int, at: datetime, tenant: UUID, bot_id: UUID) -> Result:
-        bot = Bot(
-            id=bot_id, tenant_id=tenant, hosted=False, engine="tradewise", desired="running", status="connected",
-            reason=None, generation=1, told_generation=1, api_url="http://127.0.0.1:1",
-        )  # fmt: skip
+    def _result(self, place: int, number: int, at: datetime, bot_id: UUID) -> Result:
+        watched = self._watched[bot_id]
         moved = Decimal((place * 7919 + number * 104729) % 20000 - 10000) / 100
         reading = Reading(
             reachable=True, credential_ok=True, full=True, latency_ms=1.0 + place % 50, trading_state="running",
@@ -77,14 +84,10 @@ class Writer:
             open_profit=moved, win_rate=Decimal("0.625"), max_drawdown=Decimal("0.031"), closed_trades=8,
             open_positions=1,
         )  # fmt: skip
-        previous = self._seen.get(bot_id) or Health(state="healthy", observed_generation=1)
-        decision = decide(bot, previous, Outcome(reading=reading, observed_at=at), _INTERVAL)
-        self._seen[bot_id] = decision.health
-        held = Claim(
-            bot=bot, previous=previous, lease_until=self._lease, due_at=at, claimed_at=at,
-            claimed_mono=time.monotonic(), urgent=False, slow=False,
-        )  # fmt: skip
-        return Result(held, decision, reading)
+        previous = watched.health
+        decision = decide(watched.bot, previous, Outcome(reading=reading, observed_at=at), _INTERVAL)
+        watched.health = decision.health
+        return Result(watched, self._shards.held[watched.shard], watched.bot, previous, decision, reading)
 
     async def record(self, results: list[Any]) -> None:
         """What is measured: from results in memory to rows that are committed."""

@@ -23,7 +23,7 @@ from control_plane.errors import NotFoundError
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.pagination import Cursor, decode_cursor, page_of
 from control_plane.performance.health import bot_timeline
-from control_plane.performance.routes import said, seen_until
+from control_plane.performance.routes import said
 from control_plane.performance.schemas import PerformanceView, TimelineView
 from control_plane.performance.series import bot_performance
 from control_plane.security.keyring import wait_for_public_key
@@ -279,7 +279,7 @@ async def _timeline(request: Request[Any, Any, Any], caller: Caller, bot: BotVie
             bot.id,
             beginning(chosen, bot.created_at),
             None,
-            seen_until=seen_until(bot, _settings(request)),
+            seen_until=await queries.seen_until(session, _settings(request), bot),
             words=said,
         )
 
