@@ -132,9 +132,7 @@ async def test_a_subscription_is_worth_what_its_bot_says_at_that_very_tick(demo:
         assert Decimal(found["profit"]) == said[told] - 5000
 
 
-async def test_a_second_start_goes_on_where_the_first_ended(
-    demo: Machine, engine: docker.DockerClient
-) -> None:
+async def test_a_second_start_goes_on_where_the_first_ended(demo: Machine, engine: docker.DockerClient) -> None:
     async with signed_in(demo, "sam@demo.example") as sam:
         before = await only(sam, "/subscriptions")
         history = await sam.call("GET", f"/subscriptions/{before['id']}/performance?interval=raw", status=200)
