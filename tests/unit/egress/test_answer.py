@@ -247,21 +247,61 @@ _PARTS = st.sampled_from(
     [line + b"\r\n" for line in _LINES.split(b"|")]
     + [gzip.compress(b"{}"), *(b"{}", b"0\r\n\r\n", b"\0", b"\n", b"\r", b" ")]
 )
-_VALID = st.sampled_from([data for data, _ in TAKEN.values()] + list(REFUSED.values()))
+_VALID = st.sampled_from([data for data, _ in TAKEN.values()])
+_LINE = st.sampled_from(
+    [
+        LENGTH,
+        LENGTH,
+        CHUNKED,
+        b"Content-Length: 02",
+        b"Connection: close",
+        b"Connection: keep-alive, x",
+        b"X:",
+        b"X: \t y",
+        b"Transfer-encoding: Chunked",
+        b"TE: trailers",
+        b"Date: Thu, 26 Nov 2026 17:00:00 GMT",
+        b"Upgrade: h2c",
+    ]
+)
+_START = st.sampled_from([b"HTTP/1.1 200 OK"] * 4 + [b"HTTP/1.1 204 No", b"HTTP/1.0 200 OK", b"HTTP/1.1 201 \xff"])
+_REST = st.sampled_from(
+    [
+        b"{}",
+        b"{}",
+        IN_CHUNKS,
+        IN_CHUNKS,
+        b"",
+        b"{}\r\n",
+        IN_CHUNKS + b"\r\n",
+        b"{}HTTP/1.1 200 OK\r\n\r\n",
+        b"1;x\r\n{\r\n1\r\n}\r\n0\r\nX: y\r\n\r\n",
+        b"2\r\n{}\r\n00\r\n\r\n{}",
+    ]
+)
+
+
+@st.composite
+def _assembled(draw: st.DrawFn) -> bytes:
+    """A head of plausible lines before a plausible body, fitting or not."""
+    interim = draw(st.sampled_from([b"", b"", b"HTTP/1.1 103 Hints\r\nX: y\r\n\r\n"]))
+    lines = draw(st.lists(_LINE, max_size=4))
+    return interim + message(*lines, start=draw(_START), body=draw(_REST))
 
 
 @st.composite
 def _spoilt(draw: st.DrawFn) -> bytes:
     """An answer with a few places deleted, doubled, or written over."""
     data = draw(_VALID)
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.integers(1, 2))):
         begin = draw(st.integers(0, len(data)))
         end = min(len(data), begin + draw(st.integers(0, 6)))
         data = data[:begin] + draw(st.one_of(st.just(data[begin:end] * 2), _PARTS, st.binary(max_size=3))) + data[end:]
     return data
 
 
-ANY_BYTES = st.one_of(_spoilt(), st.lists(st.one_of(_PARTS, st.binary(max_size=12)), max_size=12).map(b"".join))
+_NOISE = st.lists(st.one_of(_PARTS, st.binary(max_size=12)), max_size=12).map(b"".join)
+ANY_BYTES = st.one_of(_assembled(), _spoilt(), _NOISE)
 CUTS = st.lists(st.integers(0, 400), max_size=12)
 
 
