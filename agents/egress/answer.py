@@ -43,30 +43,9 @@ class Answer:
     """The answer to one request. Callbacks of the parser are the methods `on_...`."""
 
     __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_fields",
-        "_headed",
-        "_headers",
-        "_in_interim",
-        "_interim",
-        "_keep_alive",
-        "_left",
-        "_little",
-        "_parser",
-        "_pieces",
-        "_room",
-        "_unpacker",
-        "_until_closed",
-        "_website",
-        "connection",
-        "deadline",
-        "ended_at",
-        "enough",
-        "error",
-        "received",
-        "status",
-        "whole",
+        "_body", "_body_bytes", "_fields", "_headed", "_headers", "_in_interim", "_interim", "_keep_alive", "_left",
+        "_little", "_parser", "_pieces", "_room", "_unpacker", "_until_closed", "_website", "connection", "deadline",
+        "ended_at", "enough", "error", "received", "status", "whole",
     )  # fmt: skip
 
     def __init__(self, header_bytes: int, body_bytes: int, *, little: bool = False, website: bool = False) -> None:

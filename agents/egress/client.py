@@ -11,7 +11,6 @@ import httpx
 import msgspec
 
 from agents.egress.answer import Answer
-from agents.egress.connection import Connection
 from agents.egress.deadlines import Deadlines
 from agents.egress.dial import Dialer, Resolver, SystemResolver
 from agents.egress.payload import Response
@@ -50,24 +49,27 @@ class GuardedClient:
     to its own origin alone.
     """
 
-    __slots__ = ("_deadlines", "_dialer", "_idle", "_limits", "_on_close", "_tenant", "_turn_key", "_turns")
+    __slots__ = ("_on_close", "_shared", "_tenant", "_turn_key")
 
     def __init__(
         self, dialer: Dialer, limits: Limits, turn_key: Callable[[BotUrl], Hashable], on_close: Callable[[], None]
     ) -> None:
-        self._dialer = dialer
-        self._limits = limits
+        deadlines = Deadlines(limits.total_timeout)
+        self._shared = _Shared(
+            limits=limits,
+            dialer=dialer,
+            deadlines=deadlines,
+            idle=IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds),
+            turns=Turns(
+                per_host=limits.per_host,
+                per_tenant=limits.per_tenant,
+                total=limits.concurrency,
+                deadlines=deadlines,
+            ),
+        )
         self._turn_key = turn_key
         self._on_close = on_close
-        self._idle = IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds)
         self._tenant: Hashable | None = None
-        self._deadlines = Deadlines(limits.total_timeout)
-        self._turns = Turns(
-            per_host=limits.per_host,
-            per_tenant=limits.per_tenant,
-            total=limits.concurrency,
-            deadlines=self._deadlines,
-        )
 
     @classmethod
     def for_tenants(
@@ -112,8 +114,9 @@ class GuardedClient:
         """This client, with the same connections and turns, whose calls count as the tenant's: one with a thousand
         hosts that hang cannot take every turn there is."""
         acting = object.__new__(type(self))
-        for name in GuardedClient.__slots__:
-            setattr(acting, name, getattr(self, name))
+        acting._shared = self._shared
+        acting._turn_key = self._turn_key
+        acting._on_close = self._on_close
         acting._tenant = tenant
         return acting
 
@@ -127,8 +130,8 @@ class GuardedClient:
 
     def close(self) -> None:
         """Close every idle connection and let the resolver's threads go."""
-        self._idle.close()
-        self._deadlines.close()
+        self._shared.idle.close()
+        self._shared.deadlines.close()
         self._on_close()
 
     def get_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Call:
@@ -168,21 +171,31 @@ class GuardedClient:
     async def _call(
         self, url: BotUrl, request: bytes, *, repeatable: bool = False, little: bool = False, website: bool = False
     ) -> Response:
-        limits, turns, tenant = self._limits, self._turns, self._tenant
+        shared, tenant = self._shared, self._tenant
+        limits, turns = shared.limits, shared.turns
         host = self._turn_key(url)
         if not turns.take(host, tenant):
             await turns.wait(host, tenant)
         answer = Answer(limits.header_bytes, limits.body_bytes, little=little, website=website)
-        started = self._deadlines.watch(answer)
+        started = shared.deadlines.watch(answer)
+        origin = (url.scheme, url.host, url.port)
+        # Only what may be repeated may risk a connection that the server is about to close.
+        connection = shared.idle.take(origin) if repeatable else None
         try:
-            origin = (url.scheme, url.host, url.port)
-            # Only what may be repeated may risk a connection that the server is about to close.
-            kept = self._idle.take(origin) if repeatable else None
-            if kept is None or not await self._still_answers(kept, request, answer):
-                connection = await self._dialer.dial(url, origin, answer.deadline - time.monotonic())
-                await self._converse(connection, request, answer)
+            if connection is not None:
+                await connection.ask(request, answer)
+                if _only_stale(answer):
+                    connection = None
+            if connection is None:
+                connection = await shared.dialer.dial(url, origin, answer.deadline - time.monotonic())
+                await connection.ask(request, answer)
         finally:
-            self._deadlines.forget(answer)
+            if connection is not None:
+                if answer.reusable:
+                    shared.idle.give(connection)
+                else:
+                    connection.close()
+            shared.deadlines.forget(answer)
             turns.give(host, tenant)
         if answer.error is not None:
             raise answer.error
@@ -191,23 +204,24 @@ class GuardedClient:
             return Response(answer.status, answer.body, latency_ms)
         return Response(answer.status, answer.body, latency_ms, answer.headers)
 
-    async def _still_answers(self, kept: Connection, request: bytes, answer: Answer) -> bool:
-        """Ask on a kept connection; False if it turned out to be gone."""
-        await self._converse(kept, request, answer)
-        if answer.error is None or answer.received or answer.error.code != "unreachable":
-            return True
-        # Without a byte of an answer it was the connection's age that failed, not the bot.
-        answer.again()
-        return False
 
-    async def _converse(self, connection: Connection, request: bytes, answer: Answer) -> None:
-        try:
-            await connection.ask(request, answer)
-        finally:
-            if answer.reusable:
-                self._idle.give(connection)
-            else:
-                connection.close()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What a client and those that act for tenants have in common."""
+
+    limits: Limits
+    dialer: Dialer
+    deadlines: Deadlines
+    idle: IdleConnections
+    turns: Turns
+
+
+def _only_stale(answer: Answer) -> bool:
+    """Without a byte of an answer it was the kept connection's age that failed, not the bot: then it may ask again."""
+    if answer.error is None or answer.received or answer.error.code != "unreachable":
+        return False
+    answer.again()
+    return True
 
 
 def _nothing_to_close() -> None:

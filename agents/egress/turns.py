@@ -18,13 +18,8 @@ class _Caller:
         self.tenant = tenant
         self.deadline = 0.0
         self.admitted = False
-        self.queue = _Queue()
+        self.queue = _NOBODY
         self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wait_in(self, queue: "_Queue") -> None:
-        """Line up behind those who wait already."""
-        queue[self] = None
-        self.queue = queue
 
     def expire(self) -> None:
         """It waited in vain."""
@@ -38,6 +33,10 @@ class _Queue(OrderedDict[_Caller, None]):
     """Who waits, in order; anybody may leave it at any time."""
 
 
+_NOBODY = _Queue()
+"""Stands in most places, always empty: a queue of one's own costs as much as a turn."""
+
+
 class _Group:
     """Turns of one host or one tenant."""
 
@@ -45,7 +44,14 @@ class _Group:
 
     def __init__(self, turns: int) -> None:
         self.free = turns
-        self.queue = _Queue()
+        self.queue = _NOBODY
+
+    def line_up(self, caller: _Caller) -> None:
+        """Let somebody wait here, behind those who do already."""
+        if self.queue is _NOBODY:
+            self.queue = _Queue()
+        self.queue[caller] = None
+        caller.queue = self.queue
 
 
 class Turns:
@@ -89,7 +95,8 @@ class Turns:
     def give(self, host: Hashable, tenant: Hashable | None) -> None:
         """Give a turn back."""
         self._free += 1
-        self._next_of_all()
+        if self._queue:
+            self._next_of_all()
         self._exit(host, tenant)
 
     def _obstacle(self, host: Hashable, tenant: Hashable | None) -> _Group | None:
@@ -114,14 +121,15 @@ class Turns:
     def _exit(self, host: Hashable, tenant: Hashable | None) -> None:
         at_host = self._hosts[host]
         at_host.free += 1
-        of_tenant = None
         if tenant is not None:
             of_tenant = self._tenants[tenant]
             of_tenant.free += 1
-            self._next_of(of_tenant)
+            if of_tenant.queue:
+                self._next_of(of_tenant)
             if of_tenant.free == self._per_tenant and not of_tenant.queue:
                 del self._tenants[tenant]
-        self._next_of(at_host)
+        if at_host.queue:
+            self._next_of(at_host)
         if at_host.free == self._per_host and not at_host.queue:
             del self._hosts[host]
 
@@ -135,11 +143,12 @@ class Turns:
     def _admit(self, caller: _Caller) -> None:
         obstacle = self._obstacle(caller.host, caller.tenant)
         if obstacle is not None:
-            caller.wait_in(obstacle.queue)
+            obstacle.line_up(caller)
             return
         self._enter(caller.host, caller.tenant)
         caller.admitted = True
-        caller.wait_in(self._queue)
+        self._queue[caller] = None
+        caller.queue = self._queue
         self._next_of_all()
 
     def _next_of_all(self) -> None:

@@ -35,9 +35,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
 def at_rest(client: GuardedClient) -> bool:
     """No call under way holds anything."""
-    turns = client._turns
-    return not (turns._hosts or turns._tenants or turns._queue or len(client._deadlines)) and (
-        turns._free == client._limits.concurrency
+    turns = client._shared.turns
+    return not (turns._hosts or turns._tenants or turns._queue or len(client._shared.deadlines)) and (
+        turns._free == client._shared.limits.concurrency
     )
 
 
@@ -81,7 +81,7 @@ def test_connections_that_end_badly_are_closed_and_hold_nothing(run: Run, name: 
             for _ in range(2):
                 assert (await failure(client, at(server.port))).code == code
                 assert at_rest(client)
-                assert len(client._idle) == 0
+                assert len(client._shared.idle) == 0
             await until(lambda: server.open == 0)
             assert server.connections == 2
 
@@ -116,7 +116,7 @@ def test_a_connection_that_ends_while_idle_leaves_by_itself_and_is_no_error(run:
         async with hostile_server(then_end) as server, local_client() as client:
             for number in range(1, 4):
                 assert await outcome(client, at(server.port)) == "answer"
-                await until(lambda: len(client._idle) == 0)
+                await until(lambda: len(client._shared.idle) == 0)
                 assert server.connections == number
 
     run(scenario())
@@ -133,9 +133,9 @@ def test_bytes_nobody_asked_for_spoil_an_idle_connection(run: Run) -> None:
     async def scenario() -> None:
         async with hostile_server(surplus) as server, local_client() as client:
             assert await outcome(client, at(server.port)) == "answer"
-            assert len(client._idle) == 1
+            assert len(client._shared.idle) == 1
             more.set()
-            await until(lambda: len(client._idle) == 0 and server.open == 0)
+            await until(lambda: len(client._shared.idle) == 0 and server.open == 0)
 
     run(scenario())
 
@@ -148,7 +148,7 @@ def test_many_calls_that_hang_end_together_under_one_timer(run: Run) -> None:
         async with hostile_server(hang) as server, local_client(Limits(total_timeout=0.6), names) as client:
             calls = [asyncio.create_task(failure(client, at(server.port, name))) for name in names.answers]
             await until(lambda: len(server.heads) == 100)
-            assert len(client._deadlines) == 100
+            assert len(client._shared.deadlines) == 100
             began = loop.time()
             assert {error.code for error in await asyncio.gather(*calls)} == {"timeout"}
             assert loop.time() - began < 5
@@ -177,7 +177,7 @@ def test_calls_cancelled_at_any_moment_hold_nothing(run: Run) -> None:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)
                 assert at_rest(client)
-                assert len(client._idle) <= 2
+                assert len(client._shared.idle) <= 2
             client.close()
             await until(lambda: server.open == 0)
 
@@ -232,7 +232,7 @@ _ANSWER = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(_ANSWER, min_size=1, max_size=4))
 def test_an_answer_is_the_answer_to_its_own_request(run: Run, answers: list[tuple[bytes, list[int], bool]]) -> None:
     ended = 0
@@ -263,7 +263,7 @@ def test_an_answer_is_the_answer_to_its_own_request(run: Run, answers: list[tupl
                     for _ in range(3):
                         await asyncio.sleep(0)
                 assert at_rest(client)
-                assert len(client._idle) <= 1
+                assert len(client._shared.idle) <= 1
             await until(lambda: server.open == 0)
 
     run(scenario())
