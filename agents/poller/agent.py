@@ -11,6 +11,7 @@ import gc
 import resource
 import time
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import ClassVar, Final
 from uuid import UUID
 
@@ -40,7 +41,9 @@ _RESYNC_SHARDS: Final = 8
 #: What is committed late bears the time at which it began.
 _OVERLAP: Final = timedelta(seconds=60)
 #: Shards are loaded so many at a time, so that whoever waits for a look need not wait for all of them.
-_LOAD_SHARDS: Final = 16
+_LOAD_SHARDS: Final = 32
+#: And bots that were named so many.
+_AT_ONCE: Final = 5000
 _LAST_CHECKS_S: Final = 5.0
 _LEAVING_PAUSE_S: Final = 0.1
 _OPEN_FILES: Final = 16384
@@ -72,7 +75,7 @@ class Poller(Agent):
         room = Room().within(_open_files())
         intervals = Intervals(settings)
         # Turns are taken here, where it is known who is slow; the client's own are the last bound.
-        limits = Limits(concurrency=2 * room.total, per_host=4 * room.per_host, per_tenant=2 * room.total)
+        limits = Limits(concurrency=2 * room.total, per_host=room.total, per_tenant=2 * room.total)
         self._recorder = Recorder(
             pool,
             self.process_id,
@@ -202,7 +205,7 @@ class Poller(Agent):
 
     async def _follow(self) -> None:
         """Read anew the bots that were named: one that is told of no more is not ours to look at."""
-        named = set(self._named)
+        named = set(islice(self._named, _AT_ONCE))
         before = time.monotonic()
         rows = await load_bots(self.pool, named)
         self._note_clock(rows, before)
@@ -225,9 +228,8 @@ class Poller(Agent):
         began = time.monotonic()
         moment = self._shards.moment(began)
         if self._resynced is not None and self._shards.held:
-            changed = {bot for bot in await changed_since(self.pool, self._resynced) if self._shards.has(bot)}
-            if changed:
-                self._take_in(changed, await load_bots(self.pool, changed))
+            # Read in the next passes, some at a time.
+            self._named |= {bot for bot in await changed_since(self.pool, self._resynced) if self._shards.has(bot)}
         shards = {(self._resync_next + step) % SHARDS for step in range(_RESYNC_SHARDS)} & self._shards.held.keys()
         if shards:
             rows = await load_shards(self.pool, shards)

@@ -15,11 +15,8 @@ class Pace(msgspec.Struct, frozen=True):
 
     check_s: float
     reading_s: float
-
-    @property
-    def check(self) -> timedelta:
-        """The same as a length of time."""
-        return timedelta(seconds=self.check_s)
+    check: timedelta
+    """The first again, as a length of time."""
 
 
 class Intervals:
@@ -40,4 +37,5 @@ class Intervals:
     def _made(self, plan: Plan) -> Pace:
         check = plan.poll_interval or self._settings.poll_interval
         # Every full look is a look.
-        return Pace(check, max(check, plan.reading_interval or self._settings.reading_interval))
+        reading = max(check, plan.reading_interval or self._settings.reading_interval)
+        return Pace(check, reading, timedelta(seconds=check))

@@ -35,7 +35,9 @@ class Room(msgspec.Struct, frozen=True):
     slow: int = 1536
     total: int = 3072
     per_host: int = 8
-    """Of one host, not counting those that drag on; these may be as many again."""
+    """Of one host, not counting those that drag on."""
+    per_host_slow: int = 64
+    """Of one host, those that timed out last time."""
     per_tenant_slow: int = 1024
     """Slow ones of one tenant: a thousand bots of one owner that hang leave room for those of others."""
     spacing_s: float = 0.05
@@ -53,14 +55,15 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class _Count:
-    """What is under way of one host or one tenant."""
+    """What is under way at one host, and who waits for a turn there: regular ones, and those that timed out."""
 
-    __slots__ = ("active", "long", "waiting")
+    __slots__ = ("active", "long", "slow_waiting", "waiting")
 
     def __init__(self) -> None:
         self.active = 0
         self.long = 0
         self.waiting: deque[Watched] = deque()
+        self.slow_waiting: deque[Watched] = deque()
 
 
 class Lanes:
@@ -87,7 +90,8 @@ class Lanes:
     @property
     def queued(self) -> int:
         """Bots that are due and have not begun, without those that wait for their host."""
-        return sum(map(len, self._queues))
+        urgent, regular, slow = self._queues
+        return len(urgent) + len(regular) + len(slow)
 
     def offer(self, watched: Watched) -> None:
         """Queue a bot that is due."""
@@ -156,12 +160,14 @@ class Lanes:
             count = self._hosts.get(watched.host)
             if count is None:
                 count = self._hosts[watched.host] = _Count()
-            # Half of a host's turns are all that its hanging bots get.
-            limit = room.per_host if lane != SLOW else max(1, room.per_host // 2)
-            if lane != URGENT and (count.active >= limit or count.long >= room.per_host):
-                count.waiting.append(watched)
+            full = count.long >= room.per_host_slow if lane == SLOW else count.active >= room.per_host
+            if full and lane != URGENT:
+                (count.slow_waiting if lane == SLOW else count.waiting).append(watched)
                 return False
-            count.active += 1
+            if lane == SLOW:
+                count.long += 1
+            else:
+                count.active += 1
         if lane == SLOW:
             self._slow += 1
             self._slow_tenants[tenant] = self._slow_tenants.get(tenant, 0) + 1
@@ -190,7 +196,7 @@ class Lanes:
         host = watched.turn
         if host is not None:
             count = self._hosts[host]
-            if long and watched.lane != SLOW:
+            if long:
                 count.long -= 1
             else:
                 count.active -= 1
@@ -198,13 +204,18 @@ class Lanes:
 
     def _call(self, host: str, count: _Count) -> None:
         """Queue those again that waited for a turn of this host; whether it is theirs is seen there."""
-        room = self._room.per_host - count.active
-        while count.waiting and room > 0:
-            waiting = count.waiting.popleft()
-            if not waiting.gone and waiting.state == QUEUED:
-                self._queues[waiting.lane].append(waiting)
-                room -= 1
-        if not (count.active or count.long or count.waiting):
+        for lane, waiting, room in (
+            (REGULAR, count.waiting, self._room.per_host - count.active),
+            (SLOW, count.slow_waiting, self._room.per_host_slow - count.long),
+        ):
+            called = 0
+            while waiting and called < room:
+                watched = waiting.popleft()
+                # One that went another way meanwhile, because somebody asked for it, is called by nobody.
+                if not watched.gone and watched.state == QUEUED and watched.lane == lane:
+                    self._queues[lane].append(watched)
+                    called += 1
+        if not (count.active or count.long or count.waiting or count.slow_waiting):
             del self._hosts[host]
 
     def sweep(self, now: float) -> None:

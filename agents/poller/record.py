@@ -102,8 +102,10 @@ class Recorder:
             if self.behind:
                 await asyncio.sleep(_RETRY_S)
             else:
+                # Not `wait_for`, which may swallow the end of this task where both come at once.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._awaited.wait(), self._gather_s)
+                    async with asyncio.timeout(self._gather_s):
+                        await self._awaited.wait()
             await self.flush()
 
     async def flush(self) -> None:

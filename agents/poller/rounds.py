@@ -106,7 +106,7 @@ class Rounds:
         self._begin(now)
 
     def _begin(self, now: float) -> None:
-        if self._closing:
+        if self._closing or not self._lanes.queued:
             return
         for watched, rest_s in self._lanes.begin(now):
             if rest_s > 0:

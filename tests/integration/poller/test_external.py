@@ -20,6 +20,7 @@ from tests.integration.poller.rows import (
     until_checked,
     until_equity,
     until_health,
+    until_snapshots,
     until_status,
 )
 from tests.servers.bot_server import BotServer
@@ -81,6 +82,19 @@ async def test_nothing_is_written_to_the_wide_row_while_nothing_changes(
         await until_checked(admin, bot, times=3)
         assert await admin.fetchrow("select xmin, * from bots where id = $1", bot) == before
         assert len(await events(admin, bot)) == 1
+
+
+async def test_figures_are_read_less_often_than_a_bot_is_looked_at_and_when_somebody_asks(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with BotServer(token=TOKEN) as server:
+        bot = await factory.bot(await factory.owner(), api_url=server.url, credentials=CREDENTIALS)
+        await poller_with(poll_interval=0.2, reading_interval=60.0)
+        await until_checked(admin, bot, times=5)
+        assert len(await snapshots(admin, bot)) == 1
+        assert (await health_row(admin, bot))["trading_state"] == "running"
+        await admin.execute("update bots set ping_requested_at = clock_timestamp() where id = $1", bot)
+        await until_snapshots(admin, bot, 2)
 
 
 async def test_a_wrong_token_is_an_error_at_once(

@@ -16,7 +16,9 @@ from agents.poller.watched import Watched, places_of
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TENANT = uuid7()
-ROOM = Room(urgent=2, regular=4, slow=3, total=12, per_host=2, per_tenant_slow=2, spacing_s=0.5, burst_s=1.0)
+ROOM = Room(
+    urgent=2, regular=4, slow=3, total=12, per_host=2, per_host_slow=1, per_tenant_slow=2, spacing_s=0.5, burst_s=1.0
+)
 
 
 def watched_at(url: str | None, *, slow: bool = False, asked: bool = False, tenant: UUID = TENANT) -> Watched:
@@ -37,7 +39,7 @@ def watched_at(url: str | None, *, slow: bool = False, asked: bool = False, tena
     reason = "timeout" if slow else None
     watched.health = Health(state="healthy", reason=reason, observed_at=NOW, observed_generation=1)
     watched.origin, watched.host = places_of(watched.bot)
-    watched.pace = Pace(15.0, 60.0)
+    watched.pace = Pace(15.0, 60.0, timedelta(seconds=15))
     watched.asked_at = NOW + timedelta(seconds=1) if asked else None
     return watched
 
@@ -117,6 +119,21 @@ def test_a_host_has_so_many_turns_and_its_bots_wait_without_taking_others() -> N
     for watched in same[3:]:
         lanes.end(watched)
     assert lanes._hosts == {}
+
+
+def test_hanging_bots_of_a_host_leave_its_turns_to_the_others() -> None:
+    lanes = Lanes(ROOM)
+    hanging = [watched_at(f"http://shared.example:{port}", slow=True) for port in range(80, 83)]
+    well = [watched_at(f"http://shared.example:{port}") for port in range(90, 95)]
+    for watched in [*hanging, *well]:
+        lanes.offer(watched)
+    assert begun(lanes, 0.0) == [*well[:2], hanging[0]]
+    # What drags on for the first time gives its turn up too.
+    lanes.sweep(1.0)
+    assert begun(lanes, 1.0) == well[2:4]
+    for watched in (*well[:4], hanging[0]):
+        lanes.end(watched)
+    assert begun(lanes, 1.1) == [well[4], hanging[1]]
 
 
 def test_an_origin_is_asked_at_a_rate_and_each_waits_its_own_turn() -> None:

@@ -76,7 +76,7 @@ def _watched(bot: UUID, *, observed_at: datetime | None, changed_at: datetime = 
     )
     generation = -1 if observed_at is None else 1
     watched.health = Health(state="healthy", observed_at=observed_at, observed_generation=generation)
-    watched.pace = Pace(60.0, 60.0)
+    watched.pace = Pace(60.0, 60.0, timedelta(seconds=60))
     watched.changed_at = changed_at
     return watched
 
