@@ -34,8 +34,11 @@ _OWN_HEADERS: Final = frozenset({
     "keep-alive", "proxy-authorization", "proxy-connection", "range", "te", "trailer", "transfer-encoding", "upgrade",
     "user-agent",
 })  # fmt: skip
+# Whole words of a query parameter's name: `api_key` and `accessToken`, and not `signals` or `monkey`.
 _SECRET_NAME = re.compile(
-    r"(?:api_?)?key|token|secret|pass(?:word|wd|phrase)?|sign(?:ature)?|auth|session", re.IGNORECASE
+    r"(?:\A|[^a-z])(?:api|access|secret|private|auth|session)?[_-]?"
+    r"(?:key|token|secret|pass(?:word|wd|phrase)?|sig(?:n|nature)?|auth|session)(?:\Z|[^a-z])",
+    re.IGNORECASE,
 )
 _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 
@@ -160,8 +163,9 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
 
     @property
     def part(self) -> str:
-        # Two registrations that ask the same are the same bot.
-        return hashlib.sha256("\n".join(sorted(self.calls.values())).encode()).hexdigest()[:32]
+        # One answer may tell of many bots: what is taken from it is part of which one this is.
+        asked = msgspec.json.encode((self.calls, self.fields), order="sorted")
+        return hashlib.sha256(asked).hexdigest()[:32]
 
     @property
     def credential_kind(self) -> str:

@@ -79,7 +79,8 @@ def test_an_unknown_engine_is_told_apart() -> None:
 
 
 def test_credentials_show_nothing_of_themselves() -> None:
-    for credential in (FreqtradeCredential(SECRET, SECRET), TradewiseCredential(SECRET)):
+    for shape in ENGINES.values():
+        credential = shape(*[SECRET] * len(shape.__struct_fields__))
         for shown in (repr(credential), str(credential), f"{credential}", repr([credential]), repr({"a": credential})):
             assert SECRET not in shown
 

@@ -88,6 +88,26 @@ _NAMES = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize(
+    ("query", "refused"),
+    [("api_key=1", True), ("apikey=1", True), ("accessToken=1", True), ("a=1&X-Signature=2", True), ("auth", True),
+     ("signals=1", False), ("monkey=1", False), ("author=1", False), ("currency=USDT&limit=5", False)],
+)  # fmt: skip
+def test_a_query_that_looks_as_if_it_carried_a_secret_is_refused(query: str, refused: bool) -> None:
+    raw = {"calls": {"a": f"/x?{query}"}, "fields": {"version": {"path": "v"}}}
+    assert isinstance(decided("http", raw), ConfigError) == refused
+
+
+def test_two_bots_in_one_answer_are_two_and_the_same_declaration_is_one() -> None:
+    def part(path: str, **more: str) -> str:
+        config = decided("http", {"calls": {"a": "/bots"}, "fields": {"version": {"path": path}}, **more})
+        assert isinstance(config, HttpConfig)
+        return config.part
+
+    assert part("[0].v") != part("[1].v")
+    assert part("[0].v") == part("[0].v", auth="bearer")
+
+
 def decided(engine: str, raw: dict[str, Any]) -> EngineConfig | ConfigError:
     """The configuration, or why it is none."""
     try:
