@@ -76,8 +76,9 @@ async def bot_timeline(
     ``seen_until`` is how long the last look at the bot is good for; ``words`` says a reason in words. Of more than a
     week, buckets are whole days or more, and the time shown begins with a whole one.
     """
-    begin, end = checked_span(since or (until or datetime.now(UTC)) - _DEFAULT_SPAN, until)
-    end = min(end, datetime.now(UTC))
+    now = datetime.now(UTC)
+    begin, end = checked_span(since or (until or now) - _DEFAULT_SPAN, until or now)
+    end = min(end, now)
     begin = max(min(begin, end), end - points * timedelta(seconds=SECONDS["30d"]))
     known = await extent(session, bot_id)
     step = _step(end - begin, points)
