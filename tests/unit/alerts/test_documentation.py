@@ -63,7 +63,8 @@ def test_every_kind_is_documented() -> None:
 def test_the_documented_waits_are_the_real_ones() -> None:
     said = re.search(r"tried again after (.*?) \(a fifth", TEXT, re.DOTALL)
     assert said is not None
-    words, unit, found = re.findall(r"\d+|\b(?:s|min|h)\b", said[1]), {"s": 1, "min": 60, "h": 3600}, []
+    words, unit = re.findall(r"\d+|\b(?:s|min|h)\b", said[1]), {"s": 1, "min": 60, "h": 3600}
+    found: list[int] = []
     scale = 1
     for word in reversed(words):
         scale, found = (unit[word], found) if word in unit else (scale, [int(word) * scale, *found])
