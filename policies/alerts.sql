@@ -11,15 +11,16 @@ grant select (id, tenant_id, kind, name, user_id, hint, enabled, quiet, verified
     disabled_reason, created_at, updated_at), delete on alert_channels to tradewise_api;
 grant insert (id, tenant_id, kind, name, user_id, hint, quiet, verified_at, code_hash, code_expires_at)
     on alert_channels to tradewise_api;
-grant update (name, enabled, quiet, failing_since, disabled_at, disabled_reason, code_hash, code_expires_at, code_tries)
-    on alert_channels to tradewise_api;
-grant select, insert, update, delete on alert_rules to tradewise_api;
+grant update (name, enabled, quiet, failing_since, disabled_at, disabled_reason) on alert_channels to tradewise_api;
+grant select, insert, update (enabled, delay_s, limit_percent, severity, channel_ids, tell_recovery), delete
+    on alert_rules to tradewise_api;
 
 select pg_temp.tenant_policies('webhook_endpoints', array['select', 'insert', 'update']);
 grant select, insert, update (url) on webhook_endpoints to tradewise_api;
 
 select pg_temp.tenant_policies('alert_settings', array['select', 'insert', 'update']);
-grant select, insert, update on alert_settings to tradewise_api;
+grant select, insert, update (quiet_start, quiet_end, time_zone, critical_breaks_quiet, remind_after_s)
+    on alert_settings to tradewise_api;
 
 -- Sealed values go in and never come out; sealed for a key that is alive, as with a bot's secrets.
 select pg_temp.tenant_policies('channel_secrets', array['select', 'update', 'delete']);

@@ -194,6 +194,31 @@ async def alerted(person: Person, admin: asyncpg.Connection, bot_id: UUID) -> di
     return {name: UUID(value["id"]) for name, value in made.items()} | {"incident": incident}
 
 
+async def troubled(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> None:
+    """A bot with a rule of its own, an incident and a highest value, where it has none yet."""
+    await admin.execute(
+        "insert into alert_rules (id, tenant_id, kind, bot_id, enabled, delay_s, severity, tell_recovery)"
+        " values ($1, $2, 'bot_down', $3, true, 0, 'critical', true) on conflict do nothing",
+        uuid7(),
+        tenant_id,
+        bot_id,
+    )
+    await admin.execute(
+        "insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_id, bot_ids, bots_met, severity,"
+        " bot_names, tell_recovery, since, opened_at)"
+        " values ($1, $2, 'bot_down', 'bot', 'bot:' || $3::text, $3::text::uuid, array[$3::text::uuid], 1, 'critical',"
+        " array['a bot'], true, now(), now()) on conflict do nothing",
+        uuid7(),
+        tenant_id,
+        str(bot_id),
+    )
+    await admin.execute(
+        "insert into alert_peaks (tenant_id, bot_id, looked_at) values ($1, $2, now()) on conflict do nothing",
+        tenant_id,
+        bot_id,
+    )
+
+
 async def published(person: Person, **changes: Any) -> UUID:
     """A template of ``person`` that everybody sees."""
     made = await person.call("POST", "/templates", json=template_body(**changes), status=201)

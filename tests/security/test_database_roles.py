@@ -41,6 +41,8 @@ UNREADABLE = [
     ("sign_in_exchanges", "sealed_proof"),
     ("sign_in_exchanges", "sealed_code"),
     ("invitations", "token_hash"),
+    ("channel_secrets", "sealed"),
+    ("alert_channels", "code_hash"),
 ]
 DESIRED = ("desired", "generation", "api_url", "name", "deleted_at", "ping_requested_at", "bot_type", "tenant_id",
            "on_stop", "forced_generation")  # fmt: skip
@@ -77,7 +79,7 @@ async def test_the_scheduler_reaches_sealed_values_and_nothing_around_them(admin
         " has_column_privilege('tradewise_agent_scheduler', c.oid, a.attnum, 'insert')"
         " or has_table_privilege('tradewise_agent_scheduler', c.oid, 'delete') as more"
         " from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
-        " where c.oid = any(array['bot_secrets', 'template_versions', 'mails']::regclass[])"
+        " where c.oid = any(array['bot_secrets', 'template_versions', 'mails', 'channel_secrets']::regclass[])"
     )
     for table in SEALED:
         sealed = {table.value, table.key_version, table.suite}
@@ -250,7 +252,11 @@ async def test_each_agent_reaches_only_its_own_bots(connect: Connect, factory: F
     ("kind", "tables"),
     [
         ("agent_scheduler", ("bots", "bot_secrets", "template_versions", "subscriptions", "users", "api_keys")),
-        ("agent_notifier", ("bots", "bot_secrets", "template_versions", "subscriptions", "users", "tenant_keys")),
+        # Columns of bots, people and tenants that it needs for alerts, and of none of these all.
+        (
+            "agent_notifier",
+            ("bots", "bot_secrets", "template_versions", "subscriptions", "users", "sessions", "tenants"),
+        ),
         (
             "agent_poller",
             ("users", "sessions", "api_keys", "template_versions", "subscriptions", "idempotency_records"),

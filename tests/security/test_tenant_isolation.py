@@ -58,7 +58,7 @@ OWNED = "tenant_id = $1 and $2::uuid is not null"
 #: Shown to every tenant that is signed in, and written by its creator alone.
 PUBLIC = {"marketplace_listings"}
 #: Tables whose id is the id of a row elsewhere.
-NAMED_AFTER_ANOTHER = {"marketplace_listings", "bot_health"}
+NAMED_AFTER_ANOTHER = {"marketplace_listings", "bot_health", "webhook_endpoints"}
 #: Partitions of other months stand empty.
 PARTITION = re.compile(r"_\d{4}_\d{2}(_\d{2})?$")
 DENIED = asyncpg.InsufficientPrivilegeError
@@ -228,7 +228,7 @@ async def test_no_table_takes_a_row_of_another_tenant(
         )
         copy = {
             **json.loads(row),
-            **({"id": str(uuid7())} if table not in {"marketplace_listings", "bot_health"} else {}),
+            **({"id": str(uuid7())} if table not in NAMED_AFTER_ANOTHER else {}),
         }
         names = ", ".join(given)
         insert = f"insert into {table} ({names}) select {names} from jsonb_populate_record(null::{table}, $1::jsonb)"

@@ -156,7 +156,7 @@ def ids_of(tenant: Tenant) -> dict[str, list[Any]]:
         "user_id": [tenant.person.user_id],
         "invitation_id": [tenant.invitation],
         "webhook_id": [tenant.webhook],
-        "channel_id": [tenant.webhook, tenant.chat],
+        "channel_id": [tenant.chat],
         "rule_id": [tenant.alert_rule],
         "incident_id": [tenant.incident],
     }

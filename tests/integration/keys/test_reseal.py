@@ -58,6 +58,7 @@ async def test_everything_moves_to_new_pairs_and_the_old_halves_are_destroyed(
         "would make 2 key pairs for tenants",
         "would re-seal 6 of bot_secrets",
         "would re-seal 2 of template_versions",
+        "would re-seal 0 of channel_secrets",
     ]
     assert await admin.fetchval("select count(*) from tenant_keys") == 2
     await rotate_pairs(urls["agent_scheduler"], Scope(), said.append, dry_run=False, wait=False)
