@@ -201,7 +201,7 @@ class GuardedClient:
                 self._idle.give(connection)
             else:
                 connection.wire.close()
-        return Response(head.status, body, (time.monotonic() - started) * 1000)
+        return Response(head.status, body, (time.monotonic() - started) * 1000, head.headers)
 
     async def _receive(self, connection: Connection, head: Head) -> bytes:
         if 300 <= head.status < 400:

@@ -29,6 +29,8 @@ class Response:
     body: bytes = field(repr=False)
     latency_ms: float
     """Milliseconds from the first byte out, or the connection attempt, to the last byte in."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By lower-case name; one sent twice keeps both values, comma between."""
 
     def decode(self, shape: type[T]) -> T:
         """The body as `shape`; numbers become exact decimals where it says so.

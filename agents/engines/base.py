@@ -1,5 +1,6 @@
 """What every engine is, and the one reading that all bot families are brought to."""
 
+from collections.abc import Hashable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -8,8 +9,30 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from agents.egress import EgressError, GuardedClient, Response
+from control_plane.engines.family import Action, Capability, EngineConfig, Family
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import Credential
+
+__all__ = [
+    "Action",
+    "Capability",
+    "ControlRefused",
+    "DrainRefused",
+    "Engine",
+    "EngineConfig",
+    "Family",
+    "ReadFailure",
+    "Reading",
+    "Reason",
+    "Standing",
+    "accepted",
+    "check_pong",
+    "failure_of",
+    "refusal",
+]
+
+#: What a `Retry-After` may ask for at most: an hour, in seconds. More is no wish of a bot's but a mistake.
+LONGEST_RETRY_S = 3600.0
 
 
 class Reason(StrEnum):
@@ -22,18 +45,6 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     EGRESS_REFUSED = "egress_refused"
     HTTP_ERROR = "http_error"
-
-
-class Capability(StrEnum):
-    """What a bot family can tell at all, so that a missing value is not mistaken for a silent bot."""
-
-    TRADING_STATE = "trading_state"
-    LOOP_AGE = "loop_age"
-    EQUITY = "equity"
-    PERFORMANCE = "performance"
-    POSITIONS = "positions"
-    DRAIN = "drain"
-    """It can be asked to wind down its trading, and told whether it has."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +63,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Every call about performance was answered: worth a snapshot, though single figures may still be unknown."""
     reason: Reason | None = None
     detail: str | None = None
-    """The reason in words for the bot's owner; never an upstream body, an address or a secret."""
+    """The reason in words for the bot's owner, or without a reason what is left unknown and why; never an upstream
+    body, an address or a secret."""
+    retry_after_s: float | None = None
+    """With `rate_limited`: how long the bot asks to be left alone, in seconds; None where it does not say."""
     latency_ms: float | None = None
     """Milliseconds for the liveness call, connecting included where a connection had to be made."""
 
@@ -93,6 +107,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             full=False,
             reason=failure.reason,
             detail=failure.detail,
+            retry_after_s=failure.retry_after_s,
         )
 
 
@@ -108,34 +123,73 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 C_contra = TypeVar("C_contra", bound=Credential, contravariant=True)
+G_contra = TypeVar("G_contra", bound=EngineConfig | None, contravariant=True)
 
 
-class Engine(Protocol[C_contra]):
+class Engine(Protocol[C_contra, G_contra]):
     """One bot family: how its bots are asked, and what their answers mean in our terms."""
 
     @property
-    def name(self) -> str:
-        """The word that bots name their engine by."""
+    def family(self) -> Family:
+        """Its name, the shapes of credential and configuration, what it can, and where each figure comes from."""
 
-    @property
-    def credential_type(self) -> type[Credential]:
-        """The shape of the credential that `read` takes."""
+    def shared_key(self, base_url: BotUrl, credential: C_contra, config: G_contra) -> Hashable | None:
+        """The same for bots that one call answers for together, None where each is asked alone. Holds no secret.
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What this family can tell."""
+        Whoever looks at bots of one key at about the same time costs their server one call: the engine sees to it.
+        """
 
-    async def read(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, now: datetime) -> Reading:
-        """Ask one bot and bring its answers to a reading. Never raises for anything that the remote side does."""
+    async def check(
+        self, client: GuardedClient, base_url: BotUrl, credential: C_contra, config: G_contra, *, now: datetime
+    ) -> Reading:
+        """The short look: liveness, credential and state, by the fewest calls that tell them. `full` is False.
+
+        Never raises for anything that the remote side does.
+        """
+
+    async def read(
+        self, client: GuardedClient, base_url: BotUrl, credential: C_contra, config: G_contra, *, now: datetime
+    ) -> Reading:
+        """All that the family tells, what `check` tells included. Never raises for anything that the remote side does."""
+
+    async def control(
+        self, client: GuardedClient, base_url: BotUrl, credential: C_contra, config: G_contra, action: Action
+    ) -> None:
+        """Ask the bot to start, stop or pause its trading; returns when that was taken. Asking again changes nothing.
+
+        Whether it came true is for a later reading's `trading_state` to say. Raises `ControlRefused`, `ReadFailure`,
+        `EgressError`.
+        """
 
     async def drain(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, close: bool) -> None:
         """Ask one bot to make no new entries and to cancel its orders, with ``close`` also to close its positions.
 
-        Asking again changes nothing. Raises `DrainRefused`, `ReadFailure`, `EgressError`.
+        Asking again changes nothing. Only for families that can (`Capability.DRAIN`). Raises `DrainRefused`,
+        `ReadFailure`, `EgressError`.
         """
 
     async def drained(self, client: GuardedClient, base_url: BotUrl, credential: C_contra, *, close: bool) -> Standing:
         """What a bot that was asked has open still. May see to it that what was asked goes on. Raises as `drain`."""
+
+
+class Outside:
+    """What the families share whose bots only run elsewhere, one at an address: nothing to wind down, nothing shared."""
+
+    def shared_key(self, base_url: BotUrl, credential: object, config: object) -> Hashable | None:  # noqa: ARG002
+        """Each is asked alone."""
+        return None
+
+    async def drain(self, client: GuardedClient, base_url: BotUrl, credential: object, *, close: bool) -> None:  # noqa: ARG002
+        """Always refused."""
+        raise DrainRefused("Bots of this family are not run here, and offer no way to wind down.")
+
+    async def drained(self, client: GuardedClient, base_url: BotUrl, credential: object, *, close: bool) -> Standing:  # noqa: ARG002
+        """Always refused."""
+        raise DrainRefused("Bots of this family are not run here, and offer no way to wind down.")
+
+
+class ControlRefused(Exception):  # noqa: N818  -- an outcome to report, not a fault of ours
+    """The bot answers and cannot do what was asked: asking again would change nothing. The message says why."""
 
 
 class DrainRefused(Exception):  # noqa: N818  -- an outcome to report, not a fault of ours
@@ -145,12 +199,21 @@ class DrainRefused(Exception):  # noqa: N818  -- an outcome to report, not a fau
 class ReadFailure(Exception):  # noqa: N818  -- an outcome to report, not a fault of ours
     """Ends a reading early; carries what the reading will say."""
 
-    def __init__(self, reason: Reason, detail: str, *, reachable: bool, credential_ok: bool | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        reachable: bool,
+        credential_ok: bool | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.reachable = reachable
         self.credential_ok = credential_ok
+        self.retry_after_s = retry_after_s
 
 
 _EGRESS_REASONS = {
@@ -174,7 +237,7 @@ def accepted(response: Response, shape: type[T]) -> T:
     """The answer as `shape`. Raises `ReadFailure` for a status other than 2xx, `EgressError` for another form."""
     if 200 <= response.status < 300:
         return response.decode(shape)
-    raise _refusal(response.status)
+    raise refusal(response)
 
 
 class _Ping(msgspec.Struct):
@@ -187,12 +250,14 @@ def check_pong(response: Response) -> None:
         raise ReadFailure(Reason.BAD_PAYLOAD, "The address answers, but not as a bot.", reachable=True)
 
 
-def _refusal(status: int) -> ReadFailure:
+def refusal(response: Response) -> ReadFailure:
     """What an HTTP status other than success means for a bot of any family."""
+    status = response.status
     if status in {401, 403}:
         return ReadFailure(Reason.AUTH, "The bot refuses the credentials.", reachable=True, credential_ok=False)
     if status == 429:
-        return ReadFailure(Reason.RATE_LIMITED, "The bot asks for fewer calls.", reachable=True)
+        wait = _retry_after(response)
+        return ReadFailure(Reason.RATE_LIMITED, "The bot asks for fewer calls.", reachable=True, retry_after_s=wait)
     if status == 404:
         detail = "The address answers, but not with this bot's API. Check the address and the engine."
         return ReadFailure(Reason.HTTP_ERROR, detail, reachable=True)
@@ -201,3 +266,12 @@ def _refusal(status: int) -> ReadFailure:
         detail = f"A proxy answers with HTTP {status}: the bot behind it does not."
         return ReadFailure(Reason.HTTP_ERROR, detail, reachable=False)
     return ReadFailure(Reason.HTTP_ERROR, f"The bot answers with HTTP {status}.", reachable=True)
+
+
+def _retry_after(response: Response) -> float | None:
+    """The seconds of a `Retry-After` (RFC 9110, 10.2.3), an hour at most; its dates are as good as none."""
+    told = response.headers.get("retry-after", "").strip()
+    # The other form, a date, goes by a clock that we do not know.
+    if not (told.isascii() and told.isdigit()):
+        return None
+    return min(float(told[:9]), LONGEST_RETRY_S)
