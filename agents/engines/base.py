@@ -81,8 +81,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     loop_interval_s: float | None = None
     """Seconds between two rounds of the trading loop, where the bot tells how often it should turn."""
-    retry_after_s: float | None = None
-    """With `rate_limited`: seconds until the bot wants to be asked again, where it says so."""
 
     currency: str | None = None
     """The unit of every amount below."""

@@ -23,7 +23,9 @@ import msgspec
 
 from agents.egress import Authorization, EgressError, GuardedClient, Response
 from agents.engines.base import (
+    Action,
     Capability,
+    ControlRefused,
     DrainRefused,
     ReadFailure,
     Reading,
@@ -125,6 +127,22 @@ class FreqtradeEngine:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
             return reading.failed(failure)
+
+    async def control(
+        self,
+        client: GuardedClient,
+        base_url: BotUrl,
+        credential: FreqtradeCredential,
+        config: None,
+        action: Action,
+    ) -> None:
+        """One command, by its older name where the newer is not known."""
+        del config
+        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
+        for route in ("pause", "stopentry", "stopbuy") if action == "pause" else (action,):
+            if await bot.command(route) != 404:
+                return
+        raise ControlRefused(f"It offers no way to {action} its trading.")
 
     async def drain(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool

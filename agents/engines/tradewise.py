@@ -8,7 +8,9 @@ import msgspec
 
 from agents.egress import Authorization, EgressError, GuardedClient
 from agents.engines.base import (
+    Action,
     Capability,
+    ControlRefused,
     DrainRefused,
     ReadFailure,
     Reading,
@@ -80,6 +82,18 @@ class TradewiseEngine:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
             return reading.failed(failure)
+
+    async def control(
+        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, action: Action
+    ) -> None:
+        """One call, which the bot answers with its state."""
+        del config
+        answer = await client.post_json(
+            base_url, f"/api/v1/{action}", None, auth=Authorization.bearer(credential.token)
+        )
+        if answer.status in {404, 405}:
+            raise ControlRefused(f"Its API has no way to {action} its trading.")
+        accepted(answer, _State)
 
     async def drain(
         self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, *, close: bool

@@ -106,7 +106,7 @@ class Checker:
             raise _Local(SECRET_UNREADABLE, detail) from None
 
 
-async def _read(bot: Bot, engine: Engine[Any], client: GuardedClient, url: BotUrl, credential: Credential) -> Reading:
+async def _read(bot: Bot, engine: Engine[Any, Any], client: GuardedClient, url: BotUrl, credential: Credential) -> Reading:
     """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there."""
     began = time.monotonic()
     while True:
@@ -119,7 +119,7 @@ async def _read(bot: Bot, engine: Engine[Any], client: GuardedClient, url: BotUr
         await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
 
 
-def _engine(bot: Bot) -> Engine[Any]:
+def _engine(bot: Bot) -> Engine[Any, Any]:
     try:
         return engine_for(bot.engine)
     except LookupError:

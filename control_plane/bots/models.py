@@ -147,6 +147,8 @@ class BotHealth(TenantOwned, Base):
         one_of("state", HEALTH_STATES),
         tenant_reference("bot_health", "id", "bots"),
         tenant_index("bot_health", "id", unique=True),
+        # Changes with the process, not with a look at it: updates stay HOT.
+        tenant_index("bot_health", "identity", postgresql_where=text("identity is not null")),
         {"postgresql_with": {"fillfactor": "50"}},
     )
 

@@ -80,8 +80,8 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
     "exchange_unreachable": (
         "Cut off from its exchange",
         "The bot answers, but has no prices for its open positions: its exchange does not answer it.",
-        "Look whether the exchange is in maintenance, and whether the bot's machine reaches it. Its figures are unknown "
-        "meanwhile, not zero.",
+        "Look whether the exchange is in maintenance, and whether the bot's machine reaches it. Its figures are "
+        "unknown meanwhile, not zero.",
     ),
     "clock_skew": (
         "Its clock differs",
