@@ -128,6 +128,21 @@ class FreqtradeEngine:
         except ReadFailure as failure:
             return reading.failed(failure)
 
+    async def check(
+        self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, config: None, *, now: datetime
+    ) -> Reading:
+        """Liveness, state and loop."""
+        del config
+        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
+        reading = Reading(reachable=False, credential_ok=None, full=False)
+        try:
+            reading = await _greet(bot, reading)
+            return await _read_state(bot, reading, now)
+        except EgressError as error:
+            return reading.failed(failure_of(error))
+        except ReadFailure as failure:
+            return reading.failed(failure)
+
     async def control(
         self,
         client: GuardedClient,

@@ -83,6 +83,22 @@ class TradewiseEngine:
         except ReadFailure as failure:
             return reading.failed(failure)
 
+    async def check(
+        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, *, now: datetime
+    ) -> Reading:
+        """State alone, which needs the credential."""
+        del config
+        reading = Reading(reachable=False, credential_ok=None, full=False)
+        try:
+            auth = Authorization.bearer(credential.token)
+            answer = await client.get_json(base_url, "/api/v1/state", auth=auth)
+            state = accepted(answer, _State)
+        except EgressError as error:
+            return reading.failed(failure_of(error))
+        except ReadFailure as failure:
+            return reading.failed(failure)
+        return _with_state(msgspec.structs.replace(reading, reachable=True, latency_ms=answer.latency_ms), state, now)
+
     async def control(
         self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, action: Action
     ) -> None:

@@ -17,6 +17,7 @@ from agents.poller.check import Checker
 from agents.poller.decide import decide, settle
 from agents.poller.due import Claim, Room, claim, release
 from agents.poller.record import Recorder, Result
+from agents.poller.steer import Steerer
 from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -48,6 +49,7 @@ class Poller(Agent):
         self._interval = timedelta(seconds=settings.poll_interval)
         self._checker = Checker(settings, pool, vault, limits=Limits(concurrency=_CONCURRENCY + _URGENT_EXTRA))
         self._recorder = Recorder(pool, self._stored)
+        self._steerer = Steerer(settings, pool, vault)
         self._recording: asyncio.Task[None] | None = None
         self._checks: dict[asyncio.Task[None], Claim] = {}
         self._held: dict[str, Claim] = {}
@@ -91,6 +93,7 @@ class Poller(Agent):
             await self._recorder.flush()
             await release(self.pool, list(unfinished.values()))
         self._still()
+        await self._steerer.close()
         self._recorder.give_up()
         self._checker.close()
 
@@ -141,6 +144,7 @@ class Poller(Agent):
         stored = {str(result.claim.bot.id): result for result in results}
         for result in results:
             self._let_go(result.claim)
+            self._steerer.due(result.claim.bot, urgent=result.claim.urgent)
         if asked := self._asked & stored.keys():
             # Somebody asked for a bot while it was being checked: look again whether that check answers them.
             self._asked -= asked

@@ -106,7 +106,9 @@ class Checker:
             raise _Local(SECRET_UNREADABLE, detail) from None
 
 
-async def _read(bot: Bot, engine: Engine[Any, Any], client: GuardedClient, url: BotUrl, credential: Credential) -> Reading:
+async def _read(
+    bot: Bot, engine: Engine[Any, Any], client: GuardedClient, url: BotUrl, credential: Credential
+) -> Reading:
     """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there."""
     began = time.monotonic()
     while True:

@@ -178,9 +178,9 @@ def _answered(bot: Bot, known: Health, health: Health, outcome: Outcome, interva
         return msgspec.structs.replace(health, state="unhealthy", reason=RECOVERING, detail=detail, failures=0)
     # A full reading says what it could not find out; a short look after it does not take that back.
     untold = known.detail if known.reason is None and not reading.full else None
-    detail = finding.detail or outcome.detail or untold
+    words = finding.detail or outcome.detail or untold
     well = msgspec.structs.replace(
-        health, state="healthy", reason=finding.reason, detail=detail, failures=finding.doubts
+        health, state="healthy", reason=finding.reason, detail=words, failures=finding.doubts
     )
     return well if finding.doubts else msgspec.structs.replace(well, healthy_at=outcome.observed_at)
 

@@ -1,7 +1,8 @@
-"""The table of wishes about bots' trading: one row a bot, made by its first wish. People write it, the poller answers."""
+"""The table of wishes about bots' trading: a row a bot, made by its first wish. People write it, the poller answers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -10,10 +11,13 @@ from sqlalchemy import Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from control_plane.database.base import Base, TenantOwned, Timestamp, one_of, tenant_index, tenant_reference
+from control_plane.engines.family import Action
 
 #: The trading states that can be wished for, by the action that leads there.
-STATE_OF: Final = {"start": "running", "stop": "stopped", "pause": "paused"}
-ACTION_OF: Final = {state: action for action, state in STATE_OF.items()}
+STATE_OF: Final[Mapping[Action, str]] = {"start": "running", "stop": "stopped", "pause": "paused"}
+ACTION_OF: Final[Mapping[str, Action]] = {state: action for action, state in STATE_OF.items()}
+#: Seconds from a wish until it must have shown in the bot's state; after that nobody acts on it any more.
+CONFIRM_WITHIN_S: Final = 60.0
 #: Neither confirmed nor given up.
 _PENDING: Final = "confirmed_at is null and problem is null"
 
