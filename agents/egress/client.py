@@ -5,7 +5,7 @@ import copy
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -149,12 +149,24 @@ class GuardedClient:
         self._idle.close()
         self._on_close()
 
-    async def get_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Response:
+    async def get_json(
+        self, url: BotUrl, path: str, *, auth: Authorization | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
         """GET `path` (with its leading slash) under the bot's URL. Raises `EgressError` and nothing else.
 
         Any status but 1xx and 3xx comes back as a response: what a 401 or a 502 means is the bot family's business.
+        `headers` are further ones, for a bot that reads its token from one of its own.
         """
-        return await self._call(url, "GET", path, auth, None)
+        return await self._call(url, "GET", path, auth, None, headers)
+
+    async def fetch(
+        self, url: BotUrl, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Response:
+        """For bots whose API is half a website: an answer of any media type comes back, and of any status but 1xx.
+
+        A redirect is an answer as well, never followed. Raises `EgressError`.
+        """
+        return await self._call(url, method, path, None, body, headers, website=True)
 
     async def post_json(self, url: BotUrl, path: str, body: Any, *, auth: Authorization | None = None) -> Response:
         """POST a JSON body (None: an empty one). Never repeated, whatever happens. Raises `EgressError`."""
@@ -165,9 +177,17 @@ class GuardedClient:
         return await self._call(url, "DELETE", path, auth, None)
 
     async def _call(
-        self, url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None
+        self,
+        url: BotUrl,
+        method: str,
+        path: str,
+        auth: Authorization | None,
+        body: bytes | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        website: bool = False,
     ) -> Response:
-        request = _request(url, method, path, auth, body)
+        request = _request(url, method, path, auth, body, headers or {}, website=website)
         async with self._turns.turn(self._turn_key(url), self._tenant):
             try:
                 async with asyncio.timeout(self._limits.total_timeout):
@@ -194,7 +214,7 @@ class GuardedClient:
         clean = False
         try:
             head = await connection.ask(request)
-            body = await self._receive(connection, head)
+            body = await self._receive(connection, request, head)
             clean = connection.finish()
         finally:
             if clean:
@@ -203,10 +223,10 @@ class GuardedClient:
                 connection.wire.close()
         return Response(head.status, body, (time.monotonic() - started) * 1000, head.headers)
 
-    async def _receive(self, connection: Connection, head: Head) -> bytes:
-        if 300 <= head.status < 400:
+    async def _receive(self, connection: Connection, request: Request, head: Head) -> bytes:
+        if 300 <= head.status < 400 and not request.website:
             raise EgressError("redirected", "The bot redirects elsewhere: give the address that it redirects to.")
-        if is_json(head.headers):
+        if is_json(head.headers) or request.website:
             # As sent: compressed answers are smaller, badly chunked ones up to twice as large.
             connection.wire.allow(2 * self._limits.body_bytes)
             return await read_body(connection.next_chunk, head.headers, self._limits.body_bytes)
@@ -216,7 +236,16 @@ class GuardedClient:
         return b""
 
 
-def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, body: bytes | None) -> Request:
+def _request(
+    url: BotUrl,
+    method: str,
+    path: str,
+    auth: Authorization | None,
+    body: bytes | None,
+    more: Mapping[str, str],
+    *,
+    website: bool,
+) -> Request:
     headers = {
         "Host": url.authority,
         "User-Agent": USER_AGENT,
@@ -227,7 +256,10 @@ def _request(url: BotUrl, method: str, path: str, auth: Authorization | None, bo
         headers["Authorization"] = auth.header
     if body is not None:
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    return Request(method, url.prefix + path, headers, body or b"")
+    # Never by another spelling of a name that is there: two of one name are a way to be misunderstood.
+    names = {name.lower(): name for name in headers}
+    headers |= {names.get(name.lower(), name): value for name, value in more.items()}
+    return Request(method, url.prefix + path, headers, body or b"", website)
 
 
 def _nothing_to_close() -> None:

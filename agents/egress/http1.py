@@ -21,6 +21,8 @@ class Request:
     target: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    website: bool = False
+    """Any media type and a redirect are answers too."""
 
 
 @dataclass(frozen=True, slots=True)

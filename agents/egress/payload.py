@@ -32,6 +32,11 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By lower-case name; one sent twice keeps both values, comma between."""
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the answer says that it is JSON."""
+        return is_json(self.headers)
+
     def decode(self, shape: type[T]) -> T:
         """The body as `shape`; numbers become exact decimals where it says so.
 

@@ -5,9 +5,21 @@ from typing import Any
 
 from agents.engines.base import Engine
 from agents.engines.freqtrade import FreqtradeEngine
+from agents.engines.http import HttpEngine
+from agents.engines.hummingbot import HummingbotEngine
+from agents.engines.octobot import OctobotEngine
+from agents.engines.plugins import programs
 from agents.engines.tradewise import TradewiseEngine
+from control_plane.engines.registry import FAMILIES
 
-_ENGINES: Mapping[str, Engine[Any, Any]] = {engine.name: engine for engine in (FreqtradeEngine(), TradewiseEngine())}
+_OURS: tuple[Engine[Any, Any], ...] = (
+    FreqtradeEngine(),
+    HttpEngine(),
+    HummingbotEngine(),
+    OctobotEngine(),
+    TradewiseEngine(),
+)
+_ENGINES: Mapping[str, Engine[Any, Any]] = {engine.family.name: engine for engine in _OURS} | programs(FAMILIES)
 
 
 def engine_for(name: str) -> Engine[Any, Any]:

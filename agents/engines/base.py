@@ -148,7 +148,7 @@ class Engine(Protocol[C_contra, G_contra]):
     async def read(
         self, client: GuardedClient, base_url: BotUrl, credential: C_contra, config: G_contra, *, now: datetime
     ) -> Reading:
-        """All that the family tells, what `check` tells included. Never raises for anything that the remote side does."""
+        """All that the family tells, what `check` tells included. Never raises for what the remote side does."""
 
     async def control(
         self, client: GuardedClient, base_url: BotUrl, credential: C_contra, config: G_contra, action: Action
@@ -171,7 +171,7 @@ class Engine(Protocol[C_contra, G_contra]):
 
 
 class Outside:
-    """What the families share whose bots only run elsewhere, one at an address: nothing to wind down, nothing shared."""
+    """What families share whose bots only run elsewhere, one at an address: nothing to wind down, nothing shared."""
 
     def shared_key(self, base_url: BotUrl, credential: object, config: object) -> Hashable | None:  # noqa: ARG002
         """Each is asked alone."""

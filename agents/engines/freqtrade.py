@@ -11,10 +11,13 @@ What its own documentation does not say and real processes do:
 - Nothing but the list of open trades tells that orders are cancelled. Its `has_open_orders` leaves out the stop-losses
   that lie on the exchange: those protect a position that is kept, and stay.
 - `/stopentry` to a bot whose trading is stopped begins it again, paused; and only then does it cancel or exit.
+- `api_version` is a float (2.50 arrives as 2.5) and tells nothing that the answers do not: it is not read.
+- API 2.40 has no `/pause`: there `/stopentry` sets `max_open_trades` to 0, the state goes on reading "running", and
+  only `/reload_config` brings the entries back.
 - A reload closes the port for half a second: `unreachable` once, and the poller waits for more before it judges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -24,7 +27,6 @@ import msgspec
 from agents.egress import Authorization, EgressError, GuardedClient, Response
 from agents.engines.base import (
     Action,
-    Capability,
     ControlRefused,
     DrainRefused,
     ReadFailure,
@@ -36,6 +38,7 @@ from agents.engines.base import (
     failure_of,
 )
 from agents.engines.values import age, amount, count, label, moment, share, word
+from control_plane.engines.freqtrade import FAMILY
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import FreqtradeCredential
 
@@ -49,6 +52,7 @@ class _Config(msgspec.Struct):
     version: str | None = None
     bot_name: str | None = None
     stake_currency: str | None = None
+    max_open_trades: Decimal | None = None  # a float, and -1 for any number of them
 
 
 class _Health(msgspec.Struct):
@@ -109,35 +113,41 @@ class _NotNow(Exception):  # noqa: N818  -- an answer of the bot's, not a fault
 class FreqtradeEngine:
     """Reads freqtrade bots."""
 
-    name = "freqtrade"
-    credential_type = FreqtradeCredential
-    capabilities = frozenset(Capability)
+    family = FAMILY
 
-    async def read(
-        self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, now: datetime
-    ) -> Reading:
-        """Liveness without the credential, then state and loop, then performance; stops where a step fails."""
-        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
-        reading = Reading(reachable=False, credential_ok=None, full=False)
-        try:
-            reading = await _greet(bot, reading)
-            reading = await _read_state(bot, reading, now)
-            return await _read_performance(bot, reading)
-        except EgressError as error:
-            return reading.failed(failure_of(error))
-        except ReadFailure as failure:
-            return reading.failed(failure)
+    def shared_key(self, base_url: BotUrl, credential: FreqtradeCredential, config: None) -> Hashable | None:  # noqa: ARG002
+        """A process is one bot."""
+        return None
 
     async def check(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, config: None, *, now: datetime
     ) -> Reading:
-        """Liveness, state and loop."""
+        """State, and how fresh the loop is where there is one that turns: one or two calls."""
+        del config
+        bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
+        reading = Reading(reachable=False, credential_ok=None, full=False)
+        try:
+            reading, config_told = await _read_config(bot, reading, timed=True)
+            if reading.trading_state in {"running", "paused"}:
+                reading = await _read_loop(bot, reading, config_told, now)
+        except EgressError as error:
+            return reading.failed(failure_of(error))
+        except ReadFailure as failure:
+            return reading.failed(failure)
+        return reading
+
+    async def read(
+        self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, config: None, *, now: datetime
+    ) -> Reading:
+        """Liveness without the credential, then state and loop, then performance; stops where a step fails."""
         del config
         bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
         reading = Reading(reachable=False, credential_ok=None, full=False)
         try:
             reading = await _greet(bot, reading)
-            return await _read_state(bot, reading, now)
+            reading, config_told = await _read_config(bot, reading)
+            reading = await _read_loop(bot, reading, config_told, now)
+            return await _read_performance(bot, reading)
         except EgressError as error:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
@@ -154,10 +164,17 @@ class FreqtradeEngine:
         """One command, by its older name where the newer is not known."""
         del config
         bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
-        for route in ("pause", "stopentry", "stopbuy") if action == "pause" else (action,):
-            if await bot.command(route) != 404:
-                return
-        raise ControlRefused(f"It offers no way to {action} its trading.")
+        if action == "stop":
+            await bot.tell("stop")
+        elif action == "pause":
+            for route in ("pause", "stopentry", "stopbuy"):
+                if await bot.tell(route):
+                    return
+            raise ControlRefused("It offers no way to pause its entries.")
+        else:
+            # What an older one calls running has no entries after a pause, and /start would change nothing.
+            told = await _config(bot)
+            await bot.tell("reload_config" if _silently_paused(told) else "start")
 
     async def drain(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
@@ -209,15 +226,29 @@ class _Bot:
             accepted(response, dict[str, Any])
         return response.status
 
+    async def tell(self, route: str) -> bool:
+        """A command; False where this version knows no such route. Raises `ControlRefused` where there is no trader."""
+        response = await self._client.post_json(self._url, f"/api/v1/{route}", None, auth=self._auth)
+        if _is_complaint(response):
+            raise ControlRefused("It cannot do that in its present state: it has no trader that runs.")
+        if response.status == 404:
+            return False
+        accepted(response, dict[str, Any])
+        return True
+
     async def cancel(self, trade_id: int) -> None:
         """Cancel a trade's open order. That it is gone by now is no failure: the next look tells."""
         response = await self._client.delete_json(self._url, f"/api/v1/trades/{trade_id}/open-order", auth=self._auth)
         if response.status != 404 and not _is_complaint(response):
             accepted(response, dict[str, Any])
 
+    async def get(self, route: str) -> Response:
+        """An authorised call's answer, whatever it is."""
+        return await self._client.get_json(self._url, f"/api/v1/{route}", auth=self._auth)
+
     async def ask(self, route: str, shape: type[T]) -> T:
         """An authorised call. Raises `_NotNow` as well as what `accepted` raises."""
-        response = await self._client.get_json(self._url, f"/api/v1/{route}", auth=self._auth)
+        response = await self.get(route)
         if _is_complaint(response):
             raise _NotNow
         return accepted(response, shape)
@@ -231,8 +262,12 @@ class _Bot:
 
 
 async def _state(bot: _Bot) -> str:
+    return (await _config(bot)).state
+
+
+async def _config(bot: _Bot) -> _Config:
     try:
-        return (await bot.ask("show_config", _Config)).state
+        return await bot.ask("show_config", _Config)
     except _NotNow:
         raise ReadFailure(Reason.HTTP_ERROR, "The bot cannot tell its state now.", reachable=True) from None
 
@@ -241,6 +276,11 @@ async def _stop_entries(bot: _Bot) -> None:
     """By the older name where the newer is not known. Raises `DrainRefused` where neither is."""
     if await bot.command("stopentry") == 404 and await bot.command("stopbuy") == 404:
         raise DrainRefused("It offers no way to stop its entries.")
+
+
+def _silently_paused(told: _Config) -> bool:
+    """Whether it runs without making any entry: what API 2.40 comes to after a pause."""
+    return told.state.lower() == "running" and told.max_open_trades == 0
 
 
 async def _kept(bot: _Bot, trades: Sequence[_Trade]) -> bool:
@@ -278,20 +318,27 @@ async def _greet(bot: _Bot, reading: Reading) -> Reading:
     return msgspec.structs.replace(reading, reachable=True, latency_ms=response.latency_ms)
 
 
-async def _read_state(bot: _Bot, reading: Reading, now: datetime) -> Reading:
-    try:
-        config = await bot.ask("show_config", _Config)
-    except _NotNow:
-        raise ReadFailure(Reason.HTTP_ERROR, "The bot cannot tell its state now.", reachable=True) from None
+async def _read_config(bot: _Bot, reading: Reading, *, timed: bool = False) -> tuple[Reading, _Config]:
+    response = await bot.get("show_config")
+    if _is_complaint(response):
+        raise ReadFailure(Reason.HTTP_ERROR, "The bot cannot tell its state now.", reachable=True)
+    config = accepted(response, _Config)
+    # Web server mode has no trader and says so by an empty state.
+    state = word(config.state or "webserver")
     reading = msgspec.structs.replace(
         reading,
+        reachable=True,
         credential_ok=True,
-        # Web server mode has no trader and says so by an empty state.
-        trading_state=word(config.state or "webserver"),
+        trading_state="paused" if _silently_paused(config) else state,
         simulated=config.dry_run,
         version=label(config.version),
         currency=label(config.stake_currency, 16),
+        latency_ms=response.latency_ms if timed else reading.latency_ms,
     )
+    return reading, config
+
+
+async def _read_loop(bot: _Bot, reading: Reading, config: _Config, now: datetime) -> Reading:
     health = await bot.ask_if_possible("health", _Health)
     if health is None:
         return reading

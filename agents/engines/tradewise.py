@@ -1,5 +1,6 @@
 """Our own bot API (`docs/bot-api.md`): the paper bot that we host, and any bot whose author follows the document."""
 
+from collections.abc import Hashable
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -9,7 +10,6 @@ import msgspec
 from agents.egress import Authorization, EgressError, GuardedClient
 from agents.engines.base import (
     Action,
-    Capability,
     ControlRefused,
     DrainRefused,
     ReadFailure,
@@ -21,6 +21,7 @@ from agents.engines.base import (
     failure_of,
 )
 from agents.engines.values import age, amount, count, label, share, word
+from control_plane.engines.tradewise import FAMILY
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import TradewiseCredential
 
@@ -60,14 +61,34 @@ class _Drain(msgspec.Struct):
 class TradewiseEngine:
     """Reads bots that serve our own API."""
 
-    name = "tradewise"
-    credential_type = TradewiseCredential
-    capabilities = frozenset(Capability)
+    family = FAMILY
+
+    def shared_key(self, base_url: BotUrl, credential: TradewiseCredential, config: None) -> Hashable | None:  # noqa: ARG002
+        """An address is one bot."""
+        return None
+
+    async def check(
+        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, *, now: datetime
+    ) -> Reading:
+        """State alone: one call."""
+        del config
+        auth = Authorization.bearer(credential.token)
+        reading = Reading(reachable=False, credential_ok=None, full=False)
+        try:
+            answer = await client.get_json(base_url, "/api/v1/state", auth=auth)
+            state = accepted(answer, _State)
+            reading = msgspec.structs.replace(reading, reachable=True, latency_ms=answer.latency_ms)
+            return _with_state(reading, state, now)
+        except EgressError as error:
+            return reading.failed(failure_of(error))
+        except ReadFailure as failure:
+            return reading.failed(failure)
 
     async def read(
-        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, *, now: datetime
+        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, *, now: datetime
     ) -> Reading:
         """Liveness without the credential, then state, then performance; stops where a step fails."""
+        del config
         auth = Authorization.bearer(credential.token)
         reading = Reading(reachable=False, credential_ok=None, full=False)
         try:
@@ -82,22 +103,6 @@ class TradewiseEngine:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
             return reading.failed(failure)
-
-    async def check(
-        self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, *, now: datetime
-    ) -> Reading:
-        """State alone, which needs the credential."""
-        del config
-        reading = Reading(reachable=False, credential_ok=None, full=False)
-        try:
-            auth = Authorization.bearer(credential.token)
-            answer = await client.get_json(base_url, "/api/v1/state", auth=auth)
-            state = accepted(answer, _State)
-        except EgressError as error:
-            return reading.failed(failure_of(error))
-        except ReadFailure as failure:
-            return reading.failed(failure)
-        return _with_state(msgspec.structs.replace(reading, reachable=True, latency_ms=answer.latency_ms), state, now)
 
     async def control(
         self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, action: Action

@@ -17,8 +17,11 @@ from agents.egress import GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
 from agents.hosted import reached_at
-from agents.poller.decide import ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome
 from agents.secrets import NotOpenedError, open_bot_secret
+from control_plane.engines.configs import ConfigError, decode_config
+from control_plane.engines.family import EngineConfig
+from control_plane.engines.registry import family_of
 from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
 from control_plane.security.credentials import Credential, CredentialError, decode_credentials
 from control_plane.security.vault import OpenError, Vault
@@ -69,13 +72,14 @@ class Checker:
         try:
             engine = _engine(bot)
             url = self._address(bot)
+            config = _config(bot)
             credential = await self._credential(bot)
         except _Local as local:
             return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
         client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
         try:
             async with asyncio.timeout(self._budget_s):
-                reading = await _read(bot, engine, client, url, credential)
+                reading = await _read(bot, engine, client, url, credential, config)
         except TimeoutError:
             detail = "The bot answered too slowly to be read."
             return _outcome(bot, observed_at, _NOTHING_READ, Reason.TIMEOUT.value, detail)
@@ -107,18 +111,31 @@ class Checker:
 
 
 async def _read(
-    bot: Bot, engine: Engine[Any, Any], client: GuardedClient, url: BotUrl, credential: Credential
+    bot: Bot,
+    engine: Engine[Any, Any],
+    client: GuardedClient,
+    url: BotUrl,
+    credential: Credential,
+    config: EngineConfig | None,
 ) -> Reading:
     """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there."""
     began = time.monotonic()
     while True:
         # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
-        reading = await engine.read(client, url, credential, now=datetime.now(UTC))
+        reading = await engine.read(client, url, credential, config, now=datetime.now(UTC))
         waited = time.monotonic() - began
         absent = reading.reason is Reason.UNREACHABLE and bot.hosted and bot.status == "starting"
         if not absent or waited >= _FIRST_ANSWER_S:
             return reading
         await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
+
+
+def _config(bot: Bot) -> EngineConfig | None:
+    try:
+        return decode_config(family_of(bot.engine), bot.engine_config)
+    except ConfigError as error:
+        where = f"engine_config.{error.field}" if error.field else "engine_config"
+        raise _Local(CONFIG_INVALID, f"The bot's {where} {error.message}.") from None
 
 
 def _engine(bot: Bot) -> Engine[Any, Any]:

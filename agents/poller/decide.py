@@ -21,10 +21,13 @@ from agents.poller.trouble import RECOVERING, TROUBLES, Finding, carried_age, fi
 
 SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a reason
 ENGINE_UNKNOWN = "engine_unknown"
+CONFIG_INVALID = "config_invalid"
 NOT_TRADING = "not_trading"
 
 #: Certain at the first sight: asking again cannot turn them into an accident of the network.
-CONCLUSIVE = frozenset({Reason.AUTH.value, Reason.EGRESS_REFUSED.value, SECRET_UNREADABLE, ENGINE_UNKNOWN})
+CONCLUSIVE = frozenset(
+    {Reason.AUTH.value, Reason.EGRESS_REFUSED.value, SECRET_UNREADABLE, ENGINE_UNKNOWN, CONFIG_INVALID}
+)
 
 FAILURES_TO_BELIEVE = 3
 INTERVALS_TO_BELIEVE = 2
@@ -50,6 +53,8 @@ class Bot(msgspec.Struct, frozen=True, kw_only=True):
     told_generation: int
     """The newest generation whose outcome stands in the bot's status (external bots)."""
     api_url: str | None = None
+    engine_config: str | None = None
+    """The family's public configuration, as the JSON text that is stored."""
     host_port: int | None = None
     up_since: datetime | None = None
     """When the copy of a hosted bot was launched: nothing seen before is about this copy."""

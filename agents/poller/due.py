@@ -70,7 +70,8 @@ _CLAIM = """
         where h.id = c.id and b.tenant_id = h.tenant_id and b.id = h.id and i.id is not distinct from c.instance_id
         returning now() as claimed_at, h.lease_until, c.lane, c.urgent, c.due_at,
             b.id as bot_id, b.tenant_id, b.bot_type, b.engine, b.desired, b.status, b.reason as bot_reason,
-            b.generation as bot_generation, b.observed_generation as told_generation, b.api_url, i.host_port,
+            b.generation as bot_generation, b.observed_generation as told_generation, b.api_url, b.engine_config::text,
+            i.host_port,
             i.generation as instance_generation, coalesce(i.started_at, i.created_at) as up_since, i.ready_state,
             h.state, h.reason, h.detail, h.observed_at, h.healthy_at, h.failures, h.latency_ms, h.credential_ok,
             h.trading_state, h.loop_age_s, h.simulated, h.version, h.identity, h.observed_generation
@@ -158,6 +159,7 @@ def _claim_of(row: asyncpg.Record, mono: float) -> Claim:
         generation=row["instance_generation"] if hosted else row["bot_generation"],
         told_generation=row["told_generation"],
         api_url=row["api_url"],
+        engine_config=row["engine_config"],
         host_port=row["host_port"],
         up_since=row["up_since"] if hosted else None,
         ready_state=row["ready_state"],

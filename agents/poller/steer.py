@@ -26,10 +26,13 @@ from agents.egress import EgressError, GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import ControlRefused, Engine, ReadFailure, Reason
 from agents.hosted import reached_at
-from agents.poller.decide import SECRET_UNREADABLE, Bot
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot
 from agents.secrets import open_bot_secret
 from control_plane.bots.trading_models import ACTION_OF, CONFIRM_WITHIN_S
 from control_plane.database.away import DATABASE_AWAY
+from control_plane.engines.configs import ConfigError, decode_config
+from control_plane.engines.family import EngineConfig
+from control_plane.engines.registry import family_of
 from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
 from control_plane.security.credentials import Credential, CredentialError, decode_credentials
 from control_plane.security.vault import OpenError, Vault
@@ -154,6 +157,7 @@ class _Hand(msgspec.Struct, frozen=True):
     client: GuardedClient
     url: BotUrl
     credential: Credential
+    config: EngineConfig | None
 
 
 class _Cannot(Exception):  # noqa: N818 - an outcome to report
@@ -248,7 +252,8 @@ class Steerer:
             return None
         try:
             hand = await self._hand(bot)
-            await hand.engine.control(hand.client, hand.url, hand.credential, None, ACTION_OF[wish.wanted])
+            action = ACTION_OF[wish.wanted]
+            await hand.engine.control(hand.client, hand.url, hand.credential, hand.config, action)
         except ControlRefused as refused:
             await self._give_up(bot, wish, CONTROL_REFUSED, str(refused))
             return None
@@ -266,7 +271,7 @@ class Steerer:
             hand = await self._hand(bot)
         except _Cannot as cannot:
             return Seen(state=None, problem=str(cannot), hopeless=cannot.reason)
-        reading = await hand.engine.check(hand.client, hand.url, hand.credential, None, now=datetime.now(UTC))
+        reading = await hand.engine.check(hand.client, hand.url, hand.credential, hand.config, now=datetime.now(UTC))
         final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
         return Seen(
             state=reading.trading_state if reading.reason is None else None,
@@ -284,11 +289,14 @@ class Steerer:
             secret = await open_bot_secret(self._pool, self._vault, bot.tenant_id, bot.id, "credentials")
             if secret is None:
                 raise _Cannot(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
-            return _Hand(engine, client, url, decode_credentials(bot.engine, secret.reveal()))
+            config = decode_config(family_of(bot.engine), bot.engine_config)
+            return _Hand(engine, client, url, decode_credentials(bot.engine, secret.reveal()), config)
         except LookupError:
-            raise _Cannot("engine_unknown", "This version of TradeWise has no engine of that name.") from None
+            raise _Cannot(ENGINE_UNKNOWN, "This version of TradeWise has no engine of that name.") from None
         except UrlRefused as refused:
             raise _Cannot(Reason.EGRESS_REFUSED.value, refused.message) from None
+        except ConfigError:
+            raise _Cannot(CONFIG_INVALID, "What is stored of how this bot is to be read does not fit it.") from None
         except (OpenError, CredentialError):
             words = "The stored credentials cannot be opened: enter them again."
             raise _Cannot(SECRET_UNREADABLE, words) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -17,15 +16,13 @@ from control_plane.bots.service import locked, note, refuse_subscribed
 from control_plane.bots.trading_models import CONFIRM_WITHIN_S, STATE_OF
 from control_plane.dashboard.reasons import remedy_of
 from control_plane.engines.family import Action
+from control_plane.engines.registry import family_of
 from control_plane.errors import ConflictError
 from control_plane.identity.principal import Principal
 
 NOT_CONFIRMED: Final = "not_confirmed"
 #: What the poller may need beyond the time in which a wish must show, to say that it did not.
 _GRACE: Final = timedelta(seconds=CONFIRM_WITHIN_S + 15)
-_ALL: Final = frozenset[Action]({"start", "stop", "pause"})
-#: What bots of a family can be told.
-_ACTIONS: Final[Mapping[str, frozenset[Action]]] = {"freqtrade": _ALL, "tradewise": _ALL}
 _NOBODY: Final = "Nobody has answered for it: the part of TradeWise that calls bots is away, or has not reached it."
 
 _STANDING = text("""
@@ -42,8 +39,11 @@ _LOOK = text("update bots set ping_requested_at = clock_timestamp() where id = :
 
 
 def actions_of(engine: str) -> frozenset[Action]:
-    """What a bot of this family can be told about its trading."""
-    return _ACTIONS.get(engine, frozenset())
+    """What a bot of this family can be told about its trading; nothing where this installation does not know it."""
+    try:
+        return family_of(engine).actions
+    except LookupError:
+        return frozenset()
 
 
 async def wish_trading(session: AsyncSession, principal: Principal, bot_id: UUID, action: Action) -> None:

@@ -61,6 +61,11 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "The part that calls bots does not know this engine.",
         "Ask your operator to update it.",
     ),
+    "config_invalid": (
+        "Configuration does not fit",
+        "What is stored of how this bot is to be read does not fit its kind of bot any more.",
+        "Change it: the detail names the field.",
+    ),
     "not_trading": (
         "Not ready yet",
         "The bot answers, but has not come up to what it was told yet.",

@@ -48,6 +48,19 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         """Which of the bots behind one address this is; empty where an address is one bot."""
         return ""
 
+    @property
+    def credential_kind(self) -> str:
+        """Which kind of credential goes with it, for families that have several. Another kind needs another one."""
+        return ""
+
+    def problem(self) -> tuple[str, str] | None:
+        """What does not go together in it, as the field's path and what to do; None where all does."""
+        return None
+
+    def misfit(self, credential: Credential) -> tuple[str, str] | None:  # noqa: ARG002 - for families that have several
+        """What of a credential does not go with it, as the field's name and what to do; None where all does."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:

@@ -12,13 +12,13 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 # No control characters and no lone surrogates: nothing that could end a header line or fail to encode.
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")]
 # RFC 7617: the first colon ends the user name.
-_UserName = Annotated[
+UserName = Annotated[
     str, msgspec.Meta(min_length=1, max_length=128, pattern=r"\A[^:\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
 ]
 # Goes into a header as it is: visible ASCII only.
-_Token = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"\A[\x21-\x7e]+\Z")]
+Token = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"\A[\x21-\x7e]+\Z")]
 
 _HARMLESS_NAME = re.compile(r"[a-z_]{1,32}")
 _MAX_SEALED_BYTES = 16_384
@@ -60,8 +60,8 @@ class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FreqtradeCredential(Credential, frozen=True, forbid_unknown_fields=True):
     """User name and password of freqtrade's API server, sent by HTTP Basic on each call: it has no long-lived key."""
 
-    username: _UserName
-    password: _Text
+    username: UserName
+    password: Text
 
     hints: ClassVar[Mapping[str, str]] = {
         "username": "1 to 128 characters without a colon or control characters",
@@ -72,7 +72,7 @@ class FreqtradeCredential(Credential, frozen=True, forbid_unknown_fields=True):
 class TradewiseCredential(Credential, frozen=True, forbid_unknown_fields=True):
     """The bearer token of our own bot API."""
 
-    token: _Token
+    token: Token
 
     hints: ClassVar[Mapping[str, str]] = {"token": "1 to 4096 visible ASCII characters without spaces"}
 
@@ -81,8 +81,9 @@ class TradewiseCredential(Credential, frozen=True, forbid_unknown_fields=True):
         return self.token[-4:] if len(self.token) >= 16 else None
 
 
-ENGINES: Mapping[str, type[Credential]] = {"freqtrade": FreqtradeCredential, "tradewise": TradewiseCredential}
-"""Every engine that a bot can name, with the shape of its credentials."""
+ENGINES: dict[str, type[Credential]] = {"freqtrade": FreqtradeCredential, "tradewise": TradewiseCredential}
+"""Every engine that a bot can name, with the shape of its credentials. `control_plane.engines.registry` adds others:
+whoever knows a family has loaded it."""
 
 
 _MADE_FOR = "tradewise"
@@ -112,9 +113,9 @@ def decode_credentials(engine: str, raw: Mapping[str, Any] | bytes) -> Credentia
             # A secret pasted in the place of a name must not come back either.
             shown = name if _HARMLESS_NAME.fullmatch(name) else "credentials"
             raise _invalid(shown, f"is not known here; {engine} takes exactly: {', '.join(names)}")
-    for name in names:
-        if name not in fields:
-            raise _invalid(name, "is missing")
+    for field in msgspec.structs.fields(expected):
+        if field.name not in fields and field.required:
+            raise _invalid(field.name, "is missing")
     return _convert(expected, fields)
 
 
@@ -138,6 +139,8 @@ def _as_mapping(raw: Mapping[str, Any] | bytes) -> Mapping[str, Any]:
 def _convert(expected: type[Credential], fields: Mapping[str, Any]) -> Credential:
     """Field by field, so that the failing one is known without reading it out of an error's text."""
     for field in msgspec.structs.fields(expected):
+        if field.name not in fields:
+            continue
         try:
             msgspec.convert(fields[field.name], field.type)
         except (msgspec.ValidationError, UnicodeEncodeError):

@@ -42,6 +42,8 @@ class FreqtradeServer(LoopbackServer):
         self.trading_state = "running"
         """running, paused, stopped, reload_config; empty in web server mode."""
         self.dry_run = True
+        self.max_open_trades = -1.0
+        """-1 for any number; an older one sets it to 0 when told to make no more entries."""
         self.version = "2026.9"
         self.stake_currency = "USDT"
         self.first_start = int(time.time()) - 86_400
@@ -140,7 +142,11 @@ class FreqtradeServer(LoopbackServer):
     def _pause(self, route: str) -> Reply:
         if self.api_version < 2.45:
             # The older way: no more entries, though the state goes on reading "running".
-            return json_reply(_NOT_FOUND, 404) if route == "pause" else json_reply({"status": "No more entries."})
+            if route == "pause":
+                return json_reply(_NOT_FOUND, 404)
+            if self.trading_state == "running":
+                self.max_open_trades = 0.0
+            return json_reply({"status": "No more entries will occur from now. Run /reload_config to reset."})
         # As the real one does: a bot whose trading was stopped manages its trades again.
         self.trading_state = "paused"
         return json_reply({"status": "paused, no more entries will occur from now. Run /start to enable entries."})
@@ -166,6 +172,7 @@ class FreqtradeServer(LoopbackServer):
         await self.close_port()
         await asyncio.sleep(self.reload_gap)
         self.process_start = int(time.time())
+        self.max_open_trades = -1.0
         await self.open_port()
 
     def _version(self) -> dict[str, Any]:
@@ -184,7 +191,7 @@ class FreqtradeServer(LoopbackServer):
             "stake_currency": self.stake_currency,
             "stake_amount": "unlimited",
             "available_capital": None,
-            "max_open_trades": -1.0,
+            "max_open_trades": self.max_open_trades,
             "minimal_roi": {"0": 0.01},
             "stoploss": -0.05,
             "timeframe": "1m",

@@ -11,7 +11,7 @@ from agents.engines.base import Reason
 from agents.launcher import reconcile
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.runtimes.base import PortTaken, RuntimeFault
-from agents.poller.decide import ENGINE_UNKNOWN, NOT_TRADING, SECRET_UNREADABLE
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, NOT_TRADING, SECRET_UNREADABLE
 from control_plane.bots import status
 from control_plane.bots.models import CRASH_POLICIES, DEFAULT_CRASH_POLICY, ON_STOP
 from control_plane.dashboard.fleet import summarise
@@ -89,7 +89,7 @@ def test_what_an_agent_wrote_down_replaces_the_general_sentence() -> None:
 
 def codes_of_agents() -> set[str]:
     """Every reason that agents and the control plane write down, read out of their programs."""
-    found = {reason.value for reason in Reason} | {SECRET_UNREADABLE, ENGINE_UNKNOWN, NOT_TRADING}
+    found = {reason.value for reason in Reason} | {SECRET_UNREADABLE, ENGINE_UNKNOWN, CONFIG_INVALID, NOT_TRADING}
     found |= {fault.code for fault in (PortTaken, RuntimeFault, SecretUnreadable)}
     for program in (*Path(reconcile.__file__).parent.glob("*.py"), Path(status.__file__)):
         text = program.read_text("utf-8")

@@ -26,7 +26,7 @@ async def read(
     """One reading of the bot at `url`."""
     async with GuardedClient.for_tenants(allow=LOOPBACK, limits=limits) as client:
         credential = FreqtradeCredential("freqtrader", password)
-        return await FreqtradeEngine().read(client, parse_bot_url(url), credential, now=now or datetime.now(UTC))
+        return await FreqtradeEngine().read(client, parse_bot_url(url), credential, None, now=now or datetime.now(UTC))
 
 
 async def test_a_running_bot_is_read_in_full() -> None:
@@ -208,11 +208,11 @@ async def test_a_reload_is_a_refused_connection_and_then_nothing() -> None:
     async with FreqtradeServer() as server, GuardedClient.for_tenants(allow=LOOPBACK) as client:
         engine, credential = FreqtradeEngine(), FreqtradeCredential("freqtrader", PASSWORD)
         url = parse_bot_url(server.url)
-        before = await engine.read(client, url, credential, now=datetime.now(UTC))
+        before = await engine.read(client, url, credential, None, now=datetime.now(UTC))
         await server.close_port()
-        gap = await engine.read(client, url, credential, now=datetime.now(UTC))
+        gap = await engine.read(client, url, credential, None, now=datetime.now(UTC))
         await server.open_port()
-        after = await engine.read(client, url, credential, now=datetime.now(UTC))
+        after = await engine.read(client, url, credential, None, now=datetime.now(UTC))
     assert (before.reason, after.reason) == (None, None)
     assert (gap.reason, gap.reachable, gap.credential_ok, gap.equity) == (Reason.UNREACHABLE, False, None, None)
     assert before.identity == after.identity
@@ -248,7 +248,7 @@ async def test_amounts_that_cannot_be_are_a_bad_payload(value: bytes) -> None:
 async def test_a_private_address_without_leave_is_refused() -> None:
     async with FreqtradeServer() as server, GuardedClient.for_tenants() as client:
         reading = await FreqtradeEngine().read(
-            client, parse_bot_url(server.url), FreqtradeCredential("u", "p"), now=datetime.now(UTC)
+            client, parse_bot_url(server.url), FreqtradeCredential("u", "p"), None, now=datetime.now(UTC)
         )
     assert (reading.reason, reading.reachable) == (Reason.EGRESS_REFUSED, False)
     assert server.connections == 0

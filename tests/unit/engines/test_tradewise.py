@@ -23,7 +23,9 @@ async def read(server: BotServer, *, token: str | None = None, now: datetime | N
     """One reading of the bot."""
     async with GuardedClient.for_hosted(LOOPBACK) as client:
         credential = TradewiseCredential(token or server.token)
-        return await TradewiseEngine().read(client, parse_bot_url(server.url), credential, now=now or datetime.now(UTC))
+        return await TradewiseEngine().read(
+            client, parse_bot_url(server.url), credential, None, now=now or datetime.now(UTC)
+        )
 
 
 async def test_a_bot_is_read_in_full() -> None:

@@ -1,0 +1,107 @@
+"""One call for many, whatever becomes of those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agents.engines.shared import Shared, key_of
+from control_plane.security.addresses import parse_bot_url
+
+KEY, OTHER = b"one", b"other"
+
+
+class Source:
+    """Counts how often it is asked, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.cancelled = 0
+        self.open = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> int:
+        self.asked += 1
+        number = self.asked
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return number
+
+
+async def test_those_who_ask_together_get_one_answer_and_those_who_ask_later_another() -> None:
+    shared, source = Shared[int](fresh_for_s=0.0), Source()
+    waiting = [asyncio.create_task(shared.get(KEY, source)) for _ in range(5)]
+    await asyncio.sleep(0)
+    source.open.set()
+    assert await asyncio.gather(*waiting) == [1] * 5
+    assert await shared.get(KEY, source) == 2
+
+
+async def test_a_fresh_answer_serves_the_next_and_only_for_its_own_key() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    source.open.set()
+    assert [await shared.get(key, source) for key in (KEY, KEY, OTHER, KEY)] == [1, 1, 2, 1]
+    shared.forget(KEY)
+    assert await shared.get(KEY, source) == 3
+
+
+async def test_a_failure_reaches_all_who_wait_and_nobody_after() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    source.error = ValueError("no")
+    waiting = [asyncio.create_task(shared.get(KEY, source)) for _ in range(3)]
+    await asyncio.sleep(0)
+    source.open.set()
+    assert [type(outcome) for outcome in await asyncio.gather(*waiting, return_exceptions=True)] == [ValueError] * 3
+    source.error = None
+    assert await shared.get(KEY, source) == 2
+
+
+async def test_whoever_gives_up_takes_nothing_from_the_others() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    first, second = (asyncio.create_task(shared.get(KEY, source)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    source.open.set()
+    assert (await second, source.cancelled) == (1, 0)
+
+
+async def test_a_call_that_nobody_waits_for_ends() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    only = asyncio.create_task(shared.get(KEY, source))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    only.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await only
+    await asyncio.sleep(0)
+    assert source.cancelled == 1
+    source.open.set()
+    assert await shared.get(KEY, source) == 2
+
+
+async def test_what_was_asked_before_a_change_is_not_kept_after_it() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    before = asyncio.create_task(shared.get(KEY, source))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    shared.forget(KEY)
+    after = asyncio.create_task(shared.get(KEY, source))
+    await asyncio.sleep(0)
+    source.open.set()
+    assert (await before, await after) == (1, 2)
+    assert await shared.get(KEY, source) == 2
+
+
+def test_keys_tell_origins_and_credentials_apart_and_hold_none() -> None:
+    one, other = parse_bot_url("http://a:8080"), parse_bot_url("http://a:8080/b")
+    keys = {key_of(one, "u", "p"), key_of(other, "u", "p"), key_of(one, "up", ""), key_of(one, "u", None), key_of(one)}
+    assert len(keys) == 5
+    assert key_of(one, "u", "p") == key_of(one, "u", "p")
