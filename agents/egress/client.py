@@ -1,26 +1,27 @@
 """The guarded HTTP client: small JSON calls to hosts that we do not trust."""
 
-import asyncio
-import copy
 import ssl
 import time
-from base64 import b64encode
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import httpx
 import msgspec
 
+from agents.egress.answer import Answer
+from agents.egress.connection import Connection
+from agents.egress.deadlines import Deadlines
 from agents.egress.dial import Dialer, Resolver, SystemResolver
-from agents.egress.errors import EgressError
-from agents.egress.http1 import Connection, Head, Request
-from agents.egress.payload import Response, is_json, read_body
-from agents.egress.pool import IdleConnections, Turns
+from agents.egress.payload import Response
+from agents.egress.pool import IdleConnections
+from agents.egress.request import Authorization, json_request, signed_request
+from agents.egress.turns import Turns
 from control_plane.security.addresses import Address, BotUrl, Network, UrlRefused, check_address
 
-USER_AGENT = "TradeWise"
+Call: TypeAlias = Coroutine[Any, Any, Response]
+"""A call to await. Its request is built, and refused if malformed, before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,31 +41,6 @@ class Limits:
     """Longer than any usual poll interval: a connection kept is worth 7 new ones, or 25 under TLS."""
 
 
-class Authorization:
-    """The value of an Authorization header, which shows nothing of itself."""
-
-    __slots__ = ("header",)
-
-    def __init__(self, header: str) -> None:
-        # Checked here, because the HTTP library's own complaint would quote the secret.
-        if not all(" " <= character <= "~" for character in header):
-            raise ValueError("an authorization header holds visible ASCII characters only")
-        self.header = header
-
-    @classmethod
-    def basic(cls, username: str, password: str) -> Self:
-        """HTTP Basic (RFC 7617), in UTF-8."""
-        return cls("Basic " + b64encode(f"{username}:{password}".encode()).decode())
-
-    @classmethod
-    def bearer(cls, token: str) -> Self:
-        """A bearer token (RFC 6750)."""
-        return cls(f"Bearer {token}")
-
-    def __repr__(self) -> str:
-        return "Authorization(redacted)"
-
-
 class GuardedClient:
     """Calls one bot at a time, many bots at once; survives whatever they answer.
 
@@ -73,6 +49,8 @@ class GuardedClient:
     only. Either way there are no redirects, cookies, proxies or settings from the environment, and a credential goes
     to its own origin alone.
     """
+
+    __slots__ = ("_deadlines", "_dialer", "_idle", "_limits", "_on_close", "_tenant", "_turn_key", "_turns")
 
     def __init__(
         self, dialer: Dialer, limits: Limits, turn_key: Callable[[BotUrl], Hashable], on_close: Callable[[], None]
@@ -83,11 +61,12 @@ class GuardedClient:
         self._on_close = on_close
         self._idle = IdleConnections(limit=limits.idle_connections, seconds=limits.idle_seconds)
         self._tenant: Hashable | None = None
+        self._deadlines = Deadlines(limits.total_timeout)
         self._turns = Turns(
             per_host=limits.per_host,
             per_tenant=limits.per_tenant,
             total=limits.concurrency,
-            patience=limits.total_timeout,
+            deadlines=self._deadlines,
         )
 
     @classmethod
@@ -132,8 +111,10 @@ class GuardedClient:
     def acting_for(self, tenant: Hashable) -> Self:
         """This client, with the same connections and turns, whose calls count as the tenant's: one with a thousand
         hosts that hang cannot take every turn there is."""
-        acting = copy.copy(self)
-        acting._tenant = tenant  # noqa: SLF001 - a copy of our own
+        acting = object.__new__(type(self))
+        for name in GuardedClient.__slots__:
+            setattr(acting, name, getattr(self, name))
+        acting._tenant = tenant
         return acting
 
     async def __aenter__(self) -> Self:
@@ -147,119 +128,86 @@ class GuardedClient:
     def close(self) -> None:
         """Close every idle connection and let the resolver's threads go."""
         self._idle.close()
+        self._deadlines.close()
         self._on_close()
 
-    async def get_json(
-        self, url: BotUrl, path: str, *, auth: Authorization | None = None, headers: Mapping[str, str] | None = None
-    ) -> Response:
+    def get_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Call:
         """GET `path` (with its leading slash) under the bot's URL. Raises `EgressError` and nothing else.
 
         Any status but 1xx and 3xx comes back as a response: what a 401 or a 502 means is the bot family's business.
-        `headers` are further ones, for a bot that reads its token from one of its own.
+        A token that goes under a name of its own is an `Authorization` too, see `Authorization.under`.
         """
-        return await self._call(url, "GET", path, auth, None, headers)
+        return self._call(url, json_request("GET", url, path, auth, None), repeatable=True)
 
-    async def fetch(
-        self, url: BotUrl, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Response:
-        """For bots whose API is half a website: an answer of any media type comes back, and of any status but 1xx.
-
-        A redirect is an answer as well, never followed. Raises `EgressError`.
-        """
-        return await self._call(url, method, path, None, body, headers, website=True)
-
-    async def post_json(self, url: BotUrl, path: str, body: Any, *, auth: Authorization | None = None) -> Response:
+    def post_json(self, url: BotUrl, path: str, body: Any, *, auth: Authorization | None = None) -> Call:
         """POST a JSON body (None: an empty one). Never repeated, whatever happens. Raises `EgressError`."""
-        return await self._call(url, "POST", path, auth, b"" if body is None else msgspec.json.encode(body))
+        encoded = b"" if body is None else msgspec.json.encode(body)
+        return self._call(url, json_request("POST", url, path, auth, encoded))
 
-    async def delete_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Response:
+    def delete_json(self, url: BotUrl, path: str, *, auth: Authorization | None = None) -> Call:
         """DELETE `path`. Never repeated, whatever happens. Raises `EgressError`."""
-        return await self._call(url, "DELETE", path, auth, None)
+        return self._call(url, json_request("DELETE", url, path, auth, None))
+
+    def post(self, url: BotUrl, path: str, body: bytes, headers: Mapping[str, str]) -> Call:
+        """POST exactly these bytes under exactly these headers, as what is signed must go. Never repeated.
+
+        Any status but 1xx and 3xx comes back, with the beginning (4 KiB) of a body of any type that is not compressed:
+        enough for people. Raises `EgressError`; `ValueError` where a header would break its line or the client's rules.
+        """
+        return self._call(url, signed_request(url, path, body, headers), little=True)
+
+    def fetch(
+        self, url: BotUrl, method: Literal["GET", "POST"], path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Call:
+        """For bots whose API is half a website: whole answers of any media type come back, and of any status but 1xx.
+
+        A redirect is an answer as well, never followed. Never repeated. Raises as `post`.
+        """
+        return self._call(url, signed_request(url, path, body, headers, method=method), website=True)
 
     async def _call(
-        self,
-        url: BotUrl,
-        method: str,
-        path: str,
-        auth: Authorization | None,
-        body: bytes | None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        website: bool = False,
+        self, url: BotUrl, request: bytes, *, repeatable: bool = False, little: bool = False, website: bool = False
     ) -> Response:
-        request = _request(url, method, path, auth, body, headers or {}, website=website)
-        async with self._turns.turn(self._turn_key(url), self._tenant):
-            try:
-                async with asyncio.timeout(self._limits.total_timeout):
-                    return await self._exchange(url, request)
-            except TimeoutError:
-                raise EgressError("timeout", "The answer did not come in time.") from None
-
-    async def _exchange(self, url: BotUrl, request: Request) -> Response:
-        started = time.monotonic()
-        origin = (url.scheme, url.host, url.port)
-        # Only what may be repeated may risk a connection that the server is about to close.
-        kept = self._idle.take(origin) if request.method == "GET" else None
-        if kept is not None:
-            try:
-                return await self._converse(kept, request, started)
-            except EgressError:
-                # Without a byte of an answer it was the connection's age that failed, not the bot.
-                if kept.wire.received:
-                    raise
-        wire = await self._dialer.dial(url)
-        return await self._converse(Connection(origin, wire, header_bytes=self._limits.header_bytes), request, started)
-
-    async def _converse(self, connection: Connection, request: Request, started: float) -> Response:
-        clean = False
+        limits, turns, tenant = self._limits, self._turns, self._tenant
+        host = self._turn_key(url)
+        if not turns.take(host, tenant):
+            await turns.wait(host, tenant)
+        answer = Answer(limits.header_bytes, limits.body_bytes, little=little, website=website)
+        started = self._deadlines.watch(answer)
         try:
-            head = await connection.ask(request)
-            body = await self._receive(connection, request, head)
-            clean = connection.finish()
+            origin = (url.scheme, url.host, url.port)
+            # Only what may be repeated may risk a connection that the server is about to close.
+            kept = self._idle.take(origin) if repeatable else None
+            if kept is None or not await self._still_answers(kept, request, answer):
+                connection = await self._dialer.dial(url, origin, answer.deadline - time.monotonic())
+                await self._converse(connection, request, answer)
         finally:
-            if clean:
+            self._deadlines.forget(answer)
+            turns.give(host, tenant)
+        if answer.error is not None:
+            raise answer.error
+        latency_ms = (answer.ended_at - started) * 1000
+        if answer.status < 300 and not website:
+            return Response(answer.status, answer.body, latency_ms)
+        return Response(answer.status, answer.body, latency_ms, answer.headers)
+
+    async def _still_answers(self, kept: Connection, request: bytes, answer: Answer) -> bool:
+        """Ask on a kept connection; False if it turned out to be gone."""
+        await self._converse(kept, request, answer)
+        if answer.error is None or answer.received or answer.error.code != "unreachable":
+            return True
+        # Without a byte of an answer it was the connection's age that failed, not the bot.
+        answer.again()
+        return False
+
+    async def _converse(self, connection: Connection, request: bytes, answer: Answer) -> None:
+        try:
+            await connection.ask(request, answer)
+        finally:
+            if answer.reusable:
                 self._idle.give(connection)
             else:
-                connection.wire.close()
-        return Response(head.status, body, (time.monotonic() - started) * 1000, head.headers)
-
-    async def _receive(self, connection: Connection, request: Request, head: Head) -> bytes:
-        if 300 <= head.status < 400 and not request.website:
-            raise EgressError("redirected", "The bot redirects elsewhere: give the address that it redirects to.")
-        if is_json(head.headers) or request.website:
-            # As sent: compressed answers are smaller, badly chunked ones up to twice as large.
-            connection.wire.allow(2 * self._limits.body_bytes)
-            return await read_body(connection.next_chunk, head.headers, self._limits.body_bytes)
-        if head.status < 300:
-            raise EgressError("bad_payload", "The answer is not JSON: is this the address of the bot's API?")
-        # An error page tells nothing that its status does not.
-        return b""
-
-
-def _request(
-    url: BotUrl,
-    method: str,
-    path: str,
-    auth: Authorization | None,
-    body: bytes | None,
-    more: Mapping[str, str],
-    *,
-    website: bool,
-) -> Request:
-    headers = {
-        "Host": url.authority,
-        "User-Agent": USER_AGENT,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-    }
-    if auth is not None:
-        headers["Authorization"] = auth.header
-    if body is not None:
-        headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    # Never by another spelling of a name that is there: two of one name are a way to be misunderstood.
-    names = {name.lower(): name for name in headers}
-    headers |= {names.get(name.lower(), name): value for name, value in more.items()}
-    return Request(method, url.prefix + path, headers, body or b"", website)
+                connection.close()
 
 
 def _nothing_to_close() -> None:

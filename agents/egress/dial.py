@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from socket import SOCK_STREAM, getaddrinfo
 from typing import TypeAlias
 
+from agents.egress.connection import Connection, Origin
 from agents.egress.errors import EgressError
-from agents.egress.wire import Inbox, Wire
 from control_plane.security.addresses import Address, BotUrl, UrlRefused
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
@@ -45,11 +45,12 @@ class Dialer:
         self._ssl_context = ssl_context
         self._timeout = timeout
 
-    async def dial(self, url: BotUrl) -> Wire:
+    async def dial(self, url: BotUrl, origin: Origin, within: float) -> Connection:
         """Connect to the URL's origin, looking the name up now: a rebound name meets the check again each time."""
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._connect(url, await self._checked_addresses(url))
+            # A timer of its own: a connection costs a hundred of them.
+            async with asyncio.timeout(min(within, self._timeout)):
+                return await self._connect(url, origin, await self._checked_addresses(url))
         except TimeoutError:
             raise EgressError("timeout", "No connection could be made in time.") from None
 
@@ -68,10 +69,10 @@ class Dialer:
             raise EgressError("unreachable", "The host name has no address.") from None
         return addresses
 
-    async def _connect(self, url: BotUrl, addresses: Sequence[Address]) -> Wire:
+    async def _connect(self, url: BotUrl, origin: Origin, addresses: Sequence[Address]) -> Connection:
         for address in addresses[:_ADDRESSES_TRIED]:
             try:
-                return await self._connect_to(address, url)
+                return await self._connect_to(address, url, origin)
             except ssl.SSLError:
                 message = "TLS failed: the certificate is not trusted, or not for this host name."
                 raise EgressError("unreachable", message) from None
@@ -81,14 +82,18 @@ class Dialer:
                 continue
         raise EgressError("unreachable", "Nothing accepts connections at this address.")
 
-    async def _connect_to(self, address: Address, url: BotUrl) -> Wire:
-        inbox = Inbox()
+    async def _connect_to(self, address: Address, url: BotUrl, origin: Origin) -> Connection:
+        connection = Connection(origin)
         secure = url.scheme == "https"
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            lambda: asyncio.StreamReaderProtocol(inbox),
-            str(address),
-            url.port,
-            ssl=self._ssl_context if secure else None,
-            server_hostname=url.host if secure else None,
-        )
-        return Wire(inbox, transport)
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                str(address),
+                url.port,
+                ssl=self._ssl_context if secure else None,
+                server_hostname=url.host if secure else None,
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return connection

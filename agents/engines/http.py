@@ -79,14 +79,14 @@ async def _look(
 async def _call(
     client: GuardedClient, url: BotUrl, path: str, credential: HttpCredential, config: HttpConfig
 ) -> Response:
-    auth, headers = None, None
+    auth = None
     if config.auth == "basic":
         auth = Authorization.basic(credential.username or "", credential.password or "")
     elif config.auth == "bearer":
         auth = Authorization.bearer(credential.token or "")
     elif config.auth == "header":
-        headers = {config.header or "Authorization": credential.token or ""}
-    return await client.get_json(url, path, auth=auth, headers=headers)
+        auth = Authorization.under(config.header or "Authorization", credential.token or "")
+    return await client.get_json(url, path, auth=auth)
 
 
 def _document(response: Response, name: str) -> Any:

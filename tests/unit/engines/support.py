@@ -54,6 +54,7 @@ class Always(LoopbackServer):
         self.reply = reply
 
     async def handle(self, request: Request) -> Reply:
+        del request
         return self.reply
 
 

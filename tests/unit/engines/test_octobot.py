@@ -107,7 +107,8 @@ async def test_a_wrong_password_is_not_tried_until_the_bot_locks_us_out() -> Non
     async with OctobotServer(password=PASSWORD, attempts=10) as server:
         bot = Looks(OctobotEngine(clock=lambda: clock), server.url, {"password": "wrong"}, {})
         tries = []
-        for clock in (0.0, 899.0, 901.0, 2600.0, 2800.0, *(86_400.0 * day for day in range(1, 12))):
+        for later in (0.0, 899.0, 901.0, 2600.0, 2800.0, *(86_400.0 * day for day in range(1, 12))):
+            clock = later
             assert (await bot.check()).reason is Reason.AUTH
             tries.append(server.wrong)
         assert tries == [1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9, 9]
@@ -211,6 +212,5 @@ async def test_no_reading_tells_a_secret(caplog: pytest.LogCaptureFixture) -> No
     async with OctobotServer(password=PASSWORD) as server:
         bot = classic(server, PASSWORD)
         told = repr(await bot.read()) + repr(await classic(server, "other-s3cret").read()) + repr(bot.credential)
-        told += "".join(server.sessions & {word for word in caplog.text.split()})
     for secret in (PASSWORD, "other-s3cret"):
         assert secret not in told + caplog.text

@@ -1,0 +1,198 @@
+"""Bots of any make, read by declaration."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agents.engines.base import ControlRefused, Reading, Reason
+from agents.engines.http import HttpEngine
+from control_plane.engines.http import HttpFields
+from tests.servers.json_server import JsonServer
+from tests.servers.loopback import Reply
+from tests.unit.engines.support import Looks
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+USDT = {"value": "USDT"}
+WHOLE: dict[str, Any] = {
+    "trading_state": {"path": "bot.active", "words": {"true": "running", "false": "stopped"}},
+    "last_loop_at": {"path": "bot.beat", "unit": "ms"},
+    "simulated": {"path": "bot.mode", "words": {"paper": True, "live": False}},
+    "version": {"path": "bot.version"},
+    "identity": {"path": 'bot["instance.id"]'},
+    "started_at": {"path": "bot.since"},
+    "currency": {"call": "money", "path": "unit"},
+    "equity": {"call": "money", "path": "rows[0].total"},
+    "capital_base": {"value": "1000"},
+    "realized_profit": {"call": "money", "path": "cents", "scale": "0.01"},
+    "open_profit": {"call": "money", "path": "rows[-1].total"},
+    "win_rate": {"path": "bot.wins_percent", "scale": 0.01},
+    "max_drawdown": {"path": "bot.drawdown"},
+    "closed_trades": {"path": "bot.closed"},
+    "open_positions": {"call": "money", "path": "rows#"},
+}
+CALLS = {"state": "/state", "money": "/money"}
+STATE: dict[str, Any] = {
+    "bot": {"active": True, "beat": int((NOW.timestamp() - 5) * 1000), "mode": "paper", "version": 7,
+            "instance.id": "x1", "since": "2026-11-20T08:00:00Z", "wins_percent": 62.5, "drawdown": "0.25",
+            "closed": 8.0}
+}  # fmt: skip
+MONEY: dict[str, Any] = {"unit": "USDT", "rows": [{"total": "1012.10000001"}, {"total": -0.1}], "cents": 1310}
+
+
+def bot(server: JsonServer, fields: Any = None, credential: Any = None, **config: Any) -> Looks:
+    """One bot of a server."""
+    calls = config.pop("calls", {"state": "/state"})
+    return Looks(HttpEngine(), server.url, credential or {}, {"calls": calls, "fields": fields, **config})
+
+
+async def read(document: Any, fields: Any) -> Reading:
+    """One reading of one document."""
+    async with JsonServer(state=document) as server:
+        return await bot(server, fields).look(full=True, now=NOW)
+
+
+async def test_every_field_can_be_declared() -> None:
+    assert set(WHOLE) == set(HttpFields.__struct_fields__)
+    async with JsonServer(state=STATE, money=MONEY) as server:
+        reading = await bot(server, WHOLE, calls=CALLS).look(full=True, now=NOW)
+    assert (reading.reachable, reading.credential_ok, reading.full, reading.reason) == (True, True, True, None)
+    assert (reading.trading_state, reading.loop_age_s, reading.simulated) == ("running", 5.0, True)
+    assert (reading.version, reading.identity, reading.detail) == ("7", "x1", None)
+    assert reading.started_at == datetime(2026, 11, 20, 8, tzinfo=UTC)
+    assert (reading.currency, reading.equity) == ("USDT", Decimal("1012.10000001"))
+    assert (reading.capital_base, reading.realized_profit) == (Decimal(1000), Decimal("13.10"))
+    assert (reading.open_profit, reading.win_rate, reading.max_drawdown) == (
+        Decimal("-0.1"), Decimal("0.625"), Decimal("0.25"),
+    )  # fmt: skip
+    assert (reading.closed_trades, reading.open_positions) == (8, 2)
+
+
+async def test_a_short_look_makes_the_first_call_alone() -> None:
+    async with JsonServer(state=STATE, money=MONEY) as server:
+        reading = await bot(server, WHOLE, calls=CALLS).look(full=False, now=NOW)
+        assert [request.path for request in server.requests] == ["/state"]
+    assert (reading.full, reading.trading_state, reading.equity, reading.detail) == (False, "running", None, None)
+    assert reading.capital_base is None  # of a currency that the second call would tell
+
+
+async def test_fractions_keep_every_digit() -> None:
+    async with JsonServer() as server:
+        server.raw["/state"] = Reply(200, b'{"a": 1234567890123456.12345678}')
+        reading = await bot(server, {"equity": {"path": "a"}, "currency": USDT}).read()
+    assert reading.equity == Decimal("1234567890123456.12345678")
+
+
+@pytest.mark.parametrize("document", [{}, {"a": None}, {"a": {"b": None}}, [], 7, None])
+async def test_what_is_not_there_is_unknown_and_named(document: Any) -> None:
+    reading = await read(document, {"equity": {"path": "a.b"}, "currency": USDT})
+    assert (reading.equity, reading.reason, reading.full) == (None, None, True)
+    assert "equity" in (reading.detail or "")
+
+
+@pytest.mark.parametrize("currency", [None, "", "\x00"])
+async def test_an_amount_without_a_currency_is_no_amount(currency: str | None) -> None:
+    reading = await read({"a": 1, "c": currency}, {"equity": {"path": "a"}, "currency": {"path": "c"}})
+    assert (reading.equity, reading.currency, reading.reason) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("equity", {}, True),
+        ("equity", {}, "many"),
+        ("equity", {}, "NaN"),
+        ("equity", {}, "1" * 65),
+        ("equity", {}, 10**16),
+        ("equity", {"scale": 1000}, 10**14),
+        ("equity", {}, {}),
+        ("closed_trades", {}, 1.5),
+        ("closed_trades", {}, -1),
+        ("closed_trades", {}, [1]),
+        ("simulated", {}, "yes"),
+        ("simulated", {"words": {"yes": True}}, "no"),
+        ("started_at", {}, 7),
+        ("started_at", {}, "yesterday"),
+        ("last_loop_at", {"unit": "s"}, "soon"),
+        ("version", {}, {}),
+    ],
+)
+async def test_what_cannot_be_meant_is_a_bad_payload(name: str, field: Any, value: Any) -> None:
+    reading = await read({"a": value}, {name: {"path": "a", **field}, "currency": USDT})
+    assert (reading.reason, reading.reachable, reading.full) == (Reason.BAD_PAYLOAD, True, False)
+
+
+@pytest.mark.parametrize(("value", "share"), [(1.5, None), (-0.1, None), (0, 0), ("1", 1)])
+async def test_a_share_outside_its_bounds_is_unknown(value: Any, share: Any) -> None:
+    assert (await read({"a": value}, {"win_rate": {"path": "a"}})).win_rate == share
+
+
+@pytest.mark.parametrize(
+    ("auth", "credential", "wanted"),
+    [
+        ({}, {}, None),
+        ({"auth": "bearer"}, {"token": "t0ken"}, ("authorization", "Bearer t0ken")),
+        ({"auth": "header", "header": "X-Api-Key"}, {"token": "t0ken"}, ("x-api-key", "t0ken")),
+        ({"auth": "header", "header": "authorization"}, {"token": "raw"}, ("authorization", "raw")),
+        ({"auth": "basic"}, {"username": "u", "password": "p"}, "basic"),
+    ],
+)
+async def test_every_kind_of_authentication(auth: Any, credential: Any, wanted: Any) -> None:
+    async with JsonServer(state={"v": "1"}) as server:
+        server.wanted = None if wanted == "basic" else wanted
+        if wanted == "basic":
+            server.ask_basic("u", "p")
+        one = bot(server, {"version": {"path": "v"}}, credential, **auth)
+        assert (await one.read()).version == "1"
+        server.wanted = ("authorization", "something else")
+        refused = await one.read()
+    assert (refused.reason, refused.credential_ok) == (Reason.AUTH, False)
+
+
+async def test_a_call_that_fails_ends_the_reading_and_keeps_what_was_learned() -> None:
+    async with JsonServer(state={"v": "1"}) as server:
+        one = bot(server, {"version": {"path": "v"}}, calls={"state": "/state", "gone": "/gone"})
+        reading = await one.read()
+    assert (reading.reason, reading.reachable, reading.full) == (Reason.HTTP_ERROR, True, False)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"NaN", b'{"a": 1e}', b"[" * 100 + b"]" * 100, b'"\xff"', b'{"a": ' + b"9" * 5000 + b"}"]
+)
+async def test_what_is_no_document_is_a_bad_payload(body: bytes) -> None:
+    async with JsonServer() as server:
+        server.raw["/state"] = Reply(200, body)
+        reading = await bot(server, {"equity": {"path": "a"}, "currency": USDT}).read()
+    assert (reading.reason, reading.reachable) == (Reason.BAD_PAYLOAD, True)
+
+
+async def test_it_can_only_be_read() -> None:
+    async with JsonServer() as server:
+        with pytest.raises(ControlRefused):
+            await bot(server, {"version": {"path": "v"}}).control("stop")
+        assert server.requests == []
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(sorted(WHOLE)), _VALUES, max_size=15))
+async def test_any_document_is_a_reading(document: dict[str, Any]) -> None:
+    fields = {name: {"path": name} for name in WHOLE}
+    async with JsonServer() as server:
+        server.raw["/state"] = Reply(200, json.dumps(document).encode())
+        reading = await bot(server, fields).look(full=True, now=NOW)
+    assert reading.reachable
+    assert reading.reason in {None, Reason.BAD_PAYLOAD}
+    assert reading.full is (reading.reason is None)
