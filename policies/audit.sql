@@ -282,7 +282,7 @@ select pg_temp.audited('memberships', 'member', '{user_id,role}', id_column => '
 select pg_temp.audited('api_keys', 'key', '{created_by,name,prefix,scopes,expires_at,revoked_at}',
     secrets => '{key_hash}');
 select pg_temp.audited('bots', 'bot', '{bot_type,engine,name,description,api_url,image,template_tenant_id,'
-    'template_version_id,desired,generation,deleted_at,crash_policy,on_stop,forced_generation}');
+    'template_version_id,desired,generation,deleted_at,crash_policy,on_stop,forced_generation,engine_config}');
 select pg_temp.audited('bot_trading', 'bot', '{wanted,asked}', id_column => 'bot_id', made => 'trading_asked',
     gone => 'trading_forgotten');
 -- Agents seal values anew when keys are rotated, thousands at a time: that is told once a run, not once a value.

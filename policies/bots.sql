@@ -151,3 +151,6 @@ $$;
 create or replace trigger notify_health after update of state, observed_generation on bot_health for each row
     when ((old.state, old.observed_generation) is distinct from (new.state, new.observed_generation))
     execute function notify_health();
+
+-- Which bot of an address this is, and how it is to be read: nothing secret.
+grant insert (engine_config, api_part), update (engine_config, api_part) on bots to tradewise_api;

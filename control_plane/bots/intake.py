@@ -10,6 +10,9 @@ import msgspec
 from control_plane.bots import freqtrade_config
 from control_plane.bots.models import HOSTED_ENGINES
 from control_plane.bots.schemas import CreateBot
+from control_plane.engines.configs import ConfigError, check_together, decode_config
+from control_plane.engines.family import EngineConfig
+from control_plane.engines.registry import family_of
 from control_plane.errors import unacceptable
 from control_plane.security.addresses import UrlRefused, check_literal_host, parse_bot_url
 from control_plane.security.credentials import (
@@ -23,6 +26,11 @@ from control_plane.settings import Settings
 CONFIG_LIMIT: Final = 64 * 1024
 #: What our hosted bot insists on, too.
 SHORTEST_HOSTED_TOKEN: Final = 8
+#: Why a bot that we run has none of it.
+_OURS: Final = {
+    "api_url": "is for external bots; a bot that we run gets its address from us",
+    "engine_config": "is for external bots; what a bot that we run shall do is its config",
+}
 
 
 def checked_url(settings: Settings, raw: str) -> str:
@@ -62,6 +70,21 @@ def checked_credentials(engine: str, raw: Mapping[str, Any] | None, *, hosted: b
     return credential
 
 
+def checked_engine_config(engine: str, raw: Mapping[str, Any] | str | None) -> EngineConfig | None:
+    """A family's public configuration. Raises 422 naming the field."""
+    try:
+        return decode_config(family_of(engine), raw)
+    except ConfigError as error:
+        field = f"engine_config.{error.field}" if error.field else "engine_config"
+        raise unacceptable(field, error.message, code="engine_config_invalid") from error
+
+
+def check_fits(config: EngineConfig | None, credential: Credential | None) -> None:
+    """Whether they go together. Raises 422 naming the field of the credential that does not."""
+    if misfit := check_together(config, credential):
+        raise unacceptable(f"credentials.{misfit[0]}", misfit[1], code="credentials_invalid")
+
+
 def checked_config(engine: str, config: Mapping[str, Any] | None, *, alone: bool) -> bytes | None:
     """A private configuration as it is sealed. Raises 422 where it is too large, or cannot work with its engine.
 
@@ -98,8 +121,9 @@ def check_shape(data: CreateBot) -> None:
             f"we run bots of {', '.join(HOSTED_ENGINES)}; register others as external",
             code="engine_not_hosted",
         )
-    if data.api_url is not None:
-        raise unacceptable("api_url", "is for external bots; a bot that we run gets its address from us")
+    for field in ("api_url", "engine_config"):
+        if getattr(data, field) is not None:
+            raise unacceptable(field, _OURS[field])
     if data.engine == "freqtrade" and data.template_id is None and data.config is None:
         raise unacceptable(
             "config", "is required for a freqtrade bot without a template: freqtrade's own, with strategy_source"
@@ -109,4 +133,7 @@ def check_shape(data: CreateBot) -> None:
 
 
 def _credential_fields(engine: str) -> str:
-    return ", ".join(ENGINES[engine].__struct_fields__)
+    fields = msgspec.structs.fields(ENGINES[engine])
+    if not any(field.required for field in fields):
+        return "send an empty object where the bot asks for none"
+    return ", ".join(field.name for field in fields)

@@ -77,6 +77,7 @@ class Bot(Base, Updated, TenantOwned):
             "uq_bots_tenant_api_url",
             "tenant_id",
             "api_url",
+            "api_part",
             unique=True,
             postgresql_where=text("bot_type = 'external' and deleted_at is null"),
         ),
@@ -90,6 +91,9 @@ class Bot(Base, Updated, TenantOwned):
     name: Mapped[str] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(Text)
     api_url: Mapped[str | None] = mapped_column(Text)
+    #: The family's public configuration, and which of the bots behind one address it makes this one.
+    engine_config: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    api_part: Mapped[str] = mapped_column(Text, server_default="")
     image: Mapped[str | None] = mapped_column(Text)
     template_tenant_id: Mapped[UUID | None]
     template_version_id: Mapped[UUID | None]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,7 +23,8 @@ from control_plane.settings import Settings
 
 _SELECT = """
     select b.id, b.bot_type, b.engine, b.name, b.description, b.status, b.desired, b.generation, b.observed_generation,
-        b.reason, b.reason_detail, b.status_since, b.api_url, b.exposed_host_port, b.on_stop, b.orders_unconfirmed,
+        b.reason, b.reason_detail, b.status_since, b.api_url, b.engine_config,
+        b.exposed_host_port, b.on_stop, b.orders_unconfirmed,
         b.created_at, b.updated_at,
         b.crash_policy, b.attempt, b.next_retry_at,
         h.state, h.reason as health_reason, h.detail as health_detail, h.observed_at, h.healthy_at, h.latency_ms,
@@ -135,6 +137,7 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
             remedy=remedy_of(shown.health_reason),
         ),
         api_url=row.api_url,
+        engine_config=_jsonb(row.engine_config),
         exposed_host_port=row.exposed_host_port,
         on_stop=row.on_stop,
         # Of a copy that trades nothing is confirmed yet, and nothing amiss.
@@ -154,6 +157,12 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
         trading=trading_view(row, datetime.now(UTC), known=shown.health in {"healthy", "unhealthy"}),
         warnings=warnings_view(row, shown.health_reason),
     )
+
+
+def _jsonb(value: Any) -> dict[str, Any] | None:
+    """A jsonb column of a statement in plain SQL, which comes as text."""
+    decoded: dict[str, Any] | None = msgspec.json.decode(value) if isinstance(value, str) else value
+    return decoded
 
 
 def limits_view(settings: Settings, plan_name: str, engine: str = "tradewise") -> LimitsView:

@@ -30,6 +30,8 @@ class CreateBot(msgspec.Struct, forbid_unknown_fields=True):
     description: Description | None = None
     api_url: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
     credentials: dict[str, Any] | None = None
+    engine_config: dict[str, Any] | None = None
+    """Public, of an external bot; its shape is the engine's, see ``GET /engines``."""
     template_id: UUID | None = None
     config: dict[str, Any] | None = None
     on_stop: OnStop | None = None
@@ -43,6 +45,7 @@ class PatchBot(msgspec.Struct, forbid_unknown_fields=True):
     description: Description | msgspec.UnsetType | None = msgspec.UNSET
     api_url: Annotated[str, msgspec.Meta(max_length=2048)] | msgspec.UnsetType = msgspec.UNSET
     credentials: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    engine_config: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     config: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     on_stop: OnStop | msgspec.UnsetType = msgspec.UNSET
     crash_policy: CrashPolicy | msgspec.UnsetType = msgspec.UNSET
@@ -152,6 +155,8 @@ class BotView(msgspec.Struct, frozen=True):
     status_since: datetime
     health: HealthView
     api_url: str | None
+    engine_config: dict[str, Any] | None
+    """Which bot behind its address it is, and how it is read; null for engines that need no such word."""
     exposed_host_port: int | None
     on_stop: str
     orders_unconfirmed: bool | None

@@ -13,9 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from control_plane.bots import quota
-from control_plane.bots.intake import check_shape, checked_config, checked_credentials, checked_url, origin_of
+from control_plane.bots.engine_configs import changed_credential, changed_engine_config
+from control_plane.bots.intake import (
+    check_fits,
+    check_shape,
+    checked_config,
+    checked_credentials,
+    checked_engine_config,
+    checked_url,
+    origin_of,
+)
 from control_plane.bots.models import DEFAULT_CRASH_POLICY, HOSTED_TYPES
 from control_plane.bots.schemas import CreateBot, PatchBot
+from control_plane.engines.configs import encode_config
+from control_plane.engines.family import EngineConfig
 from control_plane.errors import ConflictError, ForbiddenError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.credentials import Credential, encode_credentials, make_credentials
@@ -27,9 +38,9 @@ _URL_CONSTRAINT = "uq_bots_tenant_api_url"
 
 _INSERT = text(
     "insert into bots (id, bot_type, engine, name, description, api_url, template_tenant_id, template_version_id,"
-    " desired, generation, crash_policy, on_stop)"
+    " desired, generation, crash_policy, on_stop, engine_config, api_part)"
     " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
-    " :desired, :generation, :crash_policy, :on_stop)"
+    " :desired, :generation, :crash_policy, :on_stop, cast(:engine_config as jsonb), :api_part)"
 )
 _SEAL = text(
     "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
@@ -37,8 +48,8 @@ _SEAL = text(
 )
 _UNSEAL = text("delete from bot_secrets where bot_id = :bot and kind = :kind")
 _LOCKED = text(
-    "select id, bot_type, engine, desired, status, generation, api_url, template_version_id from bots"
-    " where id = :id and deleted_at is null for update"
+    "select id, bot_type, engine, desired, status, generation, api_url, template_version_id,"
+    " engine_config::text as engine_config from bots where id = :id and deleted_at is null for update"
 )
 _STEER = text(
     "update bots set desired = :desired, generation = generation + 1,"
@@ -72,6 +83,8 @@ async def create_bot(
     check_shape(data)
     url = checked_url(settings, data.api_url) if data.api_url is not None else None
     credential = checked_credentials(data.engine, data.credentials, hosted=data.bot_type in HOSTED_TYPES)
+    reading = checked_engine_config(data.engine, data.engine_config) if data.bot_type == "external" else None
+    check_fits(reading, credential)
     version = await latest_own_version(session, data.template_id) if data.template_id is not None else None
     return await add_bot(
         session,
@@ -83,6 +96,7 @@ async def create_bot(
         description=data.description,
         api_url=url,
         credential=credential,
+        engine_config=reading,
         config=checked_config(data.engine, data.config, alone=data.template_id is None),
         template=(principal.tenant_id, version) if version is not None else None,
         on_stop=data.on_stop or "keep",
@@ -102,6 +116,7 @@ async def add_bot(
     description: str | None = None,
     api_url: str | None = None,
     credential: Credential | None = None,
+    engine_config: EngineConfig | None = None,
     config: bytes | None = None,
     template: tuple[UUID, UUID] | None = None,
     on_stop: str = "keep",
@@ -126,6 +141,8 @@ async def add_bot(
                 "generation": 1 if running else 0,
                 "on_stop": on_stop,
                 "crash_policy": crash_policy,
+                "engine_config": None if engine_config is None else encode_config(engine_config),
+                "api_part": "" if engine_config is None else engine_config.part,
             },
         )
     except IntegrityError as error:
@@ -170,7 +187,7 @@ async def _store(
 
 def _url_conflict(error: IntegrityError) -> Exception:
     if _URL_CONSTRAINT in str(error.orig):
-        return ConflictError("you have registered a bot at this api_url already", code="api_url_taken")
+        return ConflictError("you have registered this bot at this api_url already", code="api_url_taken")
     return error
 
 
@@ -231,13 +248,13 @@ async def change_bot(
         anew = names["api_url"] != row.api_url
         if data.credentials is msgspec.UNSET:
             _refuse_redirect(principal, row.api_url, names["api_url"])
-    if data.credentials is not msgspec.UNSET:
-        credential = checked_credentials(row.engine, data.credentials, hosted=row.bot_type in HOSTED_TYPES)
-        if credential is not None:
-            await _store(
-                session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4
-            )
-            anew = True
+    credential = changed_credential(row, data)
+    if credential is not None:
+        await _store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
+        anew = True
+    changed = changed_engine_config(row, data, credential)
+    names |= changed
+    anew = anew or bool(changed)
     if data.config is not msgspec.UNSET:
         if row.bot_type == "external":
             raise unacceptable("config", "is for bots that we run; leave it out for an external one")
@@ -292,6 +309,8 @@ _COLUMN_UPDATES = {
     "crash_policy": text("update bots set crash_policy = :value where id = :id"),
     "api_url": text("update bots set api_url = :value where id = :id"),
     "on_stop": text("update bots set on_stop = :value where id = :id"),
+    "engine_config": text("update bots set engine_config = cast(:value as jsonb) where id = :id"),
+    "api_part": text("update bots set api_part = :value where id = :id"),
 }
 
 

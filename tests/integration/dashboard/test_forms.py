@@ -104,7 +104,7 @@ async def test_registering_tells_the_outcome_and_an_address_is_registered_once(
     assert "Calling your bot" in words_of(page)
     await browser.get("/bots/new")
     page = await browser.send("/bots", EXTERNAL, 409)
-    assert "registered a bot at this api_url already" in words_of(page)
+    assert "registered this bot at this api_url already" in words_of(page)
     assert len((await person.call("GET", "/bots"))["items"]) == 1
 
 
