@@ -175,7 +175,8 @@ def _answered(bot: Bot, known: Health, health: Health, outcome: Outcome, interva
         return msgspec.structs.replace(health, state=known.state, reason=NOT_TRADING, detail=detail, failures=0)
     told = bot.reason if bot.status == "connected" and not bot.untold else None
     finding = find(bot.engine, known, told, reading, outcome.observed_at, interval)
-    health = msgspec.structs.replace(health, loop_age_s=carried_age(known, reading, outcome.observed_at))
+    if reading.loop_age_s is None and known.loop_age_s is not None:
+        health = msgspec.structs.replace(health, loop_age_s=carried_age(known, outcome.observed_at))
     if finding.reason in TROUBLES:
         return _troubled(known, health, finding)
     if _unproven(bot, known):
@@ -184,10 +185,14 @@ def _answered(bot: Bot, known: Health, health: Health, outcome: Outcome, interva
     # A full reading says what it could not find out; a short look after it does not take that back.
     untold = known.detail if known.reason is None and not reading.full else None
     words = finding.detail or outcome.detail or untold
-    well = msgspec.structs.replace(
-        health, state="healthy", reason=finding.reason, detail=words, failures=finding.doubts
+    return msgspec.structs.replace(
+        health,
+        state="healthy",
+        reason=finding.reason,
+        detail=words,
+        failures=finding.doubts,
+        healthy_at=known.healthy_at if finding.doubts else outcome.observed_at,
     )
-    return well if finding.doubts else msgspec.structs.replace(well, healthy_at=outcome.observed_at)
 
 
 def _troubled(known: Health, health: Health, finding: Finding) -> Health:
@@ -280,8 +285,10 @@ def _connected(bot: Bot, health: Health) -> StatusChange | None:
     trouble = health.state == "unhealthy" and health.reason in TROUBLES
     if not (trouble or health.state == "healthy" or bot.untold):
         return None
-    told = _told(bot, "connected", health.reason if trouble else None, health.detail if trouble else None)
-    return told if bot.untold or told.eventful else None
+    reason = health.reason if trouble else None
+    if bot.status == "connected" and bot.reason == reason and not bot.untold:
+        return None
+    return _told(bot, "connected", reason, health.detail if trouble else None)
 
 
 def _told(bot: Bot, status: str, reason: str | None, detail: str | None) -> StatusChange:

@@ -54,6 +54,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Looks in a row that found the same, while they are not enough."""
 
 
+NOTHING: Final = Finding()
+
+
 def loop_bound(engine: str, round_s: float | None) -> float | None:
     """How long a bot's loop may rest, in seconds. ``round_s`` is how often it says that it turns; None: not told."""
     if round_s is not None and 0 < round_s < 1e7:
@@ -61,10 +64,10 @@ def loop_bound(engine: str, round_s: float | None) -> float | None:
     return _LOOP_BOUND_S.get(engine)
 
 
-def carried_age(before: Health, reading: Reading, observed_at: datetime) -> float | None:
-    """Seconds since the loop was last seen to turn. A look that does not tell does not make it younger."""
-    if reading.loop_age_s is not None or before.loop_age_s is None or before.observed_at is None:
-        return reading.loop_age_s
+def carried_age(before: Health, observed_at: datetime) -> float | None:
+    """Seconds since the loop was last seen to turn, for a look that does not tell: that does not make it younger."""
+    if before.loop_age_s is None or before.observed_at is None:
+        return None
     return before.loop_age_s + max(0.0, (observed_at - before.observed_at).total_seconds())
 
 
@@ -76,11 +79,11 @@ def find(
     ``told`` is the trouble that people were told of: it needs evidence to go, and none to stay.
     """
     if reading.trading_state is not None and reading.trading_state not in _TURNING:
-        return Finding()
+        return NOTHING
     loop = _loop(engine, before, told, reading, observed_at, interval)
-    if loop.reason == LOOP_STALLED:
+    if loop.reason == LOOP_STALLED or engine not in _PRICED:
         return loop
-    prices = _prices(engine, before, told, reading)
+    prices = _prices(before, told, reading)
     return loop if prices.reason is None else prices
 
 
@@ -89,11 +92,11 @@ def _loop(
 ) -> Finding:
     bound = loop_bound(engine, reading.loop_interval_s)
     if bound is None:
-        return Finding()
+        return NOTHING
     if reading.loop_age_s is None or reading.trading_state is None:
         return _carried(before, told, {LOOP_STALLED, CLOCK_SKEW})
     if reading.loop_age_s <= bound:
-        return Finding()
+        return NOTHING
     if _turned(before, reading.loop_age_s, observed_at):
         # Its last round is long ago by our clock, and yet another one than before: only the clocks differ.
         return Finding(reason=CLOCK_SKEW, detail=f"Its clock is about {lasting(reading.loop_age_s)} behind ours.")
@@ -115,13 +118,11 @@ def _turned(before: Health, age_s: float, observed_at: datetime) -> bool:
     return before.loop_age_s + passed - age_s > _SAME_ROUND_S
 
 
-def _prices(engine: str, before: Health, told: str | None, reading: Reading) -> Finding:
-    if engine not in _PRICED:
-        return Finding()
+def _prices(before: Health, told: str | None, reading: Reading) -> Finding:
     if reading.realized_profit is None or reading.open_positions is None:
         return _carried(before, told, {EXCHANGE_UNREACHABLE})
     if not reading.open_positions or reading.open_profit is not None:
-        return Finding()
+        return NOTHING
     doubts = before.failures + 1 if before.reason == EXCHANGE_UNREACHABLE else 1
     believed = _stands(before, told, EXCHANGE_UNREACHABLE) or doubts >= _READINGS
     words = "It answers, but has no prices for its open positions: its exchange does not answer it."
@@ -140,7 +141,7 @@ def _carried(before: Health, told: str | None, reasons: set[str]) -> Finding:
     if told in reasons and before.state != "healthy" and before.reason != RECOVERING:
         # Something else was shown in between, such as that it asks for fewer calls: that took nothing back.
         return Finding(reason=told, believed=True)
-    return Finding()
+    return NOTHING
 
 
 def lasting(seconds: float) -> str:
