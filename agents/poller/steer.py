@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
@@ -64,15 +64,11 @@ _TRY: Final = """
     where tenant_id = $1 and bot_id = $2 and asked = $3 and attempts = $4 and confirmed_at is null and problem is null
     returning true
 """
-# With the state in which it was found: nobody shall read "confirmed" beside the state of before.
 _CONFIRM: Final = """
     with done as (
         update bot_trading set confirmed_at = clock_timestamp()
         where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
         returning tenant_id, bot_id, requested_by, wanted
-    ), seen as (
-        update bot_health h set trading_state = d.wanted from done d
-        where h.tenant_id = d.tenant_id and h.id = d.bot_id and h.trading_state <> d.wanted
     )
     insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
     select $4, tenant_id, bot_id, 'trading_confirmed', 'Its trading is ' || wanted || '.',
@@ -167,10 +163,20 @@ class _Cannot(Exception):  # noqa: N818 - an outcome to report
 
 
 class Steerer:
-    """Steers the bots that this poller looks after. Each on its own: whoever hangs delays nobody else."""
+    """Steers the bots that this poller looks after. Each on its own: whoever hangs delays nobody else.
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault) -> None:
+    ``look_again`` is called with a bot whose trading has just changed: its health was seen before that.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        look_again: Callable[[UUID], None] = lambda _: None,
+    ) -> None:
         self._pool = pool
+        self._look_again = look_again
         self._vault = vault
         self._published_at = reached_at(settings.publish_address)
         self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=_LIMITS)
@@ -240,6 +246,7 @@ class Steerer:
             if step is Step.CONFIRM:
                 await self._pool.execute(_CONFIRM, bot.tenant_id, bot.id, wish.asked, uuid7())
                 self._tell(bot, wish, "confirmed")
+                self._look_again(bot.id)
             elif step is Step.GIVE_UP:
                 await self._give_up(bot, wish, seen.hopeless or NOT_CONFIRMED, words(wish, seen, problem))
             elif step is Step.ASK:

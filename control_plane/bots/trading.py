@@ -26,7 +26,7 @@ _GRACE: Final = timedelta(seconds=CONFIRM_WITHIN_S + 15)
 _NOBODY: Final = "Nobody has answered for it: the part of TradeWise that calls bots is away, or has not reached it."
 
 _STANDING = text("""
-    select h.trading_state, w.wanted, w.confirmed_at, w.problem, w.requested_at, now() as now
+    select h.trading_state, h.observed_at, w.wanted, w.confirmed_at, w.problem, w.requested_at, now() as now
     from bot_health h left join bot_trading w on w.tenant_id = h.tenant_id and w.bot_id = h.id
     where h.id = :bot
 """)
@@ -73,7 +73,8 @@ def _stands(standing: Row[Any]) -> bool:
     if standing.problem is not None:
         return False
     if standing.confirmed_at is not None:
-        return bool(standing.trading_state == standing.wanted)
+        state = _state(standing.trading_state, standing.observed_at, standing.wanted, standing.confirmed_at)
+        return bool(state == standing.wanted)
     return bool(standing.now - standing.requested_at <= _GRACE)
 
 
@@ -91,18 +92,27 @@ def _require_up(row: Row[Any]) -> None:
         )
 
 
+def _state(
+    seen: str | None, observed_at: datetime | None, wanted: str | None, confirmed_at: datetime | None
+) -> str | None:
+    """What the bot itself said last: to a look, or after it, when it confirmed a wish."""
+    return wanted if confirmed_at is not None and (observed_at is None or confirmed_at > observed_at) else seen
+
+
 def trading_view(row: Row[Any], now: datetime, *, known: bool) -> TradingView:
-    """How it stands with a bot's trading. ``known``: what was last seen of it can be relied on."""
-    problem, detail = row.trading_problem, row.trading_problem_detail
-    pending = row.trading_wanted is not None and row.trading_confirmed_at is None and problem is None
+    """How it stands with a bot's trading. ``known``: what the last look saw of it can be relied on."""
+    problem, detail, confirmed_at = row.trading_problem, row.trading_problem_detail, row.trading_confirmed_at
+    pending = row.trading_wanted is not None and confirmed_at is None and problem is None
     if pending and now - row.trading_requested_at > _GRACE:
         problem, detail = NOT_CONFIRMED, _NOBODY
+    fresh = confirmed_at is not None and now - confirmed_at <= _GRACE
+    state = _state(row.trading_state, row.observed_at, row.trading_wanted, confirmed_at)
     return TradingView(
         actions=sorted(actions_of(row.engine)),
         wanted=row.trading_wanted,
-        state=row.trading_state if known else None,
+        state=state if known or (fresh and state == row.trading_wanted) else None,
         requested_at=row.trading_requested_at,
-        confirmed_at=row.trading_confirmed_at,
+        confirmed_at=confirmed_at,
         problem=problem,
         problem_detail=detail,
         remedy=remedy_of(problem),

@@ -101,7 +101,7 @@ def bot_words(bot: Any) -> Words:
         return _unconnected(bot)
     if status not in {"running", "connected"}:
         return _underway(bot, Words(label, tone, text))
-    return _qualified(label, tone, text, health)
+    return _qualified(label, tone, text, health, read(read(bot, "trading"), "state"))
 
 
 def _underway(bot: Any, plain: Words) -> Words:
@@ -114,9 +114,9 @@ def _underway(bot: Any, plain: Words) -> Words:
     return Words(why.label, tone, why.text, why.remedy)
 
 
-def _qualified(label: str, tone: str, text: str, health: Any) -> Words:
-    """A bot that is up, with what its last checks say against it."""
-    state, trading = read(health, "state"), read(health, "trading_state")
+def _qualified(label: str, tone: str, text: str, health: Any, newest: str | None) -> Words:
+    """A bot that is up, with what its last checks say against it. ``newest`` is what it said of its trading since."""
+    state, trading = read(health, "state"), newest or read(health, "trading_state")
     if state == "unhealthy":
         why = reason_words(read(health, "reason"), read(health, "detail"))
         if why and read(health, "reason") in _ANSWERING:

@@ -89,6 +89,10 @@ async def test_a_wish_is_taken_and_answered_by_the_bots_own_state(
     assert bots["desired"] == "running"
     assert (await events(ada, bot))[-1] == ("trading", "person", "stop")
     await answer(admin, bot)
+    # Confirmed after the last look: that is the bot's newest word. Then a look says the same, or something else.
+    assert (await ada.call("GET", f"/bots/{bot}", status=200))["trading"]["state"] == "stopped"
+    await seen(admin, bot)
+    assert (await ada.call("GET", f"/bots/{bot}", status=200))["trading"]["state"] == "running"
     await seen(admin, bot, trading_state="stopped")
     read = await ada.call("GET", f"/bots/{bot}?wait=5", status=200)
     assert (read["trading"]["state"], read["trading"]["confirmed_at"] is None) == ("stopped", False)
