@@ -22,6 +22,7 @@ from control_plane.dashboard.router import dashboard_router
 from control_plane.dashboard.templating import create_environment
 from control_plane.database.check import require_ready
 from control_plane.database.sessions import Database
+from control_plane.engines.routes import engines_router
 from control_plane.http.caller import provide_caller
 from control_plane.http.documentation import openapi_document
 from control_plane.http.health import live_route, ready_route
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> Litestar:
                     tenants_router,
                     egress_router,
                     bots_router,
+                    engines_router,
                     templates_router,
                     subscriptions_router,
                     live_router,

@@ -21,10 +21,17 @@ NOT_FIELDS = frozenset({"csrf_token", "next"})
 
 _PROOFS = frozenset({"password", "totp", "code", "current_password", "new_password"})
 SECRETS = _PROOFS | {"config", "credentials.password", "credentials.token"}
-"""Fields that are never put into a page, not even into the page of the person who has just typed them."""
+"""Fields that are never put into a page, not even into the page of the person who has just typed them. `is_secret` adds
+every part of a credential but the user name."""
 
 REFUSALS = (MalformedError, ConflictError, UnacceptableError, UnavailableError)
 """What a service may answer to a form that is then shown again."""
+
+
+def is_secret(name: str) -> bool:
+    """Whether a field's text is never sent back. What a plug-in's family asks for counts, whatever its name."""
+    return name in SECRETS or (name.startswith("credentials.") and name != "credentials.username")
+
 
 _ENTER_AGAIN = "Enter this again: what is sealed is never sent back to a page."
 
@@ -82,7 +89,9 @@ class Form:
 
         An error of another field becomes one about the whole, so that none is lost.
         """
-        values: dict[str, Any] = {name: value for name, value in self.fields if name not in SECRETS | NOT_FIELDS}
+        values: dict[str, Any] = {
+            name: value for name, value in self.fields if not is_secret(name) and name not in NOT_FIELDS
+        }
         values |= {name: self.all(name) for name in lists}
         errors, others = dict[str, str](), list[str]()
         for item in error.errors:
@@ -92,7 +101,7 @@ class Form:
             else:
                 inner = _numbered(item.field.removeprefix(place).lstrip("."))
                 errors.setdefault(place, in_words(f"{inner}: {item.message}" if inner else item.message))
-        for name in SECRETS & set(shown):
+        for name in filter(is_secret, set(shown)):
             if self.get(name).strip():
                 values[name] = ""
                 if name not in _PROOFS:

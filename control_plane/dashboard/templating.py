@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from control_plane.dashboard import formatting, spark, steering, wording
+from control_plane.dashboard import families, formatting, spark, steering, wording
 from control_plane.dashboard.assets import AssetManifest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,6 +51,7 @@ def create_environment(assets: AssetManifest) -> Environment:
         cause_words=wording.cause_words,
         orders_warning=wording.orders_warning,
         choice_words=wording.choice_words,
+        provenance=families.provenance,
         guard_words=wording.guard_words,
         registration_outcome=wording.registration_outcome,
         trading_actions=steering.trading_actions,

@@ -13,7 +13,7 @@ from control_plane.security.credentials import Credential
 
 CONFIG_LIMIT: Final = 16 * 1024
 
-_PLACE = re.compile(r"at `\$([\w.\[\]]{0,120})`$")
+_PLACE = re.compile(r"at (?:`key` in )?`\$([\w.\[\]]{0,120})`$")
 _EXPECTED = re.compile(r"Expected (`[^`]{1,60}`)(?:, got `\w+`)?")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `([a-z_]{1,40})`")

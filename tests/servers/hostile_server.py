@@ -3,7 +3,10 @@
 import asyncio
 import gzip
 import json
+import os
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +23,8 @@ class HostileServer:
     heads: list[str] = field(default_factory=list)
     """Request heads, in order of arrival."""
     connections: int = 0
+    open: int = 0
+    """Connections that nobody has closed yet."""
     server_names: list[str | None] = field(default_factory=list)
     """Names that TLS clients asked for."""
 
@@ -27,8 +32,11 @@ class HostileServer:
 class Exchange:
     """One request at the server, to be answered or not."""
 
-    def __init__(self, server: HostileServer, writer: asyncio.StreamWriter, number: int) -> None:
+    def __init__(
+        self, server: HostileServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
         self.server = server
+        self._reader = reader
         self.number = number
         """Counts the requests on this connection, from 1."""
         self._writer = writer
@@ -42,6 +50,21 @@ class Exchange:
         """Close the connection."""
         self._writer.close()
 
+    async def until_given_up(self) -> None:
+        """Say nothing until the client closes the connection."""
+        await self._reader.read()
+
+    def say_no_more(self) -> None:
+        """Close our direction only."""
+        self._writer.write_eof()
+
+    def reset(self) -> None:
+        """Cut the connection so that the client sees a reset."""
+        copy = socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno()))
+        with copy:
+            copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
 
 @asynccontextmanager
 async def hostile_server(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[HostileServer]:
@@ -54,19 +77,21 @@ async def hostile_server(script: Script, *, tls: ssl.SSLContext | None = None) -
         assert task is not None
         tasks.add(task)
         server.connections += 1
+        server.open += 1
         number = 0
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 number += 1
                 server.heads.append(head.decode("latin-1"))
-                await script(Exchange(server, writer, number))
+                await script(Exchange(server, reader, writer, number))
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             # The client gave up, which is what most of these tests are about.
             pass
         finally:
             tasks.discard(task)
             writer.close()
+            server.open -= 1
             with suppress(OSError):
                 await writer.wait_closed()
 

@@ -10,10 +10,11 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
 
 from control_plane.bots import queries, service
-from control_plane.bots.models import BOT_TYPES, HOSTED_TYPES, STATUSES
+from control_plane.bots.models import BOT_TYPES, HOSTED_ENGINES, HOSTED_TYPES, STATUSES
 from control_plane.bots.schemas import BotView, CrashPolicy, CreateBot, OnStop, PatchBot
 from control_plane.bots.trading import wish_trading
 from control_plane.bots.trading_models import STATE_OF
+from control_plane.dashboard import families
 from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
@@ -42,6 +43,7 @@ _WISHES: Final = {
     "stop-now": ("stop", True),
 }
 _CREDENTIALS = ("credentials.username", "credentials.password", "credentials.token")
+_DOCUMENTS = ("config", "engine_config")
 #: What happens to a bot that we run when it ends, or is stopped.
 _ENDINGS = ("crash_policy", "on_stop")
 _FIELDS = ("bot_type", "engine", "name", "description", "api_url", *_CREDENTIALS, "config", *_ENDINGS)
@@ -104,10 +106,19 @@ async def fleet_page(
 
 
 @get("/bots/new")
-async def new_bot_page(request: Request[Any, Any, Any], caller: CallerDependency) -> Response[str]:
-    """The form."""
+async def new_bot_page(request: Request[Any, Any, Any], caller: CallerDependency, engine: Filter = "") -> Response[str]:
+    """The form: one for what can run here too, and one for each other family."""
     caller.principal.require("bots:write")
-    return page(request, "bots/new.html", form=FormState())
+    return _register_page(request, engine, FormState())
+
+
+def _register_page(
+    request: Request[Any, Any, Any], engine: str, form: FormState, status_code: int = 200
+) -> Response[str]:
+    family = families.form_of(engine) if engine not in HOSTED_ENGINES else None
+    if family is not None:
+        return page(request, "bots/new_of_family.html", status_code=status_code, form=form, family=family)
+    return page(request, "bots/new.html", status_code=status_code, form=form, others=families.others())
 
 
 @post("/bots")
@@ -118,13 +129,21 @@ async def register_action(
     caller.principal.require("bots:write")
     # What is filled in or chosen in the form from the start; for a bot that runs elsewhere nobody meant to send it.
     fitting = form.without("config", *_ENDINGS) if form.get("bot_type") == "external" else form
+    family = families.form_of(form.get("engine"))
+    # A form cannot send an object with nothing in it.
+    nothing = (
+        family is not None
+        and family.needs_no_credential
+        and not any(form.get(field.name) for field in family.credentials)
+    )
     try:
-        data = fitting.read(CreateBot, documents=("config",))
+        data = fitting.read(CreateBot, documents=_DOCUMENTS, **({"credentials": {}} if nothing else {}))
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
         async with caller.transaction() as session:
             bot_id = await service.create_bot(session, caller.principal, _settings(request), key, data)
     except REFUSALS as error:
-        return page(request, "bots/new.html", status_code=error.status, form=fitting.refused(error, shown=_FIELDS))
+        shown = _FIELDS if family is None else (*_FIELDS, *family.fields)
+        return _register_page(request, form.get("engine"), fitting.refused(error, shown=shown), error.status)
     return go(request, f"/bots/{bot_id}/registered")
 
 
@@ -187,7 +206,9 @@ async def bot_equity(
 async def credentials_page(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[str]:
     """The form for credentials that take the place of the stored ones."""
     caller.principal.require("bots:write")
-    return page(request, "bots/credentials.html", bot=await _bot(request, caller, bot_id), form=FormState())
+    bot = await _bot(request, caller, bot_id)
+    fields = families.credential_fields(bot.engine)
+    return page(request, "bots/credentials.html", bot=bot, fields=fields, form=FormState())
 
 
 @post("/bots/{bot_id:uuid}/credentials")
@@ -202,8 +223,9 @@ async def credentials_action(
         async with caller.transaction() as session:
             await service.change_bot(session, caller.principal, _settings(request), key, bot_id, data)
     except REFUSALS as error:
-        state = form.refused(error, shown=_CREDENTIALS)
-        return page(request, "bots/credentials.html", status_code=error.status, bot=bot, form=state)
+        fields = families.credential_fields(bot.engine)
+        state = form.refused(error, shown=[field.name for field in fields])
+        return page(request, "bots/credentials.html", status_code=error.status, bot=bot, fields=fields, form=state)
     return go(request, f"/bots/{bot_id}/registered")
 
 

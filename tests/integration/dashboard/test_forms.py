@@ -134,6 +134,66 @@ async def test_new_credentials_that_do_not_fit(
     assert (read["name"], read["credentials"]) == (bot["name"], bot["credentials"])
 
 
+HUMMINGBOT = {
+    "bot_type": "external",
+    "engine": "hummingbot",
+    "name": "Maker",
+    "api_url": "http://127.0.0.1:8000",
+    "credentials.username": "admin",
+    "credentials.password": SECRET,
+    "engine_config.bot_name": "alpha",
+}
+
+
+async def test_every_family_that_runs_elsewhere_has_a_form_without_scripts(browser: Browser) -> None:
+    shown = await browser.get("/bots/new")
+    for engine in ("hummingbot", "octobot", "http"):
+        assert f'href="/bots/new?engine={engine}"' in shown.text
+        form = await browser.get(f"/bots/new?engine={engine}")
+        assert f'name="engine" value="{engine}"' in form.text
+        assert "data-when" not in form.text
+    assert 'name="engine_config.bot_name"' in (await browser.get("/bots/new?engine=hummingbot")).text
+    assert '<option value="node"' in (await browser.get("/bots/new?engine=octobot")).text
+    assert '<textarea class="textarea" id="engine_config"' in (await browser.get("/bots/new?engine=http")).text
+    assert "What kind of bot" in words_of(await browser.get("/bots/new?engine=perpetuum"))
+
+
+async def test_a_bot_of_another_family_is_registered_and_shown(browser: Browser, person: Person) -> None:
+    await browser.get("/bots/new?engine=hummingbot")
+    answer = await browser.send("/bots", HUMMINGBOT)
+    assert "Calling your bot" in words_of(await browser.follow(answer))
+    page = await browser.get(answer.headers["location"].removesuffix("/registered"))
+    assert "alpha" in words_of(page)
+    assert "Where these figures come from" in words_of(page)
+    octobot = {"bot_type": "external", "engine": "octobot", "name": "Open", "api_url": "http://127.0.0.1:5001",
+               "engine_config.mode": "classic"}  # fmt: skip
+    await browser.get("/bots/new?engine=octobot")
+    assert "Calling your bot" in words_of(await browser.follow(await browser.send("/bots", octobot)))
+    [latest, _] = (await person.call("GET", "/bots"))["items"]
+    assert (latest["engine"], latest["credentials"]["set"]) == ("octobot", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"engine_config.bot_name": ""}, "is missing"),
+        ({"engine_config.bot_name": "a/b"}, "letters, digits"),
+        ({"credentials.password": ""}, "is missing"),
+        ({"engine": "http"}, "is not known here"),
+        ({"engine": "http", "engine_config.bot_name": "", "engine_config": "{"}, "is not JSON"),
+    ],
+)
+async def test_a_bot_of_another_family_that_does_not_fit(
+    browser: Browser, person: Person, changes: dict[str, str], words: str
+) -> None:
+    await browser.get("/bots/new?engine=hummingbot")
+    page = await browser.send("/bots", HUMMINGBOT | changes, 422)
+    assert words.lower() in words_of(page).lower()
+    assert SECRET not in page.text
+    assert 'value="Maker"' in page.text
+    assert (await person.call("GET", "/bots"))["items"] == []
+
+
 async def test_new_credentials_are_tried_at_once(browser: Browser, person: Person) -> None:
     bot = await person.call("POST", "/bots", json=external_body(), status=201)
     await browser.get(f"/bots/{bot['id']}/credentials")

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -154,6 +155,15 @@ async def test_idle_connections_are_bounded_and_expire() -> None:
         await impatient.get_json(at(one.port), "/x")
         await impatient.get_json(at(one.port), "/x")
         assert one.connections == 4
+
+
+async def test_a_connection_idle_for_too_long_is_not_used_again() -> None:
+    async with hostile_server(always(OK)) as server, local_client(Limits(idle_seconds=0.05)) as client:
+        await client.get_json(at(server.port), "/x")
+        over = time.monotonic() + 0.06
+        await until(lambda: time.monotonic() > over)
+        await client.get_json(at(server.port), "/x")
+        assert server.connections == 2
 
 
 # Names and addresses

@@ -1,0 +1,121 @@
+"""What is said of families agrees with what their programs do, and with what is written of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.engines import engine_for
+from agents.engines.base import Reading
+from control_plane.engines.configs import CONFIG_LIMIT, ConfigError, decode_config, encode_config
+from control_plane.engines.family import CONTROLS, Capability, EngineConfig, Family
+from control_plane.engines.http import HttpConfig, HttpFields
+from control_plane.engines.registry import FAMILIES, family_of
+from control_plane.engines.schemas import view_of
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "engines.md").read_text()
+NEEDS = {
+    Capability.TRADING_STATE: ["trading_state"],
+    Capability.LOOP_AGE: ["loop_age_s"],
+    Capability.EQUITY: ["equity", "currency"],
+    Capability.PERFORMANCE: ["realized_profit", "closed_trades"],
+    Capability.POSITIONS: ["open_positions"],
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_every_capability_comes_from_somewhere_and_every_provenance_is_of_a_field(family: Family) -> None:
+    assert set(family.provenance) <= set(Reading.__struct_fields__)
+    assert "latency_ms" in family.provenance
+    for capability, fields in NEEDS.items():
+        assert (capability in family.capabilities) == all(field in family.provenance for field in fields), capability
+    assert engine_for(family.name).family is family
+    assert family.actions == {action for action, needed in CONTROLS.items() if needed in family.capabilities}
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_the_document_names_every_family_and_every_field(name: str) -> None:
+    assert f"\n## {name}\n" in DOCUMENT
+    family = FAMILIES[name]
+    for shape in filter(None, (family.credential, family.config)):
+        for field in shape.__struct_fields__:
+            assert f"`{field}`" in DOCUMENT, field
+    assert msgspec.json.encode(view_of(family))
+
+
+def test_the_documents_declaration_is_one() -> None:
+    sample = re.search(r"<!-- engine_config: http -->\n```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert sample
+    config = decode_config(family_of("http"), sample[1])
+    assert isinstance(config, HttpConfig)
+    for field in HttpFields.__struct_fields__:
+        assert f"`{field}`" in DOCUMENT
+    assert decode_config(family_of("http"), encode_config(config)) == config
+
+
+def test_a_configuration_of_a_family_that_has_none_is_refused() -> None:
+    assert decode_config(family_of("freqtrade"), None) is None
+    with pytest.raises(ConfigError, match="leave it out"):
+        decode_config(family_of("freqtrade"), {})
+    with pytest.raises(LookupError, match="hummingbot"):
+        family_of("nonesuch")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"mode": 1e}', '{"mode": "\ud800"}', "[" * 5000, " " * CONFIG_LIMIT + " {}"]
+)
+def test_a_text_that_is_no_configuration_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        decode_config(family_of("octobot"), text.encode(errors="surrogatepass"))
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["path", "call", "value", "words", "scale", "a", "x y"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_NAMES = st.sampled_from(
+    ["calls", "fields", "auth", "header", "bot_name", "controller_id", "currency", "capital", "mode", "surplus"]
+)
+
+
+def decided(engine: str, raw: dict[str, Any]) -> EngineConfig | ConfigError:
+    """The configuration, or why it is none."""
+    try:
+        config = decode_config(family_of(engine), raw)
+    except ConfigError as error:
+        return error
+    assert config is not None
+    return config
+
+
+@given(st.sampled_from(sorted(FAMILIES)), st.dictionaries(_NAMES, _VALUES, max_size=5))
+def test_any_object_is_a_configuration_or_refused_by_field(engine: str, raw: dict[str, Any]) -> None:
+    config = decided(engine, raw)
+    if isinstance(config, ConfigError):
+        assert config.message
+        assert re.fullmatch(r"[\w.\[\]]*", config.field)
+    else:
+        assert decode_config(family_of(engine), encode_config(config)) == config
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(HttpFields.__struct_fields__)), _VALUES, max_size=4),
+    st.dictionaries(st.sampled_from(["a", "b", "B", ""]), st.text(alphabet="/.?=&a%2e#", max_size=8), max_size=5),
+)
+def test_any_declaration_is_one_or_refused_by_field(fields: dict[str, Any], calls: dict[str, str]) -> None:
+    config = decided("http", {"fields": fields, "calls": calls})
+    if isinstance(config, ConfigError):
+        assert config.field.partition(".")[0] in {"fields", "calls"}
+    else:
+        assert isinstance(config, HttpConfig)
+        assert all(path.startswith("/") and "#" not in path for path in config.calls.values())
