@@ -188,9 +188,10 @@ class Steerer:
         self._log = structlog.get_logger("poller")
 
     def due(self, bot: Bot, *, urgent: bool) -> None:
-        """To be called after each look at a bot was recorded; begins what there is to do for it and returns at once.
+        """Begin what there is to do for a bot, and return at once: to be called after each look at it was recorded.
 
-        A wish makes the next look urgent (its row asks for a ping), so only then its row is read. What an earlier
+        ``urgent``: somebody may have wished something, so the wish's row is read; for a look that somebody waited for
+        (a wish asks for one), or a bot that a notification named. At any other look nothing is read: what an earlier
         poller left behind is found by looking for all of it now and then.
         """
         if self._refreshing is None and time.monotonic() - self._refreshed >= _REFRESH_S:
