@@ -68,6 +68,7 @@ async def run_demo(settings: Settings, hooks: Hooks, *, host: str, port: int, ke
         settings,
         egress_allow=(*settings.egress_allow, _LOOPBACK),
         poll_interval=min(settings.poll_interval, _POLL_INTERVAL_S),
+        reading_interval=min(settings.reading_interval, _POLL_INTERVAL_S),
     )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     story = _story(settings.data_dir / "demo.json")

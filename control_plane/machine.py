@@ -222,6 +222,7 @@ class Machine:
         if self.settings.egress_allow:
             given[f"{PREFIX}EGRESS_ALLOW"] = ",".join(map(str, self.settings.egress_allow))
         given[f"{PREFIX}POLL_INTERVAL"] = f"{self.settings.poll_interval:g}"
+        given[f"{PREFIX}READING_INTERVAL"] = f"{self.settings.reading_interval:g}"
         given[f"{PREFIX}DATA_DIR"] = str(self.settings.data_dir.resolve())
         return {**inherited(), **given}
 

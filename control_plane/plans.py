@@ -23,7 +23,10 @@ LEAST_MEMORY_BYTES: Final[Mapping[str, int]] = MappingProxyType({"tradewise": 32
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Limits of one bot, and the number of bots. Null: no limit of ours."""
+    """Limits of one bot, and the number of bots. Null: no limit of ours; of an interval, the installation's.
+
+    Intervals are seconds between two looks at a bot, and between two that read all its figures.
+    """
 
     cpus: Annotated[float, msgspec.Meta(ge=0.01, le=512)] = 1.0
     memory_mib: Annotated[int, msgspec.Meta(ge=16, le=1048576)] = 256
@@ -31,6 +34,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     disk_mib: Annotated[int, msgspec.Meta(ge=1, le=16777216)] | None = 1024
     log_mib: Annotated[int, msgspec.Meta(ge=1, le=10240)] = 15
     running_bots: Annotated[int, msgspec.Meta(ge=0, le=100000)] | None = 200
+    poll_interval: Annotated[float, msgspec.Meta(ge=0.2, le=86400)] | None = None
+    reading_interval: Annotated[float, msgspec.Meta(ge=0.2, le=86400)] | None = None
 
     @property
     def memory_bytes(self) -> int:

@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stats_interval: float = 30.0
     stats_retention_days: int = 7
     poll_interval: float = 15.0
+    reading_interval: float = 60.0
+    poll_buffer: int = 150_000
     egress_allow: tuple[Network, ...] = ()
     public_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
@@ -304,6 +306,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "stats_interval": _seconds(1, 3600),
     "stats_retention_days": _whole(1, 366),
     "poll_interval": _seconds(0.2, 86400),
+    "reading_interval": _seconds(0.2, 86400),
+    "poll_buffer": _whole(1000, 10_000_000),
     "egress_allow": _networks,
     "public_url": _text,
     "allowed_hosts": _words,

@@ -79,7 +79,7 @@ select pg_temp.open_to('bot_secrets', 'tradewise_agent_poller', array['select'])
 grant select on bot_secrets to tradewise_agent_poller;
 select pg_temp.open_to('bot_health', 'tradewise_agent_poller', array['select', 'update']);
 grant select, update (state, reason, detail, observed_at, healthy_at, failures, latency_ms, credential_ok,
-    trading_state, loop_age_s, simulated, version, identity, observed_generation, next_poll_at, lease_until)
+    trading_state, loop_age_s, simulated, version, identity, observed_generation)
     on bot_health to tradewise_agent_poller;
 select pg_temp.open_to('bot_instances', 'tradewise_agent_poller', array['select']);
 grant select on bot_instances to tradewise_agent_poller;
@@ -127,20 +127,26 @@ end
 $$;
 create or replace trigger notify_bot_changed after update on bots
     for each row execute function notify_bot_observed();
-create or replace trigger notify_bot_health after update of state, reason, trading_state, observed_at, engine_lost_at
+-- A look that changes nothing tells nobody: whoever waits for one is told by the poller itself.
+create or replace trigger notify_bot_health after update of state, reason, trading_state, engine_lost_at
     on bot_health for each row
-    when (old.* is distinct from new.*)
+    when ((old.state, old.reason, old.trading_state, old.engine_lost_at, old.credential_ok, old.observed_generation)
+        is distinct from
+        (new.state, new.reason, new.trading_state, new.engine_lost_at, new.credential_ok, new.observed_generation))
     execute function notify_bot_observed();
 
--- A container that runs wakes the poller; a change of health wakes the launcher, which waits for it while starting.
+-- A container that begins or ceases to run wakes the poller, and so does a bot that has come up; a change of health wakes
+-- the launcher, which waits for it while starting.
 create or replace function notify_launched() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform pg_notify('tradewise_launched', new.bot_id::text);
     return null;
 end
 $$;
-create or replace trigger notify_launched after update of state on bot_instances for each row
-    when (new.state = 'running' and old.state <> 'running') execute function notify_launched();
+create or replace trigger notify_launched after update of state, host_port, released_at on bot_instances for each row
+    when ((old.state = 'running', old.host_port, old.released_at)
+        is distinct from (new.state = 'running', new.host_port, new.released_at))
+    execute function notify_launched();
 
 create or replace function notify_health() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -171,8 +171,8 @@ def policy_of(settings: Settings) -> Policy:
         drain_deadline=settings.drain_deadline,
         publish_address=settings.publish_address,
         liveness_deadline=settings.liveness_deadline,
-        # Three checks, and the time that one which gets no answer takes.
-        health_fresh=3 * settings.poll_interval + 30.0,
+        # Three checks, by the plan whose bots are looked at least often, and the time that one without an answer takes.
+        health_fresh=3 * max(plan.poll_interval or settings.poll_interval for plan in settings.plans.values()) + 30.0,
     )
 
 

@@ -1,9 +1,11 @@
-"""One check of one bot: its address, its credential, its engine, within bounds of time. Nothing opened is kept."""
+"""One check of one bot: its address, its credential, its engine, within bounds of time.
+
+What was opened for a bot is kept in memory for a while and nowhere else (see docs/decisions/0029-poller.md).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -17,8 +19,10 @@ from agents.egress import GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
 from agents.hosted import reached_at
-from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome, spread
+from agents.poller.watched import Watched
 from agents.secrets import NotOpenedError, open_bot_secret
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.engines.configs import ConfigError, decode_config
 from control_plane.engines.family import EngineConfig
 from control_plane.engines.registry import family_of
@@ -32,9 +36,13 @@ BUDGET_S = 20.0
 #: A bot of ours that starts is asked again within its check for so long: that costs no claim, and its owner waits.
 _FIRST_ANSWER_S = 0.5
 _SHORTEST_PAUSE_S = 0.01
-_PER_TENANT_HOST = 8
+#: What was opened is opened anew after so long, sooner or later by a quarter, so that not all fall due at once; while
+#: the database or the key provider is away it may be used for twice as long.
+OPENED_S = 900.0
+_SPREAD = 0.25
 
 _CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
+_COUNTED: dict[tuple[str, str | None], Counter] = {}
 _NOTHING_READ = Reading(reachable=False, credential_ok=None, full=False)
 
 
@@ -47,6 +55,28 @@ class _Local(Exception):  # noqa: N818 - an outcome to report
         self.detail = detail
 
 
+class Opened:
+    """What is kept of a bot between two looks: how it is reached, and as whom. Shows nothing of itself."""
+
+    __slots__ = ("client", "config", "credential", "engine", "until", "url")
+
+    def __init__(
+        self,
+        engine: Engine[Any, Any],
+        client: GuardedClient,
+        url: BotUrl,
+        credential: Credential,
+        config: EngineConfig | None,
+        until: float,
+    ) -> None:
+        self.engine = engine
+        self.client = client
+        self.url = url
+        self.credential = credential
+        self.config = config
+        self.until = until
+
+
 class Checker:
     """Checks bots through two guarded clients: one for tenants' addresses, one for the bots that we host."""
 
@@ -57,9 +87,7 @@ class Checker:
         self._vault = vault
         self._budget_s = budget_s
         self._published_at = reached_at(settings.publish_address)
-        # One machine often runs many bots: two that hang must not use up the turns of the others.
-        shared = dataclasses.replace(limits, per_host=_PER_TENANT_HOST)
-        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=shared)
+        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
         self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=limits)
 
     def close(self) -> None:
@@ -67,25 +95,45 @@ class Checker:
         self._tenants.close()
         self._hosted.close()
 
-    async def check(self, bot: Bot, observed_at: datetime) -> Outcome:
-        """Look at ``bot`` once. Raises only for the database: whatever the bot does is an outcome."""
+    async def check(self, watched: Watched, observed_at: datetime, *, full: bool) -> Outcome:
+        """Look at a bot once. Raises only for the database: whatever the bot does is an outcome."""
+        bot = watched.bot
         try:
-            engine = _engine(bot)
-            url = self._address(bot)
-            config = _config(bot)
-            credential = await self._credential(bot)
+            opened = await self._opened(watched)
         except _Local as local:
             return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
-        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
         try:
             async with asyncio.timeout(self._budget_s):
-                reading = await _read(bot, engine, client, url, credential, config)
+                reading = await _read(bot, opened, full=full)
         except TimeoutError:
             detail = "The bot answered too slowly to be read."
             return _outcome(bot, observed_at, _NOTHING_READ, Reason.TIMEOUT.value, detail)
         if reading.reason is None and reading.credential_ok is not True:
             return _outcome(bot, observed_at, reading, Reason.AUTH.value, "The bot did not confirm the credentials.")
         return _outcome(bot, observed_at, reading, reading.reason and reading.reason.value, reading.detail)
+
+    async def _opened(self, watched: Watched) -> Opened:
+        """What is kept of the bot, or opened now."""
+        kept: Opened | None = watched.opened
+        now = time.monotonic()
+        if kept is not None and now < kept.until:
+            return kept
+        bot = watched.bot
+        try:
+            engine, url, config = _engine(bot), self._address(bot), _config(bot)
+            credential = await self._credential(bot)
+        except DATABASE_AWAY:
+            if kept is not None and now < kept.until + OPENED_S:
+                return kept
+            watched.opened = None
+            raise
+        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
+        until = now + OPENED_S * (1 + _SPREAD * spread(bot.id, datetime.now(UTC)))
+        opened = Opened(engine, client, url, credential, config, until)
+        if watched.bot is bot:
+            # Otherwise what was opened is of a bot that was changed meanwhile: good for this one look.
+            watched.opened = opened
+        return opened
 
     def _address(self, bot: Bot) -> BotUrl:
         if bot.hosted:
@@ -110,24 +158,29 @@ class Checker:
             raise _Local(SECRET_UNREADABLE, detail) from None
 
 
-async def _read(
-    bot: Bot,
-    engine: Engine[Any, Any],
-    client: GuardedClient,
-    url: BotUrl,
-    credential: Credential,
-    config: EngineConfig | None,
-) -> Reading:
+async def _read(bot: Bot, opened: Opened, *, full: bool) -> Reading:
     """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there."""
     began = time.monotonic()
     while True:
-        # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
-        reading = await engine.read(client, url, credential, config, now=datetime.now(UTC))
+        reading = await _look(opened, full=full)
         waited = time.monotonic() - began
         absent = reading.reason is Reason.UNREACHABLE and bot.hosted and bot.status == "starting"
         if not absent or waited >= _FIRST_ANSWER_S:
             return reading
         await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
+
+
+async def _look(opened: Opened, *, full: bool) -> Reading:
+    """The one place that speaks to an engine: its full look, or its short one."""
+    ask = opened.engine.read if full else opened.engine.check
+    # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
+    now = datetime.now(UTC)
+    return await ask(opened.client, opened.url, opened.credential, opened.config, now=now)
+
+
+def retry_after_s(reading: Reading) -> float | None:
+    """How long the bot asked to be left alone, where it said so."""
+    return reading.retry_after_s
 
 
 def _config(bot: Bot) -> EngineConfig | None:
@@ -146,5 +199,8 @@ def _engine(bot: Bot) -> Engine[Any, Any]:
 
 
 def _outcome(bot: Bot, observed_at: datetime, reading: Reading, reason: str | None, detail: str | None) -> Outcome:
-    _CHECKS.labels(bot.engine, reason or "ok").inc()
+    counted = _COUNTED.get((bot.engine, reason))
+    if counted is None:
+        counted = _COUNTED[bot.engine, reason] = _CHECKS.labels(bot.engine, reason or "ok")
+    counted.inc()
     return Outcome(reading=reading, observed_at=observed_at, reason=reason, detail=detail)

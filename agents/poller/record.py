@@ -1,242 +1,244 @@
-"""Writing what was seen: health rows and snapshots many at a time; a change of status with its bot's alone, at once.
+"""Writing what was seen: everything that waits in one transaction, a moment after it came; what somebody waits for at
+once.
 
-A status, its event and the health it follows from stand in one transaction: whoever waits for one sees all.
+A status, its event and the health it follows from stand in one transaction: whoever waits for one sees all. Nothing is
+written under a lease that has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID
 
 import asyncpg
-import msgspec
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from uuid_utils.compat import uuid7
 
-from agents.engines.base import Reading
 from agents.launcher.lifecycle import EXTERNAL, require_edge
-from agents.poller.decide import Bot, Decision, Health, StatusChange
-from agents.poller.due import Claim
-from agents.poller.unit_value import Figures, Mark, unit_value
+from agents.poller import statements
+from agents.poller.decide import Health, StatusChange
+from agents.poller.unit_value import Figures, Mark
+from agents.poller.waiting import Buffer, Result, Snapshot, Waiting
+from agents.poller.watched import UNREAD
 from control_plane.database.away import DATABASE_AWAY
 
-_GATHER_S = 0.02
-_BATCH = 500
-_RETRY_S = 0.5
+_BATCH: Final = 5000
+_RETRY_S: Final = 0.5
 _POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.LockNotAvailableError)
+_JUDGED_BY: Final = ("tenant_id", "id", "desired", "generation", "status")
+_HEALTH_FIELDS = Health.__struct_fields__
 
 _BATCHES = Histogram(
-    "tradewise_poller_batch_size", "Results in one write.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+    "tradewise_poller_batch_size", "Bots in one write.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+)
+_WRITE_S = Histogram(
+    "tradewise_poller_write_seconds", "One write of results.", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 )
 _LOST = Counter("tradewise_poller_results_lost", "Results that were seen and could not be kept.", ["cause"])
-
-_LOCK_BRIEFLY = "set local lock_timeout = '2s'"
-_TELL = """
-    with told as (
-        update bots b set status = $6, reason = $7, reason_detail = $8, observed_generation = $4,
-            status_since = case when b.status = $6 then b.status_since else now() end
-        where b.tenant_id = $1 and b.id = $2 and b.desired = $3 and b.generation = $4 and b.status = $5
-            and b.bot_type = 'external' and b.deleted_at is null
-        returning b.tenant_id, b.id
-    ), noted as (
-        insert into bot_events (id, tenant_id, bot_id, kind, from_status, to_status, reason, detail, cause, actor)
-        select $9, tenant_id, id, 'status', $5, $6, $7, $8, 'agent', 'agent:poller' from told where $10
-    )
-    select count(*) from told
-"""
-# The exact lease is the fence: a result whose bot another poller has claimed since is not ours to record.
-_HEALTH = """
-    update bot_health h set state = n.state, reason = n.reason, detail = n.detail, observed_at = n.observed_at,
-        healthy_at = n.healthy_at, failures = n.failures, latency_ms = n.latency_ms, credential_ok = n.credential_ok,
-        trading_state = n.trading_state, loop_age_s = n.loop_age_s, simulated = n.simulated, version = n.version,
-        identity = n.identity, observed_generation = n.observed_generation, next_poll_at = n.next_poll_at,
-        lease_until = null
-    from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
-        $7::timestamptz[], $8::timestamptz[], $9::int[], $10::float8[], $11::bool[], $12::text[], $13::float8[],
-        $14::bool[], $15::text[], $16::text[], $17::int[])
-        as n (id, lease_until, next_poll_at, state, reason, detail, observed_at, healthy_at, failures, latency_ms,
-            credential_ok, trading_state, loop_age_s, simulated, version, identity, observed_generation)
-    where h.id = n.id and h.lease_until = n.lease_until
-    returning h.id
-"""
-_MARKS = """
-    select wanted.bot_id, p.currency, p.equity, p.capital_base, p.closed_trades, p.unit_value
-    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as wanted (tenant_id, bot_id, before)
-    cross join lateral (
-        select * from performance_snapshots s
-        where s.tenant_id = wanted.tenant_id and s.bot_id = wanted.bot_id and s.observed_at < wanted.before
-            and s.unit_value is not null
-        order by s.observed_at desc limit 1
-    ) p
-"""
-_SNAPSHOTS = """
-    insert into performance_snapshots (tenant_id, bot_id, observed_at, unit_value, currency, simulated, equity,
-        capital_base, realized_profit, open_profit, win_rate, max_drawdown, closed_trades, open_positions)
-    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::numeric[], $5::text[], $6::bool[],
-        $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::int[],
-        $14::int[])
-    on conflict do nothing
-"""
-_HEALTH_FIELDS = Health.__struct_fields__
-_FIGURES = (
-    "equity",
-    "capital_base",
-    "realized_profit",
-    "open_profit",
-    "win_rate",
-    "max_drawdown",
-    "closed_trades",
-    "open_positions",
-)
-_READING_COLUMNS = ("currency", "simulated", *_FIGURES)
+_WAITING = Gauge("tradewise_poller_results_waiting", "Bots whose newest result is not written yet.")
+_ROWS = Gauge("tradewise_poller_rows_waiting", "Rows of history that are not written yet.")
 
 
-class Result(msgspec.Struct, frozen=True):
-    """What one claim led to. ``reading`` is None where the bot was not called."""
+class Stored:
+    """What became of a batch: who was told, who could not be."""
 
-    claim: Claim
-    decision: Decision
-    reading: Reading | None
+    __slots__ = ("told", "untold", "written")
 
-    @property
-    def worth_a_snapshot(self) -> bool:
-        """Read to the end, with at least one figure."""
-        reading = self.reading
-        return reading is not None and reading.full and any(getattr(reading, name) is not None for name in _FIGURES)
-
-    @property
-    def changes_nothing(self) -> bool:
-        """The bot's status stays as it is."""
-        return self.decision.change is None
-
-    @property
-    def due_in_s(self) -> float:
-        """Seconds until the bot is due again."""
-        return (self.decision.next_poll_at - self.claim.now).total_seconds()
-
-    def without_figures(self) -> Result:
-        """The same without a snapshot."""
-        return msgspec.structs.replace(self, reading=None)
-
-    def for_another_look(self) -> Result:
-        """Health alone, and due again at once: what changes the bot's row, or needs it to stand still, can wait."""
-        again = Decision(self.decision.health, None, self.claim.claimed_at)
-        return msgspec.structs.replace(self, decision=again, reading=None)
+    def __init__(self, written: list[Waiting], told: set[UUID]) -> None:
+        self.written = written
+        self.told = told
+        self.untold = [
+            waiting.result.watched for waiting in written if _change(waiting) and waiting.result.bot.id not in told
+        ]
+        """Bots whose status is not what it was judged by any more, or whose row somebody holds: look again."""
 
 
 class Recorder:
     """Takes results as they come and writes them a moment later, together. Holds them while the database is away."""
 
-    def __init__(self, pool: asyncpg.Pool, on_stored: Callable[[Sequence[Result]], None]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        holder: UUID,
+        on_stored: Callable[[Stored], None],
+        *,
+        gather_s: float = 1.0,
+        limit: int = 150_000,
+    ) -> None:
         self._pool = pool
+        self._holder = holder
         self._on_stored = on_stored
-        self._waiting: deque[Result] = deque()
-        self._arrived = asyncio.Event()
+        self._gather_s = gather_s
+        self._buffer = Buffer(limit)
+        self._arrived, self._awaited = asyncio.Event(), asyncio.Event()
+        self._writing = asyncio.Lock()
         self._log = structlog.get_logger("poller")
         self.behind = False
-        """The last write failed. Whoever makes results should wait: they are held in memory."""
+        """The last write failed: what is seen is held in memory."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows that would be lost with this process."""
+        return self._buffer.rows
 
     def put(self, result: Result) -> None:
-        """Have ``result`` written soon."""
-        self._waiting.append(result)
+        """Have ``result`` written soon; at once where somebody waits for it, or where it changes a status."""
+        self._buffer.put(result)
         self._arrived.set()
+        if result.urgent or result.decision.change is not None:
+            self._awaited.set()
+        if self._buffer.dropped:
+            self._lose("overflow", self._buffer.dropped)
+            self._buffer.dropped = 0
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
             await self._arrived.wait()
-            # Where somebody waits for the one result that there is, it goes alone.
-            awaited = len(self._waiting) == 1 and self._waiting[0].claim.urgent
-            await asyncio.sleep(_RETRY_S if self.behind else 0 if awaited else _GATHER_S)
+            if self.behind:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._awaited.wait(), self._gather_s)
             await self.flush()
 
     async def flush(self) -> None:
         """Write what waits. Where that fails it goes on waiting."""
-        while self._waiting:
-            batch = self._next_batch()
-            try:
-                await self._store(batch)
-            except DATABASE_AWAY as error:
-                self._waiting.extendleft(reversed(batch))
-                self.behind = True
-                self._log.warning("results_not_stored", error=type(error).__name__, waiting=len(self._waiting))
-                return
-            except asyncio.CancelledError:
-                self._waiting.extendleft(reversed(batch))
-                raise
-            self.behind = False
-            _BATCHES.observe(len(batch))
-            self._on_stored(batch)
-        self._arrived.clear()
-
-    def _next_batch(self) -> list[Result]:
-        """One result that changes a status, or all up to the next such one."""
-        batch = [self._waiting.popleft()]
-        while batch[0].changes_nothing and len(batch) < _BATCH and self._waiting and self._waiting[0].changes_nothing:
-            batch.append(self._waiting.popleft())
-        return batch
+        async with self._writing:
+            self._arrived.clear()
+            self._awaited.clear()
+            taken = self._buffer.take()
+            while taken:
+                batch = taken[:_BATCH]
+                try:
+                    with _WRITE_S.time():
+                        stored = await self._store(batch)
+                except DATABASE_AWAY as error:
+                    self._buffer.give_back(taken)
+                    self._arrived.set()
+                    self.behind = True
+                    self._log.warning("results_not_stored", error=type(error).__name__, waiting=len(self._buffer))
+                    break
+                except asyncio.CancelledError:
+                    self._buffer.give_back(taken)
+                    raise
+                del taken[:_BATCH]
+                self.behind = False
+                _BATCHES.observe(len(batch))
+                for part in stored:
+                    self._on_stored(part)
+            _WAITING.set(len(self._buffer))
+            _ROWS.set(self._buffer.rows)
 
     def give_up(self) -> None:
         """Count what was never written, at the end of the process."""
-        self._lose("shutdown", len(self._waiting))
-        self._waiting.clear()
+        self._lose("shutdown", len(self._buffer.take()))
 
-    async def _store(self, batch: list[Result]) -> None:
+    async def _store(self, batch: list[Waiting]) -> list[Stored]:
         """A row that the database refuses, or that somebody holds for long, costs itself and not its batch."""
         try:
-            await self._store_whole(batch)
+            return [await self._store_whole(batch)]
         except _POISON as error:
             if len(batch) == 1:
-                await self._store_less(batch[0], error)
-                return
+                return await self._store_less(batch[0], error)
             middle = len(batch) // 2
-            await self._store(batch[:middle])
-            await self._store(batch[middle:])
+            return [*await self._store(batch[:middle]), *await self._store(batch[middle:])]
 
-    async def _store_less(self, result: Result, error: Exception) -> None:
+    async def _store_less(self, waiting: Waiting, error: Exception) -> list[Stored]:
         held = isinstance(error, asyncpg.LockNotAvailableError)
-        self._log.warning("result_not_taken", bot=str(result.claim.bot.id), held=held, error=str(error)[:200])
-        if result.worth_a_snapshot:
-            self._lose("held" if held else "refused", 1)
+        self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=str(error)[:200])
+        self._lose("held" if held else "refused", max(1, len(waiting.rows)))
+        waiting.changes.clear()
+        waiting.snapshots.clear()
+        waiting.rows.clear()
         with contextlib.suppress(*_POISON):
-            await self._store_whole([result.for_another_look() if held else result.without_figures()])
+            return [await self._store_whole([waiting])]
+        return []
 
-    async def _store_whole(self, batch: list[Result]) -> None:
+    async def _store_whole(self, batch: list[Waiting]) -> Stored:
+        await self._find_marks(batch)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_LOCK_BRIEFLY)
-            rows = await connection.fetch(_HEALTH, *_health_columns(batch))
-            ours = {row["id"] for row in rows}
-            seen = [result for result in batch if result.claim.bot.id in ours]
-            for result in seen:
-                if result.decision.change is not None:
-                    await self._tell(connection, result.claim.bot, result.decision.change)
-            worthy = [result for result in seen if result.worth_a_snapshot]
-            if worthy:
-                await connection.execute(_SNAPSHOTS, *await _snapshot_columns(connection, worthy))
-        self._lose("overtaken", len(batch) - len(seen))
+            await connection.execute(statements.LOCK_BRIEFLY)
+            held = {row["shard"]: row["epoch"] for row in await connection.fetch(statements.HELD, self._holder)}
+            ours = [one for one in batch if held.get(one.result.watched.shard) == one.result.epoch]
+            told = await self._write(connection, ours)
+        if len(ours) < len(batch):
+            self._lose("overtaken", len(batch) - len(ours))
+        return Stored(ours, told)
 
-    async def _tell(self, connection: asyncpg.Connection, bot: Bot, change: StatusChange) -> None:
-        """The bot's status, and its event, if everything it was judged by still stands; else nothing: then the bot is
-        due again at once, and judged by what stands."""
-        require_edge(EXTERNAL, bot.status, change.status)
-        told = await connection.fetchval(
-            _TELL,
-            bot.tenant_id,
-            bot.id,
-            bot.desired,
-            bot.generation,
-            bot.status,
-            change.status,
-            change.reason,
-            change.detail,
-            uuid7(),
-            change.eventful,
+    async def _find_marks(self, batch: list[Waiting]) -> None:
+        """Settle the index of every snapshot; the newest mark of a bot is read once, and then known."""
+        unread = [one for one in batch if one.snapshots and one.result.watched.mark is UNREAD]
+        if unread:
+            rows = await self._pool.fetch(
+                statements.MARKS,
+                [one.result.bot.tenant_id for one in unread],
+                [one.result.bot.id for one in unread],
+                [one.snapshots[0].at for one in unread],
+            )
+            marks = {row["bot_id"]: _mark(row) for row in rows}
+            for one in unread:
+                mark = one.result.watched.mark = marks.get(one.result.bot.id)
+                one.result.watched.trades = None if mark is None else mark.figures.closed_trades
+        for one in batch:
+            for snapshot in one.snapshots:
+                snapshot.settle(one.result.watched)
+
+    async def _write(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
+        changed: list[Waiting] = []
+        seen: list[Waiting] = []
+        for one in ours:
+            (changed if one.changed else seen).append(one)
+        if changed:
+            await connection.execute(statements.CHANGED, *_health_columns(changed, _HEALTH_FIELDS))
+        if seen:
+            await connection.execute(statements.SEEN, *_health_columns(seen, statements.SEEN_FIELDS))
+        told = await self._tell(connection, ours)
+        if rows := [(one, row) for one in ours for row in one.changes]:
+            await connection.execute(
+                statements.CHANGES,
+                [one.result.bot.tenant_id for one, _ in rows],
+                [one.result.bot.id for one, _ in rows],
+                *([getattr(row, name) for _, row in rows] for name in ("at", "state", "reason", "trading_state")),
+            )
+        if snapshots := [(one, row) for one in ours for row in one.snapshots]:
+            await connection.execute(statements.SNAPSHOTS, *_snapshot_columns(snapshots))
+            await _note_resets(connection, snapshots)
+        followed = [one for one in ours if (one.urgent and not one.changed) or any(row.told for row in one.snapshots)]
+        if followed:
+            await connection.execute(
+                statements.TELL_FOLLOWERS,
+                [one.result.bot.tenant_id for one in followed],
+                [one.result.bot.id for one in followed],
+            )
+        return told
+
+    async def _tell(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
+        """Statuses and their events. Each only if everything it was judged by still stands; else its bot is looked at
+        again, and judged by what stands."""
+        # Judged by a status that was told since: the next look judges anew.
+        fresh = [one for one in ours if one.result.watched.bot is one.result.bot]
+        tells = [(one.result.bot, change) for one in fresh if (change := _change(one)) is not None]
+        if not tells:
+            return set()
+        for bot, change in tells:
+            require_edge(EXTERNAL, bot.status, change.status)
+        rows = await connection.fetch(
+            statements.TELL,
+            *([getattr(bot, name) for bot, _ in tells] for name in _JUDGED_BY),
+            *([getattr(change, name) for _, change in tells] for name in ("status", "reason", "detail")),
+            [uuid7() for _ in tells],
+            [change.eventful for _, change in tells],
         )
-        if told and change.eventful:
-            self._log.info("status", bot=str(bot.id), was=bot.status, now=change.status, reason=change.reason)
+        told = {row["id"] for row in rows}
+        for bot, change in tells:
+            if change.eventful and bot.id in told:
+                self._log.info("status", bot=str(bot.id), was=bot.status, now=change.status, reason=change.reason)
+        return told
 
     def _lose(self, cause: str, count: int) -> None:
         if count:
@@ -244,43 +246,40 @@ class Recorder:
             self._log.warning("results_lost", cause=cause, count=count)
 
 
-def _health_columns(batch: Sequence[Result]) -> list[list[object]]:
+def _change(waiting: Waiting) -> StatusChange | None:
+    return waiting.result.decision.change
+
+
+def _health_columns(batch: Sequence[Waiting], fields: Sequence[str]) -> list[list[object]]:
+    healths = [one.result.decision.health for one in batch]
+    return [[one.result.bot.id for one in batch], *([getattr(health, name) for health in healths] for name in fields)]
+
+
+def _snapshot_columns(snapshots: Sequence[tuple[Waiting, Snapshot]]) -> list[list[object]]:
+    readings = [row.reading for _, row in snapshots]
     return [
-        [result.claim.bot.id for result in batch],
-        [result.claim.lease_until for result in batch],
-        [result.decision.next_poll_at for result in batch],
-        *([getattr(result.decision.health, name) for result in batch] for name in _HEALTH_FIELDS),
+        [one.result.bot.tenant_id for one, _ in snapshots],
+        [one.result.bot.id for one, _ in snapshots],
+        [row.at for _, row in snapshots],
+        [row.value for _, row in snapshots],
+        [reading.latency_ms for reading in readings],
+        *([getattr(reading, name) for reading in readings] for name in statements.READING_COLUMNS),
     ]
 
 
-async def _snapshot_columns(connection: asyncpg.Connection, worthy: Sequence[Result]) -> list[list[object]]:
-    tenants: list[object] = [result.claim.bot.tenant_id for result in worthy]
-    bots: list[object] = [result.claim.bot.id for result in worthy]
-    moments: list[object] = [result.decision.health.observed_at for result in worthy]
-    marks = {row["bot_id"]: _mark(row) for row in await connection.fetch(_MARKS, tenants, bots, moments)}
-    readings = [result.reading for result in worthy if result.reading is not None]
-    values: list[object] = [
-        unit_value(marks.get(bot), _figures(reading)) for bot, reading in zip(bots, readings, strict=True)
-    ]
-    return [
-        tenants,
-        bots,
-        moments,
-        values,
-        *([getattr(reading, name) for reading in readings] for name in _READING_COLUMNS),
-    ]
+async def _note_resets(connection: asyncpg.Connection, snapshots: Sequence[tuple[Waiting, Snapshot]]) -> None:
+    resets = [(one, row) for one, row in snapshots if row.reset is not None]
+    if resets:
+        await connection.execute(
+            statements.RESETS,
+            [uuid7() for _ in resets],
+            [one.result.bot.tenant_id for one, _ in resets],
+            [one.result.bot.id for one, _ in resets],
+            [row.reset for _, row in resets],
+        )
 
 
 def _mark(row: asyncpg.Record) -> Mark:
-    return Mark(figures=_figures(row), unit_value=row["unit_value"])
-
-
-def _figures(source: Reading | asyncpg.Record) -> Figures:
-    if isinstance(source, Reading):
-        return Figures(
-            currency=source.currency,
-            equity=source.equity,
-            capital_base=source.capital_base,
-            closed_trades=source.closed_trades,
-        )
-    return Figures(**{name: source[name] for name in Figures.__struct_fields__})
+    return Mark(
+        figures=Figures(**{name: row[name] for name in Figures.__struct_fields__}), unit_value=row["unit_value"]
+    )

@@ -27,20 +27,21 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     unit_value: Decimal
 
 
-def unit_value(previous: Mark | None, now: Figures) -> Decimal | None:
+def unit_value(previous: Mark | None, now: Figures, *, anew: bool = False) -> Decimal | None:
     """The index at ``now``; None where it cannot be known.
 
     Chain-linked (true time-weighted) return: value = previous value x (equity - flow) / previous equity, where the
     flow is the change of the net deposits since then. It begins at 1. Where the two figures are not of one story
-    (another currency, or a counter of closed trades that fell, so the bot began anew) or nothing was left to grow
-    from, the chain goes on from the last value: a reset is neither a loss nor a gain.
+    (another currency, or a counter of closed trades that fell, so the bot began anew; or ``anew``, where something else
+    told so) or nothing was left to grow from, the chain goes on from the last value: a reset is neither a loss nor a
+    gain.
     """
     if now.equity is None or now.capital_base is None:
         return None
     if previous is None:
         return _ONE if now.equity > 0 else None
     before = previous.figures
-    if before.equity is None or before.capital_base is None or before.equity <= 0 or _began_anew(before, now):
+    if anew or before.equity is None or before.capital_base is None or before.equity <= 0 or _began_anew(before, now):
         return previous.unit_value
     grown = now.equity - (now.capital_base - before.capital_base)
     if grown < 0:

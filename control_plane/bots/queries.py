@@ -87,9 +87,19 @@ _LAST_LINES = text(
 ).columns(last_lines=JSONB)
 
 
-def stale_after(settings: Settings) -> timedelta:
-    """How old an observation may be before it is called stale: three polls and a little."""
-    return timedelta(seconds=settings.poll_interval * 3 + 10)
+def stale_after(settings: Settings, plan_name: str) -> timedelta:
+    """How old an observation may be before it is called stale: three polls of its plan and a little."""
+    interval = plan_of(settings.plans, plan_name).poll_interval or settings.poll_interval
+    return timedelta(seconds=interval * 3 + 10)
+
+
+def gap_after(settings: Settings) -> timedelta:
+    """How far apart two readings may be before nothing is drawn between them: by the plan that is read least often."""
+    intervals = [
+        max(plan.poll_interval or settings.poll_interval, plan.reading_interval or settings.reading_interval)
+        for plan in settings.plans.values()
+    ]
+    return timedelta(seconds=max(intervals) * 3 + 10)
 
 
 def _presented(row: Row[Any], settings: Settings) -> Presented:
@@ -105,7 +115,7 @@ def _presented(row: Row[Any], settings: Settings) -> Presented:
         observed_at=row.observed_at,
         engine_lost_at=row.engine_lost_at,
     )
-    return present(facts, datetime.now(UTC), stale_after(settings))
+    return present(facts, datetime.now(UTC), stale_after(settings, row.plan))
 
 
 def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:

@@ -43,6 +43,7 @@ class AgentProcess:
             "TRADEWISE_IMAGE_PULL": "never",
             "TRADEWISE_RECONCILE_INTERVAL": "1",
             "TRADEWISE_POLL_INTERVAL": "0.5",
+            "TRADEWISE_READING_INTERVAL": "0.5",
             "TRADEWISE_STOP_GRACE": "4",
             "TRADEWISE_LIVENESS_DEADLINE": "2",
             **(environ or {}),

@@ -75,7 +75,7 @@ async def house(
         async with AsyncExitStack() as working:
             await working.enter_async_context(rig.launcher())
             await working.enter_async_context(
-                at_work(urls["agent_poller"], load_settings({}, poll_interval=1.0), vault)
+                at_work(urls["agent_poller"], load_settings({}, poll_interval=1.0, reading_interval=1.0), vault)
             )
             yield House(rig, exchange)
     finally:

@@ -54,6 +54,7 @@ API_VARIABLES = {
         "TRADEWISE_REQUIRE_VERIFIED_EMAIL",
     ),
     *("TRADEWISE_SESSION_IDLE", "TRADEWISE_SESSION_LIFETIME", "TRADEWISE_POLL_INTERVAL", "TRADEWISE_EGRESS_ALLOW"),
+    "TRADEWISE_READING_INTERVAL",
     *("TRADEWISE_DATA_KEY_FILE", "TRADEWISE_TELEGRAM_BOT_NAME", "TRADEWISE_TELEGRAM_LOGIN_KEY"),
     *("TRADEWISE_OIDC_ISSUER", "TRADEWISE_OIDC_CLIENT_ID", "TRADEWISE_OIDC_NAME"),
     *("TRADEWISE_PLANS", "TRADEWISE_BOT_EGRESS", "TRADEWISE_BOT_EGRESS_ALLOW", "TRADEWISE_EGRESS_GUARD"),
@@ -217,6 +218,7 @@ def test_settings_arrive_as_they_were_given() -> None:
     api, scheduler = told["api"], told["scheduler"]
     assert [str(network) for network in api.trusted_proxies] == ["10.0.3.0/24", "fd00:3::/64"]
     assert (api.session_idle, api.session_lifetime) == (86400, 1209600)
+    assert api.reading_interval == told["poller"].reading_interval
     assert (api.poll_interval, api.egress_allow) == (told["poller"].poll_interval, told["poller"].egress_allow)
     assert (api.oidc_name, api.telegram_bot_name) == ("Example account", "example_trading_bot")
     assert (api.oidc_issuer, api.oidc_client_id) == (told["notifier"].oidc_issuer, told["notifier"].oidc_client_id)
@@ -227,7 +229,14 @@ def test_settings_arrive_as_they_were_given() -> None:
 def test_defaults_of_the_chart_are_those_of_the_program() -> None:
     ours, theirs = _environments(("minimal",)), load_settings({})
     for part, names in {
-        "api": ("session_idle", "session_lifetime", "poll_interval", "require_verified_email", "trusted_proxies"),
+        "api": (
+            "session_idle",
+            "session_lifetime",
+            "poll_interval",
+            "reading_interval",
+            "require_verified_email",
+            "trusted_proxies",
+        ),
         "scheduler": ("key_suite", "audit_retention_months", "audit_checkpoint_interval"),
     }.items():
         told = load_settings({name: entry["value"] for name, entry in ours[part].items() if "value" in entry})

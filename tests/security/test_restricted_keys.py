@@ -343,7 +343,7 @@ async def url(api: Api) -> AsyncIterator[str]:
 async def test_the_live_stream_tells_of_no_other_bot(api: Api, admin: asyncpg.Connection, url: str) -> None:
     tenant, other = await two_tenants(api, admin)
     key = await keyed(tenant, [tenant.hosted], "bots:read")
-    health = "update bot_health set observed_at = clock_timestamp() where id = $1"
+    health = "update bot_health set reason = coalesce(reason, '') || '.' where id = $1"
     async with following(url, key.token) as some, following(url, tenant.person.token) as whole:
         for bot in (tenant.external, other.hosted, tenant.shared_bot):
             await admin.execute(health, bot)
@@ -364,7 +364,7 @@ async def test_what_was_missed_of_other_bots_is_not_told_either(api: Api, admin:
     async with following(url, key.token, "00000000-0000-7000-8000-000000000000") as some:
         told = await some.next()
         assert (told.kind, told.id) == ("bot", str(tenant.hosted))
-        await admin.execute("update bot_health set observed_at = clock_timestamp() where id = $1", tenant.hosted)
+        await admin.execute("update bot_health set reason = coalesce(reason, '') || '.' where id = $1", tenant.hosted)
         told = await some.next()
         assert (told.kind, told.id) == ("bot", str(tenant.hosted))
     async with following(url, tenant.person.token, "00000000-0000-7000-8000-000000000000") as whole:

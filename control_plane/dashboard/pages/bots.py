@@ -199,7 +199,7 @@ async def bot_equity(
 ) -> Curve:
     """The curve, for the chart."""
     series = await _series(caller, await _bot(request, caller, bot_id), chosen_range(asked))
-    return Curve(series.currency, with_gaps(series.points, series.interval, queries.stale_after(_settings(request))))
+    return Curve(series.currency, with_gaps(series.points, series.interval, queries.gap_after(_settings(request))))
 
 
 @get("/bots/{bot_id:uuid}/credentials")

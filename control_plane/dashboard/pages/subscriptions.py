@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.bots.queries import get_bot, stale_after
+from control_plane.bots.queries import gap_after, get_bot
 from control_plane.bots.schemas import BotView
 from control_plane.dashboard.curve import Curve, beginning, chosen_range, newest, with_gaps
 from control_plane.dashboard.rendering import go_back, more_path, page
@@ -79,7 +79,7 @@ async def subscription_equity(
     async with caller.transaction() as session:
         subscription = await queries.get_subscription(session, settings, subscription_id)
         series = await _worth(session, subscription_id, subscription.created_at, chosen_range(asked))
-    return Curve(series.currency, with_gaps(series.points, series.interval, stale_after(settings)))
+    return Curve(series.currency, with_gaps(series.points, series.interval, gap_after(settings)))
 
 
 async def _worth(session: AsyncSession, subscription_id: UUID, created_at: datetime, chosen: str) -> WorthView:

@@ -121,7 +121,7 @@ Every template that makes one object a component ranges over this list, so a new
 - name: TRADEWISE_SESSION_LIFETIME
   value: {{ int64 $config.sessionLifetime | quote }}
 {{- /* What the poller does, the API must know: it refuses addresses and calls readings stale by the same settings. */}}
-{{ include "tradewise.env.poller" (dict "values" $poller) }}
+{{ include "tradewise.env.watching" (dict "values" $poller) }}
 {{ include "tradewise.env.hosting" .root.Values.hosting | trim }}
 {{- if .root.Values.encryption.dataKey.existingSecret }}
 - name: TRADEWISE_DATA_KEY_FILE
@@ -202,8 +202,19 @@ Every template that makes one object a component ranges over this list, so a new
 {{- end -}}
 
 {{- define "tradewise.env.poller" -}}
+{{ include "tradewise.env.watching" . | trim }}
+{{- with .root.Values.hosting.plans }}
+- name: TRADEWISE_PLANS
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What API and poller must know of bots elsewhere alike. Takes the values of `agents.poller`. */}}
+{{- define "tradewise.env.watching" -}}
 - name: TRADEWISE_POLL_INTERVAL
   value: {{ .values.pollInterval | quote }}
+- name: TRADEWISE_READING_INTERVAL
+  value: {{ .values.readingInterval | quote }}
 {{- with .values.egressAllow }}
 - name: TRADEWISE_EGRESS_ALLOW
   value: {{ join "," . | quote }}

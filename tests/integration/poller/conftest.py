@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from agents.agent import make_pool
-from agents.poller.agent import Poller, make_poller
+from agents.poller.agent import Poller
+from agents.poller.shards import BEAT_S
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings, load_settings
@@ -29,10 +30,10 @@ async def pool(urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @asynccontextmanager
-async def at_work(url: str, settings: Settings, vault: Vault) -> AsyncIterator[Poller]:
+async def at_work(url: str, settings: Settings, vault: Vault, *, beat_s: float = BEAT_S) -> AsyncIterator[Poller]:
     """A poller at work for as long as the block lasts."""
     pool = await make_pool(url, "poller")
-    poller = make_poller(settings, pool, vault)
+    poller = Poller(settings, pool, vault, beat_s=beat_s)
     listener = Listener(
         url,
         poller.channels,
@@ -61,9 +62,11 @@ async def poller_with(urls: Urls, vault: Vault) -> AsyncIterator[PollerMaker]:
     """Sets a poller to work: ``await poller_with(poll_interval=0.3)``, as often as a test needs one."""
     contexts = []
 
-    async def make(*, allow: str = "127.0.0.0/8", **overrides: object) -> Poller:
+    async def make(*, allow: str = "127.0.0.0/8", beat_s: float = BEAT_S, **overrides: object) -> Poller:
         environment = {"TRADEWISE_EGRESS_ALLOW": allow} if allow else {}
-        context = at_work(urls["agent_poller"], load_settings(environment, **overrides), vault)
+        # Unless a test is about the difference, every look is a full one.
+        overrides.setdefault("reading_interval", overrides.get("poll_interval", 15.0))
+        context = at_work(urls["agent_poller"], load_settings(environment, **overrides), vault, beat_s=beat_s)
         poller = await context.__aenter__()
         contexts.append(context)
         return poller

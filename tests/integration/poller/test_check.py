@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 
 import asyncpg
+import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from agents.egress import Limits
-from agents.poller.check import Checker
-from agents.poller.decide import Bot, Outcome
-from agents.poller.due import claim
+from agents.poller.check import OPENED_S, Checker
+from agents.poller.decide import Outcome
+from agents.poller.watched import Watched
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
 from tests.factories import Factory
 from tests.integration.poller.bots import HangingBot
 from tests.integration.poller.conftest import PollerMaker
-from tests.integration.poller.parts import ROOM
+from tests.integration.poller.parts import watched_bots
 from tests.integration.poller.rows import health_row, until_snapshots
 from tests.servers.bot_server import BotServer
 
@@ -35,18 +37,50 @@ async def test_a_bot_that_answers_too_slowly_is_a_timeout(factory: Factory, pool
     async with HangingBot(token=TOKEN) as hanging, BotServer(token=TOKEN) as server:
         for url in (hanging.url, server.url):
             await factory.bot(owner, api_url=url, credentials={"token": TOKEN})
-        claims = {held.bot.api_url: held for held in (await claim(pool, ROOM)).claims}
-        silent, well = claims[hanging.url], claims[server.url]
+        bots = {watched.bot.api_url: watched for watched in (await watched_bots(pool)).values()}
+        silent, well = bots[hanging.url], bots[server.url]
+        now = datetime.now(UTC)
         for limits, budget_s in ((Limits(total_timeout=0.2), 20.0), (Limits(), 0.2)):
             checker = Checker(settings, pool, vault, limits=limits, budget_s=budget_s)
             counted = _counted("timeout")
-            assert (await checker.check(silent.bot, silent.now)).reason == "timeout"
+            assert (await checker.check(silent, now, full=True)).reason == "timeout"
             assert _counted("timeout") == counted + 1
             checker.close()
+            silent.opened = None
         checker = Checker(settings, pool, vault, limits=Limits())
-        outcome = await checker.check(well.bot, well.now)
-        assert outcome.good
-        assert outcome.observed_at >= well.claimed_at
+        outcome = await checker.check(well, now, full=True)
+        assert (outcome.good, outcome.observed_at, outcome.reading.full) == (True, now, True)
+        assert not (await checker.check(well, now, full=False)).reading.full
+        checker.close()
+
+
+async def test_what_was_opened_is_kept_for_a_while_and_longer_only_while_the_database_is_away(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, vault: Vault
+) -> None:
+    settings = load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"})
+    async with BotServer(token=TOKEN) as server:
+        await factory.bot(await factory.owner(), api_url=server.url, credentials={"token": TOKEN})
+        [watched] = (await watched_bots(pool)).values()
+        checker, now = Checker(settings, pool, vault, limits=Limits()), datetime.now(UTC)
+        assert (await checker.check(watched, now, full=True)).good
+        opened = watched.opened
+        assert TOKEN not in repr(opened)
+        assert OPENED_S * 0.7 < opened.until - time.monotonic() < OPENED_S * 1.3
+        await checker.check(watched, now, full=True)
+        assert watched.opened is opened
+        opened.until = time.monotonic()
+        await checker.check(watched, now, full=True)
+        assert watched.opened is not opened
+        # With nobody to ask, what is known is used twice as long; then nothing can be seen.
+        away = await asyncpg.create_pool(min_size=0, max_size=1, host="127.0.0.1", port=1, timeout=1)
+        checker._pool = away
+        watched.opened.until = time.monotonic()
+        assert (await checker.check(watched, now, full=True)).good
+        watched.opened.until = time.monotonic() - OPENED_S
+        with pytest.raises(OSError):
+            await checker.check(watched, now, full=True)
+        assert watched.opened is None
+        await away.close()
         checker.close()
 
 
@@ -55,10 +89,10 @@ class FaultyChecker(Checker):
 
     unlucky: object = None
 
-    async def check(self, bot: Bot, observed_at: datetime) -> Outcome:
-        if bot.id == self.unlucky:
+    async def check(self, watched: Watched, observed_at: datetime, *, full: bool) -> Outcome:
+        if watched.bot.id == self.unlucky:
             raise ZeroDivisionError(TOKEN)
-        return await super().check(bot, observed_at)
+        return await super().check(watched, observed_at, full=full)
 
 
 async def test_a_fault_of_ours_costs_its_own_bot_only_and_shows_nothing(
@@ -68,8 +102,8 @@ async def test_a_fault_of_ours_costs_its_own_bot_only_and_shows_nothing(
     async with BotServer(token=TOKEN) as server, BotServer(token=TOKEN) as other:
         poller = await poller_with(poll_interval=0.2)
         checker = FaultyChecker(poller.settings, poller.pool, vault, limits=Limits())
-        poller._checker.close()
-        poller._checker = checker
+        poller._rounds.checker.close()
+        poller._rounds.checker = checker
         with capture_logs() as logs:
             async with admin.transaction():
                 unlucky = await factory.bot(owner, api_url=server.url, credentials={"token": TOKEN})

@@ -163,8 +163,8 @@ async def test_a_bot_that_asks_for_fewer_calls_is_stale_and_left_alone_longer(
         server.overrides["state"] = Reply(429, b"{}")
         health = await until_health(admin, bot, lambda row: row["state"] == "stale")
         assert (health["reason"], health["failures"]) == ("rate_limited", 0)
-        assert (health["next_poll_at"] - health["observed_at"]).total_seconds() >= 0.6
-        await until_checked(admin, bot)
+        again = await until_checked(admin, bot)
+        assert (again["observed_at"] - health["observed_at"]).total_seconds() >= 0.6
         assert (await bot_row(admin, bot))["status"] == "connected"
         assert len(await events(admin, bot)) == 1
 

@@ -2,43 +2,88 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from agents.engines.base import Reading
-from agents.poller.due import claim
-from agents.poller.record import Recorder
+from agents.engines.base import Reading, Reason
+from agents.poller.record import Recorder, Stored
 from tests.factories import Factory, Urls
-from tests.integration.poller.parts import READING, ROOM, bots_at, result_of
+from tests.integration.poller.parts import (
+    READING,
+    bots_at,
+    forgotten,
+    holding,
+    reading_with,
+    recorder_of,
+    result_of,
+    watched_bots,
+)
 from tests.integration.poller.rows import bot_row, events, health_row, snapshots
+from tests.waiting import until
 
 
 def _lost(cause: str) -> float:
     return REGISTRY.get_sample_value("tradewise_poller_results_lost_total", {"cause": cause}) or 0.0
 
 
-async def test_only_the_claim_that_holds_the_lease_may_record(
+async def _changes(admin: asyncpg.Connection, bot: UUID) -> list[tuple[object, ...]]:
+    rows = await admin.fetch(
+        "select state, reason, trading_state from bot_health_changes where bot_id = $1 order by at", bot
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_only_who_holds_the_shard_under_the_same_epoch_may_record(
     factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
 ) -> None:
     [bot] = await bots_at(factory, await factory.owner(), 1)
-    [late] = (await claim(pool, ROOM)).claims
-    await admin.execute("update bot_health set lease_until = now() - interval '1 second'")
-    [holder] = (await claim(pool, ROOM)).claims
-    recorder = Recorder(pool, lambda _results: None)
-    lost = _lost("overtaken")
-    recorder.put(result_of(late))
+    late = await holding(pool)
+    watched = (await watched_bots(pool))[bot]
+    result = result_of(watched, late)
+    await admin.execute("update poll_shards set lease_until = now()")
+    await admin.execute("delete from agent_beats")
+    holder = await holding(pool)
+    recorder, lost = recorder_of(pool, late), _lost("overtaken")
+    recorder.put(result)
     await recorder.flush()
     assert _lost("overtaken") == lost + 1
     assert (await health_row(admin, bot))["observed_at"] is None
     assert (await bot_row(admin, bot))["status"] == "inactive"
     assert await snapshots(admin, bot) == []
-    recorder.put(result_of(holder))
+    # The holder itself, were it to come back to what it saw under an earlier epoch.
+    recorder = recorder_of(pool, holder)
+    recorder.put(msgspec.structs.replace(result, epoch=result.epoch))
+    await recorder.flush()
+    assert _lost("overtaken") == lost + 2
+    recorder.put(result_of((await watched_bots(pool))[bot], holder))
     await recorder.flush()
     assert (await bot_row(admin, bot))["status"] == "connected"
     assert len(await snapshots(admin, bot)) == len(await events(admin, bot)) == 1
+
+
+async def test_no_shard_changes_hands_while_its_results_are_written(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1)
+    shards = await holding(pool)
+    recorder = recorder_of(pool, shards)
+    async with admin.transaction():
+        # The write waits at the health row, with its fence up.
+        await admin.execute("select from bot_health where id = $1 for update", bot)
+        recorder.put(result_of((await watched_bots(pool))[bot], shards))
+        writing = asyncio.create_task(recorder.flush())
+        locks = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        await until(lambda: pool.fetchval(locks), what="the write to wait")
+        assert await pool.fetch("select shard from poll_shards for no key update skip locked") == []
+    await writing
+    assert (await health_row(admin, bot))["observed_at"] is not None
 
 
 @pytest.mark.parametrize("change", ["generation = 2", "desired = 'stopped'", "status = 'error'", "deleted_at = now()"])
@@ -46,13 +91,17 @@ async def test_a_verdict_on_what_has_changed_meanwhile_is_not_told(
     factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, change: str
 ) -> None:
     [bot] = await bots_at(factory, await factory.owner(), 1)
-    [held] = (await claim(pool, ROOM)).claims
+    shards = await holding(pool)
+    result = result_of((await watched_bots(pool))[bot], shards)
     await admin.execute(f"update bots set {change}")
-    recorder = Recorder(pool, lambda _results: None)
-    recorder.put(result_of(held))
+    stored: list[Stored] = []
+    recorder = Recorder(pool, shards._holder, stored.append)
+    recorder.put(result)
     await recorder.flush()
     assert (await bot_row(admin, bot))["status"] in {"inactive", "error"}
     assert await events(admin, bot) == []
+    # It is to be read anew, and looked at again.
+    assert [one.bot.id for one in stored[0].untold] == [bot]
 
 
 async def test_a_row_that_is_refused_costs_itself_alone(
@@ -60,16 +109,15 @@ async def test_a_row_that_is_refused_costs_itself_alone(
 ) -> None:
     bots = await bots_at(factory, await factory.owner(), 5, status="connected", observed_generation=1)
     await admin.execute("alter table performance_snapshots add constraint small check (equity < 5000)")
-    claims = (await claim(pool, ROOM)).claims
-    assert len(claims) == 5
-    recorder, lost = Recorder(pool, lambda _results: None), _lost("refused")
-    for held in claims:
-        rich = Reading(reachable=True, credential_ok=True, full=True, equity=Decimal(9999))
-        recorder.put(result_of(held, rich if held.bot.id == bots[2] else READING))
+    shards = await holding(pool)
+    recorder, lost = recorder_of(pool, shards), _lost("refused")
+    for bot, watched in (await watched_bots(pool)).items():
+        rich = reading_with(equity=Decimal(9999))
+        recorder.put(result_of(watched, shards, rich if bot == bots[2] else READING))
     await recorder.flush()
     assert [len(await snapshots(admin, bot)) for bot in bots] == [1, 1, 0, 1, 1]
     assert {(await health_row(admin, bot))["state"] for bot in bots} == {"healthy"}
-    assert _lost("refused") == lost + 1
+    assert _lost("refused") > lost
     assert not recorder.behind
 
 
@@ -79,18 +127,157 @@ async def test_a_bot_row_that_somebody_holds_delays_that_bot_only(
 ) -> None:
     told = 1 if status == "connected" else -1
     bots = await bots_at(factory, await factory.owner(), 4, status=status, observed_generation=told)
-    recorder = Recorder(pool, lambda _results: None)
-    for held in (await claim(pool, ROOM)).claims:
-        recorder.put(result_of(held))
+    shards = await holding(pool)
+    stored: list[Stored] = []
+    recorder = Recorder(pool, shards._holder, stored.append)
+    for watched in (await watched_bots(pool)).values():
+        recorder.put(result_of(watched, shards))
     async with admin.transaction():
-        await admin.execute("select from bots where id = $1 for update", bots[0])
+        await admin.execute("select from bots where id = $1 for no key update", bots[0])
         await recorder.flush()
         assert [(await bot_row(admin, bot))["status"] for bot in bots] == [status, *["connected"] * 3]
-        assert [len(await snapshots(admin, bot)) for bot in bots] == [0, 1, 1, 1]
-    health = await health_row(admin, bots[0])
-    assert (health["state"], health["lease_until"]) == ("healthy", None)
-    assert health["next_poll_at"] <= health["observed_at"]
+        assert [len(await snapshots(admin, bot)) for bot in bots] == [1, 1, 1, 1]
+    assert (await health_row(admin, bots[0]))["state"] == "healthy"
+    untold = [one.bot.id for part in stored for one in part.untold]
+    assert untold == ([bots[0]] if status == "inactive" else [])
     assert not recorder.behind
+
+
+async def test_every_health_update_is_hot_and_tells_nobody_of_what_is_unchanged(
+    urls: Urls, factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    bots = await bots_at(factory, await factory.owner(), 40, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), await watched_bots(pool)
+    heard: list[str] = []
+    listener = await asyncpg.connect(urls.admin)
+    try:
+        for channel in ("tradewise_observed", "tradewise_health"):
+            await listener.add_listener(channel, lambda _c, _p, _ch, payload: heard.append(str(payload)))
+        for turn in range(6):
+            for one in watched.values():
+                failing = turn == 3
+                reading = READING if not failing else Reading(reachable=False, credential_ok=None, full=False)
+                reason = Reason.UNREACHABLE.value if failing else None
+                after = timedelta(seconds=turn)
+                recorder.put(result_of(one, shards, reading, after=after, reason=reason))
+            await recorder.flush()
+            counted = len(heard)
+            await listener.execute("select pg_notify('tradewise_health', 'until here')")
+            await until(lambda: "until here" in heard, what="everything told before")
+            if turn in {1, 2, 5}:
+                assert heard[counted:] == ["until here"]
+            else:
+                assert {str(bot) in repr(heard) for bot in bots} == {True}
+            heard.clear()
+    finally:
+        await listener.close()
+    await admin.execute("select pg_stat_clear_snapshot()")
+
+    async def counts() -> tuple[int, int] | None:
+        row = await admin.fetchrow(
+            "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'bot_health'"
+        )
+        return (row["n_tup_upd"], row["n_tup_hot_upd"]) if row["n_tup_upd"] >= 240 else None
+
+    await pool.expire_connections()
+    await pool.execute("select 1")
+    told = await until(counts, what="the statistics")
+    assert told is not None
+    assert told[0] == told[1]
+
+
+async def test_who_waits_for_a_look_that_changes_nothing_is_told(
+    urls: Urls, factory: Factory, pool: asyncpg.Pool
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    recorder.put(result_of(watched, shards))
+    await recorder.flush()
+    heard: list[str] = []
+    listener = await asyncpg.connect(urls.admin)
+    try:
+        await listener.add_listener("tradewise_observed", lambda _c, _p, _ch, payload: heard.append(str(payload)))
+        again = result_of(watched, shards, after=timedelta(seconds=1))
+        recorder.put(msgspec.structs.replace(again, urgent=True))
+        await recorder.flush()
+        await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
+        heard.clear()
+        # And so is who follows its figures, when they move.
+        recorder.put(result_of(watched, shards, reading_with(equity=Decimal(1001)), after=timedelta(seconds=2)))
+        await recorder.flush()
+        await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
+    finally:
+        await listener.close()
+
+
+async def test_changes_of_health_and_gaps_are_kept(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    first = result_of(watched, shards)
+    recorder.put(first)
+    recorder.put(result_of(watched, shards, after=timedelta(seconds=15)))
+    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert await _changes(admin, bot) == [("healthy", None, None), ("healthy", None, "stopped")]
+    # Nobody looked for a while: that is no health. It goes on afterwards, although nothing changed.
+    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=100)))
+    await recorder.flush()
+    assert (await _changes(admin, bot))[2:] == [("unknown", None, None), ("healthy", None, "stopped")]
+    at = await admin.fetchval("select at from bot_health_changes where state = 'unknown'")
+    assert first.decision.health.observed_at is not None
+    gap = (at - first.decision.health.observed_at).total_seconds()
+    assert gap == pytest.approx(60, abs=5)
+
+
+async def test_a_counter_that_began_anew_is_an_event_and_no_loss(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    bots = await bots_at(factory, await factory.owner(), 2)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), await watched_bots(pool)
+    for step, (trades, identity) in enumerate([(7, "a@1"), (8, "a@1"), (0, "a@1"), (1, "a@2"), (2, None)]):
+        for bot in bots:
+            equity = Decimal(1000) if step in {0, 2} else Decimal(1100)
+            reading = reading_with(equity=equity, closed_trades=trades, identity=identity)
+            recorder.put(result_of(watched[bot], shards, reading, after=timedelta(seconds=15 * step)))
+            await recorder.flush()
+            # One of the two has its mark read from the rows each time, as after a change of hands.
+            forgotten(watched[bots[1]])
+    for bot in bots:
+        told = [(row["kind"], row["cause"], row["actor"]) for row in await events(admin, bot)]
+        assert told[1:] == [("counter_reset", "agent", "agent:poller")] * 2
+        kept = await snapshots(admin, bot)
+        assert [row["unit_value"] for row in kept] == [
+            1,
+            Decimal("1.1"),
+            Decimal("1.1"),
+            Decimal("1.1"),
+            Decimal("1.1"),
+        ]
+        assert all(row["latency_ms"] is None for row in kept)
+
+
+async def test_what_does_not_fit_is_lost_oldest_first_and_counted(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, lost = recorder_of(pool, shards, limit=5), _lost("overflow")
+    watched = (await watched_bots(pool))[bot]
+    results = [result_of(watched, shards, after=timedelta(seconds=15 * step)) for step in range(10)]
+    for result in results:
+        recorder.put(result)
+    assert recorder.waiting == 5
+    assert _lost("overflow") == lost + 6  # ten snapshots, and one change of health
+    await recorder.flush()
+    kept = [row["observed_at"] for row in await snapshots(admin, bot)]
+    assert kept == [result.decision.health.observed_at for result in results[5:]]
+    assert (await health_row(admin, bot))["observed_at"] == kept[-1]
 
 
 async def test_the_poller_may_not_write_what_people_want(

@@ -16,24 +16,32 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from agents.poller.due import claim
 from control_plane.security.keyproviders import LocalKeyProvider
 from control_plane.security.vault import Vault
 from tests.factories import Factory, Urls
 from tests.integration.poller.bots import HangingBot
 from tests.integration.poller.conftest import PollerMaker
-from tests.integration.poller.parts import ROOM, bots_at, result_of
-from tests.integration.poller.rows import bot_row, events, health_row, snapshots, until_snapshots, until_status
+from tests.integration.poller.rows import (
+    bot_row,
+    events,
+    health_row,
+    snapshots,
+    until_checked,
+    until_snapshots,
+    until_status,
+)
 from tests.servers.bot_server import BotServer
+from tests.servers.loopback import Reply, Request
 from tests.waiting import until
 
 TOKEN = "bot-token-0123456789"
 CREDENTIALS = {"token": TOKEN}
-_PROGRAM = """
+_LEASE_S = 2.0
+_PROGRAM = f"""
 from agents.agent import run_forever
-from agents.poller.agent import make_poller
+from agents.poller.agent import Poller
 from control_plane.settings import load_settings
-run_forever(make_poller, "poller", load_settings())
+run_forever(lambda *parts: Poller(*parts, lease_s={_LEASE_S}, beat_s=0.5), "poller", load_settings())
 """
 
 
@@ -44,7 +52,8 @@ async def test_two_pollers_share_and_never_check_a_bot_twice_in_an_interval(
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(BotServer(token=TOKEN)) for _ in range(20)]
         bots = [await factory.bot(owner, api_url=server.url, credentials=CREDENTIALS) for server in servers]
-        pollers = [await poller_with(poll_interval=0.5) for _ in range(2)]
+        pollers = [await poller_with(poll_interval=0.5, beat_s=0.2) for _ in range(2)]
+        await until(lambda: [len(poller._shards.held) for poller in pollers] == [128, 128], what="fair shares")
         for bot in bots:
             await until_snapshots(admin, bot, 5)
         for poller in pollers:
@@ -53,8 +62,8 @@ async def test_two_pollers_share_and_never_check_a_bot_twice_in_an_interval(
             moments = [row["observed_at"] for row in await snapshots(admin, bot)]
             gaps = [later - earlier for earlier, later in pairwise(moments)]
             assert min(gaps) >= timedelta(seconds=0.45)
-            pings = sum(request.path.endswith("/ping") for request in server.requests)
-            assert pings - len(moments) in {0, 1}  # one may be under way
+            looks = sum(request.path.endswith("/state") for request in server.requests)
+            assert looks - len(moments) in {0, 1, 2}  # some may be under way, or not be written yet
         assert all(poller.detail["checks_begun"] > 0 for poller in pollers)
 
 
@@ -84,29 +93,44 @@ async def test_hanging_bots_hold_up_nobody_else(
             await until_status(admin, one, "connected")
 
 
-async def test_while_the_database_is_away_results_wait_and_are_kept(
+@asynccontextmanager
+async def _database_away(urls: Urls, admin: asyncpg.Connection) -> AsyncIterator[None]:
+    """For the poller's role, and for as long as the block lasts."""
+    name = await admin.fetchval("select current_database()")
+    async with asyncpg.create_pool(urls.admin.replace(name, "postgres"), min_size=1, max_size=1) as elsewhere:
+        await elsewhere.execute(f'alter database "{name}" with allow_connections false')
+        await admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and usename = 'tradewise_agent_poller'"
+        )
+        yield
+        await elsewhere.execute(f'alter database "{name}" with allow_connections true')
+
+
+async def test_while_the_database_is_away_bots_are_looked_at_and_nothing_is_lost(
     urls: Urls, admin: asyncpg.Connection, factory: Factory, poller_with: PollerMaker
 ) -> None:
-    async with HangingBot(token=TOKEN) as server:
-        bot = await factory.bot(await factory.owner(), api_url=server.url, credentials=CREDENTIALS)
-        poller = await poller_with(poll_interval=60.0)
-        await until(lambda: server.requests, what="the call that hangs")
-        name = await admin.fetchval("select current_database()")
-        async with asyncpg.create_pool(urls.admin.replace(name, "postgres"), min_size=1, max_size=1) as elsewhere:
-            await elsewhere.execute(f'alter database "{name}" with allow_connections false')
-            await admin.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and usename = 'tradewise_agent_poller'"
-            )
-            server.answering.set()
+    owner = await factory.owner()
+    async with BotServer(token=TOKEN) as server, BotServer(token=TOKEN) as other:
+        bot = await factory.bot(owner, api_url=server.url, credentials=CREDENTIALS)
+        fails = await factory.bot(owner, api_url=other.url, credentials=CREDENTIALS)
+        poller = await poller_with(poll_interval=0.3)
+        for one in (bot, fails):
+            await until_snapshots(admin, one, 2)
+        async with _database_away(urls, admin):
             await until(lambda: poller.state == "waiting", what="the poller to notice")
-            await until(lambda: len(server.requests) == 3, what="the check to end")
-            assert (await health_row(admin, bot))["observed_at"] is None
-            await elsewhere.execute(f'alter database "{name}" with allow_connections true')
-        await until_status(admin, bot, "connected")
-        assert len(await snapshots(admin, bot)) == 1
-        assert len(server.requests) == 3
+            before, asked = await snapshots(admin, bot), len(server.requests)
+            await other.close_port()
+            await until(lambda: len(server.requests) >= asked + 3 * 6, what="more looks")
+            assert len(await snapshots(admin, bot)) == len(before)
+        # Told as it stands by now, once, with the row of the moment when it happened.
+        await until_status(admin, fails, "error", "unreachable")
+        kept = await until_snapshots(admin, bot, len(before) + 6)
+        gaps = [later["observed_at"] - earlier["observed_at"] for earlier, later in pairwise(kept)]
+        assert max(gaps) < timedelta(seconds=2)
         await until(lambda: poller.state == "working", what="the poller back at work")
+        assert [event["to_status"] for event in await events(admin, fails)] == ["connected", "error"]
+        assert [event["to_status"] for event in await events(admin, bot)] == ["connected"]
 
 
 @pytest.fixture
@@ -122,14 +146,17 @@ def process_factory(admin: asyncpg.Connection, kek: bytes) -> Factory:
 
 
 @asynccontextmanager
-async def _poller_process(urls: Urls, kek: bytes, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _poller_process(
+    urls: Urls, kek: bytes, folder: Path, *, interval_s: float = 0.3
+) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {
         "PATH": os.environ["PATH"],
         "TRADEWISE_AGENT_DATABASE_URL": urls["agent_poller"],
         "TRADEWISE_KEY_PROVIDER": "env",
         "TRADEWISE_KEK": base64.b64encode(kek).decode(),
         "TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8",
-        "TRADEWISE_POLL_INTERVAL": "0.3",
+        "TRADEWISE_POLL_INTERVAL": str(interval_s),
+        "TRADEWISE_READING_INTERVAL": str(interval_s),
         "TRADEWISE_DATA_DIR": str(folder),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", _PROGRAM, env=environment)
@@ -141,30 +168,60 @@ async def _poller_process(urls: Urls, kek: bytes, folder: Path) -> AsyncIterator
         await process.wait()
 
 
-async def test_a_killed_poller_costs_its_lease_and_nothing_else(
+class TimedBot(BotServer):
+    """Notes when each look at it began."""
+
+    def __init__(self, *, token: str) -> None:
+        super().__init__(token=token)
+        self.looks: list[float] = []
+
+    async def handle(self, request: Request) -> Reply:
+        if request.path.endswith("/state"):
+            self.looks.append(time.monotonic())
+        return await super().handle(request)
+
+
+async def test_killed_pollers_cost_their_lease_and_nothing_else(
     urls: Urls, kek: bytes, process_factory: Factory, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:
+    """Three at work, one killed, another one come: no bot twice in an interval, none longer than interval and lease."""
     owner = await process_factory.owner()
-    async with HangingBot(token=TOKEN, host="127.0.0.2") as slow, BotServer(token=TOKEN) as server:
-        held = await process_factory.bot(owner, api_url=slow.url, credentials=CREDENTIALS)
-        bot = await process_factory.bot(owner, api_url=server.url, credentials=CREDENTIALS)
-        async with _poller_process(urls, kek, tmp_path) as process:
-            await until_status(admin, bot, "connected")
-            await until(lambda: slow.requests, what="the call that hangs")
-            process.kill()
-        lease = await admin.fetchval("select lease_until - now() from bot_health where id = $1", held)
-        assert timedelta(0) < lease <= timedelta(seconds=30)
-        slow.answering.set()
-        async with _poller_process(urls, kek, tmp_path):
-            # Bots that no check was under way for go on at once; the others when the lease has ended.
-            await until_snapshots(admin, bot, len(await snapshots(admin, bot)) + 2)
-            assert (await health_row(admin, held))["observed_at"] is None
-            await admin.execute(
-                "update bot_health set lease_until = lease_until - interval '30 seconds' where id = $1", held
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(TimedBot(token=TOKEN)) for _ in range(30)]
+        bots = [await process_factory.bot(owner, api_url=server.url, credentials=CREDENTIALS) for server in servers]
+
+        async def another(name: str) -> asyncio.subprocess.Process:
+            return await stack.enter_async_context(_poller_process(urls, kek, tmp_path / name, interval_s=1.0))
+
+        async def looked_at(times: int) -> None:
+            before = [len(server.looks) for server in servers]
+            await until(
+                lambda: all(len(one.looks) >= was + times for one, was in zip(servers, before, strict=True)),
+                what="looks at every bot",
             )
-            await until_status(admin, held, "connected")
-        assert [event["to_status"] for event in await events(admin, bot)] == ["connected"]
-        assert [event["to_status"] for event in await events(admin, held)] == ["connected"]
+
+        shares = "select array_agg(n order by n) from (select count(*) as n from poll_shards group by holder) x"
+        fair = [[84, 86, 86], [85, 85, 86]]
+        first, *_ = [await another(name) for name in ("a", "b", "c")]
+        await until(lambda: _among(admin, shares, fair), what="fair shares", deadline_s=30)
+        await looked_at(2)
+        first.kill()
+        await until(lambda: _among(admin, shares, [[128, 128]]), what="the takeover", deadline_s=30)
+        await looked_at(1)
+        await another("d")
+        await until(lambda: _among(admin, shares, fair), what="fair shares again", deadline_s=30)
+        await looked_at(2)
+        for bot, server in zip(bots, servers, strict=True):
+            gaps = [later - earlier for earlier, later in pairwise(server.looks)]
+            # A look may come a tenth of its interval early; the first one, which a new bot is owed, is in no rhythm.
+            assert min(gaps[1:]) >= 0.8
+            # An interval and a lease, and what a busy machine takes besides.
+            assert max(gaps) <= 1.1 + _LEASE_S + 1.5
+            assert [event["to_status"] for event in await events(admin, bot)] == ["connected"]
+
+
+async def _among(admin: asyncpg.Connection, query: str, wanted: list[list[int]]) -> bool:
+    return await admin.fetchval(query) in wanted
 
 
 async def test_kills_at_any_moment_converge(
@@ -183,7 +240,8 @@ async def test_kills_at_any_moment_converge(
                 )
                 process.kill()
             # Time passes: the leases of the killed one end.
-            await admin.execute("update bot_health set lease_until = now() where lease_until is not null")
+            await admin.execute("update poll_shards set lease_until = now() where lease_until is not null")
+            await admin.execute("delete from agent_beats")
         async with _poller_process(urls, kek, tmp_path) as process:
             for bot in bots:
                 await until_status(admin, bot, "connected")
@@ -192,7 +250,7 @@ async def test_kills_at_any_moment_converge(
                 assert {row["unit_value"] for row in kept} <= {1}
 
 
-async def test_an_orderly_end_gives_back_what_was_begun(
+async def test_an_orderly_end_gives_back_what_was_held(
     urls: Urls, kek: bytes, process_factory: Factory, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:
     owner = await process_factory.owner()
@@ -203,26 +261,79 @@ async def test_an_orderly_end_gives_back_what_was_begun(
             await until_status(admin, bot, "connected")
             await until(lambda: slow.requests, what="the call that hangs")
             assert await admin.fetchval("select count(*) from agent_beats where kind = 'poller'") == 1
+            assert await admin.fetchval("select count(*) from poll_shards where holder is not null") == 256
             began = time.monotonic()
             process.terminate()
             assert await asyncio.wait_for(process.wait(), 15) == 0
             assert time.monotonic() - began < 10
-        assert await admin.fetchval("select count(*) from bot_health where lease_until is not null") == 0
+        assert await admin.fetchval("select count(*) from poll_shards where holder is not null") == 0
         assert await admin.fetchval("select count(*) from agent_beats") == 0
         assert (await bot_row(admin, held))["status"] == "inactive"
+        newest = (await snapshots(admin, bot))[-1]["observed_at"]
+        assert (await health_row(admin, bot))["observed_at"] == newest
 
 
-async def test_a_bot_that_was_claimed_anew_before_its_result_was_stored_ends_no_poller(
-    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, poller_with: PollerMaker
+async def test_changes_that_no_notification_told_of_are_followed(
+    urls: Urls, factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
 ) -> None:
-    """On a machine that is overloaded a lease may end while its check is still under way."""
-    await bots_at(factory, await factory.owner(), 1)
-    [first] = (await claim(pool, ROOM)).claims
-    await admin.execute("update bot_health set lease_until = null")
-    [second] = (await claim(pool, ROOM)).claims
-    poller = await poller_with(poll_interval=60.0)
-    poller._held[str(second.bot.id)] = second
-    poller._stored([result_of(first)])
-    assert poller._held == {str(second.bot.id): second}
-    poller._stored([result_of(second), result_of(first)])
-    assert poller._held == {}
+    async with BotServer(token=TOKEN) as server, BotServer(token=TOKEN) as other:
+        owner = await factory.owner()
+        bot = await factory.bot(owner, api_url=server.url, credentials=CREDENTIALS)
+        await poller_with(poll_interval=0.3)
+        await until_status(admin, bot, "connected")
+        await admin.execute("set session_replication_role = replica")
+        await admin.execute(
+            "update bots set api_url = $2, generation = generation + 1, updated_at = now() where id = $1",
+            bot,
+            other.url,
+        )
+        await admin.execute("set session_replication_role = origin")
+        # Whoever lost its connection may have missed a word.
+        await admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+            " and application_name = 'tradewise-poller-listen'"
+        )
+        await until(lambda: other.requests, what="the bot at its new address", deadline_s=10.0)
+        asked = len(server.requests)
+        await until_checked(admin, bot, times=2)
+        assert len(server.requests) == asked
+
+
+async def test_a_suspended_tenants_bots_rest_and_go_on(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with BotServer(token=TOKEN) as server, BotServer(token=TOKEN) as other:
+        owner, active = await factory.owner("Rests"), await factory.owner("Works")
+        bot = await factory.bot(owner, api_url=server.url, credentials=CREDENTIALS)
+        kept = await factory.bot(active, api_url=other.url, credentials=CREDENTIALS)
+        poller = await poller_with(poll_interval=0.2)
+        await until_status(admin, bot, "connected")
+        await admin.execute("update tenants set status = 'suspended' where id = $1", owner.tenant_id)
+        await until(lambda: poller._fleet.get(bot) is None, what="the poller to know")
+        await until_checked(admin, kept, times=2)
+        asked = len(server.requests)
+        await until_checked(admin, kept, times=3)
+        assert len(server.requests) == asked
+        await admin.execute("update tenants set status = 'active' where id = $1", owner.tenant_id)
+        await until(lambda: len(server.requests) > asked, what="the bot to be looked at again")
+
+
+async def test_an_opened_credential_costs_no_query_a_look(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with BotServer(token=TOKEN) as server:
+        bot = await factory.bot(await factory.owner(), api_url=server.url, credentials=CREDENTIALS)
+        poller = await poller_with(poll_interval=0.2)
+        await until_checked(admin, bot, times=2)
+        asked: list[str] = []
+
+        class Watching:
+            """Notes what is asked of the pool besides what the recorder writes."""
+
+            def __getattr__(self, name: str) -> object:
+                asked.append(name)
+                return getattr(poller.pool, name)
+
+        poller._rounds.checker._pool = Watching()
+        await until_checked(admin, bot, times=4)
+        assert asked == []

@@ -1,0 +1,182 @@
+"""When each bot is looked at, and the looks themselves: on a timer of its own, without a word to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from agents.poller.check import Checker, retry_after_s
+from agents.poller.decide import Decision, Outcome, decide, settle
+from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
+from agents.poller.record import Recorder
+from agents.poller.shards import Shards
+from agents.poller.waiting import Result
+from agents.poller.watched import SHORTEST_GAP_S, Watched
+from agents.poller.wheel import TICK_S, Wheel
+from control_plane.database.away import DATABASE_AWAY
+
+#: Looking on while the database is silent: longer than that, others may long be looking after our bots.
+_BLIND_S: Final = 300.0
+#: After a fault of ours: it costs this bot some time and nobody else anything.
+_FAULT_PAUSE_S: Final = 30.0
+
+_LATENESS = Histogram(
+    "tradewise_poller_lateness_seconds",
+    "From when a bot was due until the look at it began.",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10, 30, 60),
+)
+_LAG = Gauge("tradewise_poller_lag_seconds", "How far the timer is behind, as last seen.")
+_READINGS = Counter("tradewise_poller_readings", "Full looks that began.")
+
+
+class Rounds:
+    """Looks at bots as they fall due; hands on what was seen."""
+
+    def __init__(self, shards: Shards, lanes: Lanes, checker: Checker, recorder: Recorder) -> None:
+        self.begun = 0
+        """How many looks have begun in all."""
+        self.checker = checker
+        self._shards = shards
+        self._lanes = lanes
+        self._recorder = recorder
+        self._wheel: Wheel[Watched] = Wheel(time.monotonic())
+        self._looks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticked_at = time.monotonic()
+        self._closing = False
+        self._log = structlog.get_logger("poller")
+
+    def start(self) -> None:
+        """Begin to look at what is due."""
+        self._tick()
+
+    async def end(self, patience_s: float) -> None:
+        """Begin nothing more; let the looks under way end if they do so soon."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._looks:
+            await asyncio.wait(self._looks, timeout=patience_s)
+        unfinished = list(self._looks)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+    def plan(self, watched: Watched, at: float) -> None:
+        """Have a bot looked at, at a monotonic moment."""
+        watched.due = at
+        self._wheel.put(watched, at)
+
+    def hurry(self, bots: Iterable[Watched]) -> None:
+        """Those that somebody waits for are looked at now, but for a breath after the last look."""
+        now = time.monotonic()
+        for watched in bots:
+            if not watched.urgent or watched.state == ACTIVE or (watched.state == QUEUED and watched.lane == URGENT):
+                continue
+            seen = watched.health.observed_at
+            at = now if seen is None else self._shards.monotonic(seen) + SHORTEST_GAP_S
+            if at <= now:
+                self._wheel.take(watched)
+                watched.due = now
+                self._lanes.offer(watched)
+            else:
+                watched.state = IDLE
+                self.plan(watched, at)
+        self._begin(now)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        _LAG.set(max(0.0, now - self._ticked_at - TICK_S))
+        self._ticked_at = now
+        self._lanes.sweep(now)
+        blind = self._shards.silent_s > _BLIND_S
+        for watched in self._wheel.advance(now):
+            if watched.gone:
+                continue
+            if blind:
+                self.plan(watched, now + watched.pace.check_s)
+            else:
+                self._lanes.offer(watched)
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        if self._closing:
+            return
+        for watched, rest_s in self._lanes.begin(now):
+            if rest_s > 0:
+                self._wheel.put(watched, now + rest_s)
+                continue
+            epoch = self._shards.epoch_of(watched.shard)
+            if epoch is None:
+                self._lanes.end(watched)
+                continue
+            if watched.lane != URGENT:
+                _LATENESS.observe(max(0.0, now - watched.due))
+            self.begun += 1
+            task = asyncio.create_task(self._look_at(watched, epoch))
+            self._looks.add(task)
+            task.add_done_callback(self._looks.discard)
+
+    async def _look_at(self, watched: Watched, epoch: int) -> None:
+        pause = None
+        try:
+            pause = await self._look(watched, epoch)
+        except DATABASE_AWAY as error:
+            # What it takes to ask the bot could not be had, so nothing was seen.
+            self._log.warning("check_not_made", bot=str(watched.bot.id), error=type(error).__name__)
+            pause = min(watched.pace.check_s, _FAULT_PAUSE_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other bots are looked at
+            # A fault of ours. Only the kind is told, because the rest may hold what was opened.
+            bot, kind = watched.bot, type(error).__name__
+            self._log.error("check_failed", bot=str(bot.id), engine=bot.engine, error=kind)
+            pause = max(watched.pace.check_s, _FAULT_PAUSE_S)
+        finally:
+            self._lanes.end(watched)
+        now = time.monotonic()
+        if pause is not None and not watched.gone:
+            self.plan(watched, now + pause)
+        self._begin(now)
+
+    async def _look(self, watched: Watched, epoch: int) -> float | None:
+        """One look, judged and handed on. Plans the next one; else tells in how many seconds that is."""
+        bot, previous = watched.bot, watched.health
+        began = time.monotonic()
+        moment = self._shards.moment(began)
+        urgent = watched.lane == URGENT
+        if watched.settling:
+            self._keep(Result(watched, epoch, bot, previous, settle(bot, moment), None, urgent))
+            return watched.pace.check_s
+        full = urgent or began + watched.pace.check_s / 2 >= watched.due_reading
+        if full:
+            _READINGS.inc()
+        outcome = await self.checker.check(watched, moment, full=full)
+        if watched.gone:
+            return None
+        if full and outcome.reading.full:
+            watched.due_reading = began + watched.pace.reading_s
+        decision = decide(bot, previous, outcome, watched.pace.check)
+        self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent))
+        self._plan_next(watched, decision, outcome)
+        return None
+
+    def _keep(self, result: Result) -> None:
+        result.watched.health = result.decision.health
+        self._recorder.put(result)
+
+    def _plan_next(self, watched: Watched, decision: Decision, outcome: Outcome) -> None:
+        at = self._shards.monotonic(decision.next_poll_at)
+        if (rest_s := retry_after_s(outcome.reading)) is not None:
+            # It said how long; everybody at its origin gives it that rest.
+            until = time.monotonic() + rest_s
+            at = max(at, until)
+            self._lanes.quiet(watched, until)
+        elif watched.urgent:
+            # Asked for again while it was looked at, or still coming up.
+            at = min(at, self._shards.monotonic(outcome.observed_at) + SHORTEST_GAP_S)
+        self.plan(watched, at)

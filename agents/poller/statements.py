@@ -1,0 +1,103 @@
+"""The statements by which results are written: each takes a whole batch as columns."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LOCK_BRIEFLY: Final = "set local lock_timeout = '2s'"
+#: What is still ours. The rows stay locked until the batch is written: no shard changes hands in between.
+HELD: Final = "select shard, epoch from poll_shards where holder = $1 for share"
+
+#: A health row of which more than the time of the last look changed. The triggers that tell others look at these.
+CHANGED: Final = """
+    update bot_health h set state = n.state, reason = n.reason, detail = n.detail, observed_at = n.observed_at,
+        healthy_at = n.healthy_at, failures = n.failures, latency_ms = n.latency_ms, credential_ok = n.credential_ok,
+        trading_state = n.trading_state, loop_age_s = n.loop_age_s, simulated = n.simulated, version = n.version,
+        identity = n.identity, observed_generation = n.observed_generation
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
+        $8::float8[], $9::bool[], $10::text[], $11::float8[], $12::bool[], $13::text[], $14::text[], $15::int[])
+        as n (id, state, reason, detail, observed_at, healthy_at, failures, latency_ms, credential_ok, trading_state,
+            loop_age_s, simulated, version, identity, observed_generation)
+    where h.id = n.id
+"""
+#: One of which nothing else changed. No trigger names these columns, so nobody is told.
+SEEN: Final = """
+    update bot_health h set observed_at = n.observed_at, healthy_at = n.healthy_at, latency_ms = n.latency_ms,
+        loop_age_s = n.loop_age_s
+    from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::float8[])
+        as n (id, observed_at, healthy_at, latency_ms, loop_age_s)
+    where h.id = n.id
+"""
+SEEN_FIELDS: Final = ("observed_at", "healthy_at", "latency_ms", "loop_age_s")
+
+#: A status and its event, if everything that it was judged by still stands and nobody holds the bot's row.
+TELL: Final = """
+    with given as (
+        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
+            $8::text[], $9::uuid[], $10::bool[])
+            as g (tenant_id, id, desired, generation, was, status, reason, detail, event_id, eventful)
+    ), ready as (
+        select b.id from bots b join given g on g.tenant_id = b.tenant_id and g.id = b.id
+        where b.desired = g.desired and b.generation = g.generation and b.status = g.was
+            and b.bot_type = 'external' and b.deleted_at is null
+        for no key update of b skip locked
+    ), told as (
+        update bots b set status = g.status, reason = g.reason, reason_detail = g.detail,
+            observed_generation = g.generation,
+            status_since = case when b.status = g.status then b.status_since else now() end
+        from given g join ready r on r.id = g.id
+        where b.tenant_id = g.tenant_id and b.id = g.id
+        returning b.tenant_id, b.id
+    ), noted as (
+        insert into bot_events (id, tenant_id, bot_id, kind, from_status, to_status, reason, detail, cause, actor)
+        select g.event_id, g.tenant_id, g.id, 'status', g.was, g.status, g.reason, g.detail, 'agent', 'agent:poller'
+        from told t join given g on g.tenant_id = t.tenant_id and g.id = t.id
+        where g.eventful
+    )
+    select id from told
+"""
+CHANGES: Final = """
+    insert into bot_health_changes (tenant_id, bot_id, at, state, reason, trading_state)
+    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
+    on conflict do nothing
+"""
+MARKS: Final = """
+    select wanted.bot_id, p.currency, p.equity, p.capital_base, p.closed_trades, p.unit_value
+    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as wanted (tenant_id, bot_id, before)
+    cross join lateral (
+        select * from performance_snapshots s
+        where s.tenant_id = wanted.tenant_id and s.bot_id = wanted.bot_id and s.observed_at < wanted.before
+            and s.unit_value is not null
+        order by s.observed_at desc limit 1
+    ) p
+"""
+SNAPSHOTS: Final = """
+    insert into performance_snapshots (tenant_id, bot_id, observed_at, unit_value, latency_ms, currency, simulated,
+        equity, capital_base, realized_profit, open_profit, win_rate, max_drawdown, closed_trades, open_positions)
+    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::numeric[], $5::float8[], $6::text[], $7::bool[],
+        $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[], $14::int[],
+        $15::int[])
+    on conflict do nothing
+"""
+FIGURES: Final = (
+    "equity",
+    "capital_base",
+    "realized_profit",
+    "open_profit",
+    "win_rate",
+    "max_drawdown",
+    "closed_trades",
+    "open_positions",
+)
+READING_COLUMNS: Final = ("currency", "simulated", *FIGURES)
+RESETS: Final = """
+    insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
+    select id, tenant_id, bot_id, 'counter_reset', detail, 'agent', 'agent:poller'
+    from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) as r (id, tenant_id, bot_id, detail)
+"""
+#: For those who wait for a look that changed nothing, and for figures that moved.
+TELL_FOLLOWERS: Final = """
+    select count(pg_notify('tradewise_observed',
+        json_build_object('tenant', n.tenant_id, 'kind', 'bot', 'id', n.bot_id)::text))
+    from unnest($1::uuid[], $2::uuid[]) as n (tenant_id, bot_id)
+"""

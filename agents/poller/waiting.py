@@ -1,0 +1,242 @@
+"""What was seen and not written yet: bounded, and where it is full the oldest rows go first."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from agents.engines.base import Reading
+from agents.poller.decide import Bot, Decision, Health
+from agents.poller.statements import FIGURES, SEEN_FIELDS
+from agents.poller.unit_value import Figures, Mark, unit_value
+from agents.poller.watched import UNREAD, Watched
+
+GAP_INTERVALS: Final = 3
+_GAP_BEGINS: Final = 2
+_ENDED = "Its closed trades fell from {was} to {now}: it counts anew. The index goes on."
+_ANOTHER = "It tells of another database than before: it counts anew. The index goes on."
+#: What of health is more than of the moment: a change of it is written whole, and others are told.
+_lasting = attrgetter(*(name for name in Health.__struct_fields__ if name not in SEEN_FIELDS))
+_figures = attrgetter(*FIGURES)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What one look led to. ``reading`` is None where the bot was not called."""
+
+    watched: Watched
+    epoch: int
+    """That of its shard, when the look began."""
+    bot: Bot
+    """As it was judged."""
+    previous: Health
+    decision: Decision
+    reading: Reading | None
+    urgent: bool = False
+
+    @property
+    def worth_a_snapshot(self) -> bool:
+        """Read to the end, with at least one figure."""
+        reading = self.reading
+        return reading is not None and reading.full and any(figure is not None for figure in _figures(reading))
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """A row of `bot_health_changes`."""
+
+    at: datetime
+    state: str
+    reason: str | None
+    trading_state: str | None
+
+
+class Snapshot:
+    """A row of `performance_snapshots` to be; its index is known once the bot's newest mark is."""
+
+    __slots__ = ("anew", "at", "reading", "reset", "told", "value", "valued")
+
+    def __init__(self, at: datetime, reading: Reading, *, anew: bool) -> None:
+        self.at = at
+        self.reading = reading
+        self.anew = anew
+        self.valued = False
+        self.value: Decimal | None = None
+        self.reset: str | None = None
+        """In words, where its counters began anew."""
+        self.told = False
+        """Its figures differ from those before."""
+
+    def settle(self, watched: Watched) -> None:
+        """Find the index, and let the bot's mark move on."""
+        if self.valued:
+            return
+        now = figures_of(self.reading)
+        mark = None if watched.mark is UNREAD else watched.mark
+        if now.closed_trades is not None:
+            if watched.trades is not None and now.closed_trades < watched.trades:
+                self.reset = _ENDED.format(was=watched.trades, now=now.closed_trades)
+            watched.trades = now.closed_trades
+        if self.anew and self.reset is None:
+            self.reset = _ANOTHER
+        self.value = unit_value(mark, now, anew=self.reset is not None)
+        self.told = mark is None or mark.figures != now
+        if self.value is not None:
+            watched.mark = Mark(figures=now, unit_value=self.value)
+        self.valued = True
+
+
+class Waiting:
+    """What waits of one bot: its newest result, and every row that its history is to have."""
+
+    __slots__ = ("changes", "previous", "result", "rows", "snapshots", "urgent")
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.previous = result.previous
+        """The health that is recorded."""
+        self.urgent = result.urgent
+        self.changes: list[Change] = []
+        self.snapshots: list[Snapshot] = []
+        self.rows: deque[Change | Snapshot] = deque()
+        """The same rows, oldest first."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether more than the time of the last look is new."""
+        before, now = self.previous, self.result.decision.health
+        return before.observed_at is None or bool(_lasting(before) != _lasting(now))
+
+    def add(self, row: Change | Snapshot) -> None:
+        """A row more."""
+        self.rows.append(row)
+        if isinstance(row, Change):
+            self.changes.append(row)
+        else:
+            self.snapshots.append(row)
+
+    def drop_oldest(self) -> None:
+        """A row less."""
+        row = self.rows.popleft()
+        if isinstance(row, Change):
+            self.changes.remove(row)
+        else:
+            self.snapshots.remove(row)
+
+
+class Buffer:
+    """Everything that waits to be written, by bot: any number of results of one bot are one health row."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bots: dict[Watched, Waiting] = {}
+        self._order: deque[Waiting] = deque()
+        """Whose rows they are, oldest row first."""
+        self.dropped = 0
+        """Rows that were given up because there was no room."""
+
+    def __len__(self) -> int:
+        return len(self._bots)
+
+    @property
+    def rows(self) -> int:
+        """Rows that cannot be seen again."""
+        return len(self._order)
+
+    def put(self, result: Result) -> None:
+        """Have a result wait."""
+        waiting = self._bots.get(result.watched)
+        if waiting is not None and waiting.result.epoch != result.epoch:
+            # Seen under a lease that has ended: it could not be recorded any more.
+            waiting = None
+        if waiting is None:
+            waiting = self._bots[result.watched] = Waiting(result)
+        else:
+            waiting.result = result
+            waiting.urgent = waiting.urgent or result.urgent
+        for row in rows_of(result):
+            waiting.add(row)
+            self._order.append(waiting)
+        while len(self._order) > self._limit:
+            self._order.popleft().drop_oldest()
+            self.dropped += 1
+
+    def take(self) -> list[Waiting]:
+        """Everything that waits, to be written now."""
+        taken, self._bots, self._order = list(self._bots.values()), {}, deque()
+        return taken
+
+    def give_back(self, taken: Sequence[Waiting]) -> None:
+        """What could not be written waits on, before what came since."""
+        bots: dict[Watched, Waiting] = {}
+        for older in taken:
+            newer = self._bots.pop(older.result.watched, None)
+            if newer is not None and newer.result.epoch == older.result.epoch:
+                older.result, older.urgent = newer.result, older.urgent or newer.urgent
+                for row in newer.rows:
+                    older.add(row)
+            bots[older.result.watched] = older
+        # By time over all bots: the oldest are the first to go.
+        rows = ((row.at, of_bot) for of_bot in bots.values() for row in of_bot.rows)
+        order = deque(of_bot for _, of_bot in sorted(rows, key=_moment))
+        order.extend(of_bot for of_bot in self._order if of_bot.result.watched not in bots)
+        self._bots, self._order = bots | self._bots, order
+        while len(self._order) > self._limit:
+            self._order.popleft().drop_oldest()
+            self.dropped += 1
+
+
+def _moment(item: tuple[datetime, Waiting]) -> datetime:
+    return item[0]
+
+
+def rows_of(result: Result) -> list[Change | Snapshot]:
+    """The rows of history that a result leads to."""
+    rows: list[Change | Snapshot] = list(changes_of(result.previous, result.decision.health, result.watched.pace.check))
+    if result.worth_a_snapshot and result.reading is not None:
+        seen = result.decision.health.observed_at
+        before, now = result.previous, result.reading.identity
+        # Where its owner pointed it elsewhere, it is another bot's counters that are read, and nobody wonders.
+        same = before.observed_generation == result.decision.health.observed_generation
+        anew = same and before.identity is not None and now is not None and before.identity != now
+        if seen is not None:
+            rows.append(Snapshot(seen, result.reading, anew=anew))
+    return rows
+
+
+def changes_of(before: Health, now: Health, interval: timedelta) -> list[Change]:
+    """From ``before`` to ``now``: nothing where it goes on, a change, or a change after a time when nobody looked."""
+    if now.observed_at is None:
+        return []
+    changes = []
+    unlike = (before.state, before.reason, before.trading_state) != (now.state, now.reason, now.trading_state)
+    if before.observed_at is None:
+        unlike = True
+    elif before.state != "unknown" and now.observed_at - before.observed_at > GAP_INTERVALS * interval:
+        changes.append(Change(before.observed_at + _GAP_BEGINS * interval, "unknown", None, None))
+        unlike = True
+    if unlike:
+        changes.append(Change(now.observed_at, now.state, now.reason, now.trading_state))
+    return changes
+
+
+def told(result: Result) -> Bot:
+    """The bot as its row says now that its status was told."""
+    bot, change = result.bot, result.decision.change
+    if change is None:
+        return bot
+    return msgspec.structs.replace(bot, status=change.status, reason=change.reason, told_generation=bot.generation)
+
+
+def figures_of(reading: Reading) -> Figures:
+    """What the index needs of a reading."""
+    return Figures(
+        currency=reading.currency,
+        equity=reading.equity,
+        capital_base=reading.capital_base,
+        closed_trades=reading.closed_trades,
+    )
