@@ -124,6 +124,7 @@ returns text language sql immutable set search_path = pg_catalog, pg_temp as $$
         when was ->> 'accepted_at' is null and became ->> 'accepted_at' is not null then 'accepted'
         when was ->> 'desired' <> became ->> 'desired'
             then case became ->> 'desired' when 'running' then 'started' else 'stopped' end
+        when was ->> 'asked' <> became ->> 'asked' then 'trading_asked'
         when was ->> 'role' <> became ->> 'role' then 'role_changed'
         when was ->> 'status' <> became ->> 'status' then case became ->> 'status'
             when 'active' then 'resumed' when 'draft' then 'unpublished' else became ->> 'status' end
@@ -282,6 +283,8 @@ select pg_temp.audited('api_keys', 'key', '{created_by,name,prefix,scopes,expire
     secrets => '{key_hash}');
 select pg_temp.audited('bots', 'bot', '{bot_type,engine,name,description,api_url,image,template_tenant_id,'
     'template_version_id,desired,generation,deleted_at,crash_policy,on_stop,forced_generation,engine_config}');
+select pg_temp.audited('bot_trading', 'bot', '{wanted,asked}', id_column => 'bot_id', made => 'trading_asked',
+    gone => 'trading_forgotten');
 -- Agents seal values anew when keys are rotated, thousands at a time: that is told once a run, not once a value.
 select pg_temp.audited('bot_secrets', 'bot', '{kind,key_version,last4}', secrets => '{sealed}', id_column => 'bot_id',
     made => '{kind}_set', gone => '{kind}_removed', update_when => 'session_user not like ''tradewise\_agent\_%''');

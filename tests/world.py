@@ -262,6 +262,12 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         UUID(hosted["id"]),
     )
     await watched(admin, person.tenant_id, UUID(hosted["id"]))
+    await admin.execute(
+        "insert into bot_trading (id, tenant_id, bot_id, wanted) values ($1, $2, $3, 'stopped')",
+        uuid7(),
+        person.tenant_id,
+        UUID(external["id"]),
+    )
     return Tenant(
         identity_id=await second_ways(person, admin),
         person=person,

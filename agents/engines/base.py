@@ -79,6 +79,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     identity: str | None = None
     """The same for two addresses that lead to one process, different for two processes."""
     started_at: datetime | None = None
+    loop_interval_s: float | None = None
+    """Seconds between two rounds of the trading loop, where the bot tells how often it should turn."""
 
     currency: str | None = None
     """The unit of every amount below."""

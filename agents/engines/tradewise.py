@@ -36,6 +36,7 @@ class _State(msgspec.Struct):
     currency: str
     started_at: _Time
     last_tick_at: _Time | None
+    tick_interval_seconds: float | None = None
 
 
 class _Performance(msgspec.Struct):
@@ -152,6 +153,7 @@ def _with_state(reading: Reading, state: _State, now: datetime) -> Reading:
         credential_ok=True,
         trading_state=word(state.trading_state),
         loop_age_s=age(state.last_tick_at, now),
+        loop_interval_s=state.tick_interval_seconds,
         simulated=state.simulated,
         version=label(state.version),
         identity=None if bot_id is None else f"tradewise:{bot_id}",

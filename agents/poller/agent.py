@@ -26,6 +26,7 @@ from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
 from agents.poller.record import Recorder, Stored
 from agents.poller.rounds import Rounds
 from agents.poller.shards import BEAT_S, LEASE_S, SHARDS, Shards, shard_of
+from agents.poller.steer import Steerer
 from agents.poller.waiting import told
 from agents.poller.watched import Fleet, Watched, changed_since, first_due, load_bots, load_shards, phase
 from control_plane.database.away import DATABASE_AWAY
@@ -87,6 +88,7 @@ class Poller(Agent):
         self._fleet = Fleet(intervals)
         self._lanes = Lanes(room)
         self._rounds = Rounds(self._shards, self._lanes, Checker(settings, pool, vault, limits=limits), self._recorder)
+        self._steerer = Steerer(settings, pool, vault, self._look_soon)
         self._recording: asyncio.Task[None] | None = None
         self._heard: set[str] = set()
         self._named: set[UUID] = set()
@@ -134,6 +136,7 @@ class Poller(Agent):
 
     async def close(self) -> None:
         """Let the looks under way end if they do so soon, store what is known, give the rest back."""
+        await self._steerer.close()
         await self._rounds.end(_LAST_CHECKS_S)
         if self._recording is not None:
             self._recording.cancel()
@@ -210,6 +213,8 @@ class Poller(Agent):
         rows = await load_bots(self.pool, named)
         self._note_clock(rows, before)
         self._take_in(named, rows)
+        for watched in filter(None, map(self._fleet.get, named)):
+            self._steerer.due(watched.bot, urgent=True)
         self._named -= named
 
     def _take_in(self, named: set[UUID], rows: list[asyncpg.Record]) -> None:
@@ -243,6 +248,7 @@ class Poller(Agent):
         """What was told stands in the bots' rows; who could not be told is read anew, and looked at again."""
         for one in stored.written:
             result, watched = one.result, one.result.watched
+            self._steerer.due(result.bot, urgent=result.urgent)
             if result.decision.change is None or result.bot.id not in stored.told:
                 continue
             if watched.bot is result.bot:
@@ -253,6 +259,12 @@ class Poller(Agent):
             self._look_again(watched)
         if stored.untold:
             super().wake()
+
+    def _look_soon(self, bot: UUID) -> None:
+        """Its trading has just changed: what was seen of it is of before."""
+        watched = self._fleet.get(bot)
+        if watched is not None and watched.state == IDLE:
+            self._rounds.plan(watched, time.monotonic())
 
     def _look_again(self, watched: Watched) -> None:
         if not watched.gone:

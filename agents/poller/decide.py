@@ -3,6 +3,9 @@
 Pure: no clock, no I/O. A bot that worked is not called down for one missed answer (a reload closes freqtrade's port for
 half a second), and one that failed is not called well for one answer; but the first outcome after a person changed
 something is told at once, because somebody waits for it.
+
+The status tells of the connection, the health of everything: a bot that answers while its trading loop stands still is
+`connected`, and says in its reason what is wrong (`trouble`). Trading that its owner stopped or paused is neither.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from agents.engines.base import Reading, Reason
+from agents.poller.trouble import RECOVERING, TROUBLES, Finding, carried_age, find
 
 SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a reason
 ENGINE_UNKNOWN = "engine_unknown"
@@ -29,6 +33,8 @@ FAILURES_TO_BELIEVE = 3
 INTERVALS_TO_BELIEVE = 2
 STARTING_INTERVAL_S = 0.3
 _LONGEST_BACKOFF_S = 900.0
+#: How long a bot's own word of when to come again is believed at most: a longer one would blind us.
+_LONGEST_TOLD_S = 3600.0
 _SPREAD = 0.1
 
 
@@ -116,7 +122,7 @@ def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta) ->
     """Judge one check of ``bot``. ``interval`` is the regular time between two checks."""
     known = _about_this_copy(bot, previous)
     health = _health(bot, known, outcome, interval)
-    change = None if bot.hosted else _status_change(bot, known, health, outcome)
+    change = None if bot.hosted else _status_change(bot, health, outcome, known)
     return Decision(health, change, outcome.observed_at + _delay(bot, known, outcome, interval))
 
 
@@ -154,15 +160,82 @@ def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> H
         version=known.version if reading.version is None else reading.version,
         identity=known.identity if reading.identity is None else reading.identity,
     )
-    if outcome.good and not _ready(bot, known, reading):
-        detail = "It answers, but it has not come up to what it was told yet."
-        return msgspec.structs.replace(health, state=known.state, reason=NOT_TRADING, detail=detail, failures=0)
     if outcome.good:
-        return msgspec.structs.replace(health, state="healthy", healthy_at=outcome.observed_at, failures=0)
+        return _answered(bot, known, health, outcome, interval)
     if outcome.reason == Reason.RATE_LIMITED:
         return msgspec.structs.replace(health, state="stale")
-    state = "unhealthy" if _believed(bot, known, outcome, interval) else known.state
-    return msgspec.structs.replace(health, state=state, failures=known.failures + 1)
+    return _failed(bot, known, health, outcome, interval)
+
+
+def _answered(bot: Bot, known: Health, health: Health, outcome: Outcome, interval: timedelta) -> Health:
+    """It answers and accepts its credentials."""
+    reading = outcome.reading
+    if not _ready(bot, known, reading):
+        detail = "It answers, but it has not come up to what it was told yet."
+        return msgspec.structs.replace(health, state=known.state, reason=NOT_TRADING, detail=detail, failures=0)
+    told = bot.reason if bot.status == "connected" and not bot.untold else None
+    finding = find(bot.engine, known, told, reading, outcome.observed_at, interval)
+    if reading.loop_age_s is None and known.loop_age_s is not None:
+        health = msgspec.structs.replace(health, loop_age_s=carried_age(known, outcome.observed_at))
+    if finding.reason in TROUBLES:
+        return _troubled(known, health, finding)
+    if _unproven(bot, known):
+        detail = "It answers again. One more good answer, and it counts as well."
+        return msgspec.structs.replace(health, state="unhealthy", reason=RECOVERING, detail=detail, failures=0)
+    # A full reading says what it could not find out; a short look after it does not take that back.
+    untold = known.detail if known.reason is None and not reading.full else None
+    words = finding.detail or outcome.detail or untold
+    return msgspec.structs.replace(
+        health,
+        state="healthy",
+        reason=finding.reason,
+        detail=words,
+        failures=finding.doubts,
+        healthy_at=known.healthy_at if finding.doubts else outcome.observed_at,
+    )
+
+
+def _troubled(known: Health, health: Health, finding: Finding) -> Health:
+    """What is only doubted yet leaves the state as it is."""
+    doubted = known.state if known.state in {"healthy", "unhealthy"} else "healthy"
+    return msgspec.structs.replace(
+        health,
+        state="unhealthy" if finding.believed else doubted,
+        reason=finding.reason,
+        detail=finding.detail,
+        failures=finding.doubts,
+    )
+
+
+def _failed(bot: Bot, known: Health, health: Health, outcome: Outcome, interval: timedelta) -> Health:
+    """It does not answer, or not as it should."""
+    stands = _trouble_that_stands(bot, known)
+    # Looks that only doubted its trading were answered: they are no failures in a row.
+    failures = 1 if stands is None and known.reason in TROUBLES else known.failures + 1
+    if stands is None:
+        state = "unhealthy" if _believed(bot, known, outcome, interval, failures) else known.state
+        return msgspec.structs.replace(health, state=state, failures=failures)
+    if outcome.reason in CONCLUSIVE or failures >= FAILURES_TO_BELIEVE or (not bot.hosted and bot.untold):
+        return msgspec.structs.replace(health, state="unhealthy", failures=failures)
+    # What was wrong while it answered still stands: a missed answer takes nothing back and proves nothing new.
+    detail = known.detail if known.reason == stands else None
+    return msgspec.structs.replace(health, state="unhealthy", reason=stands, detail=detail, failures=failures)
+
+
+def _trouble_that_stands(bot: Bot, known: Health) -> str | None:
+    """What was wrong with a bot's trading when it answered last, unless that was over."""
+    if known.state != "unhealthy":
+        return None
+    if known.reason == RECOVERING and not bot.hosted and bot.status == "connected":
+        return bot.reason if bot.reason in TROUBLES else None
+    return known.reason if known.reason in TROUBLES else None
+
+
+def _unproven(bot: Bot, known: Health) -> bool:
+    """Whether one good look is not enough: it failed, and nothing has shown since that this is over."""
+    if known.reason == RECOVERING or (not bot.hosted and bot.untold):
+        return False
+    return known.state == "unhealthy" or (not bot.hosted and bot.status == "error" and known.state != "healthy")
 
 
 def _ready(bot: Bot, known: Health, reading: Reading) -> bool:
@@ -178,7 +251,7 @@ def _ready(bot: Bot, known: Health, reading: Reading) -> bool:
     return bot.ready_state == "stopped" or reading.loop_age_s is not None
 
 
-def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> bool:
+def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta, failures: int) -> bool:
     """Whether this failure, after those before it, is enough to call the bot unhealthy."""
     if outcome.reason in CONCLUSIVE or known.state == "unhealthy":
         return True
@@ -186,26 +259,36 @@ def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) ->
         return True
     since = known.healthy_at or bot.up_since
     lasted = since is None or outcome.observed_at - since >= INTERVALS_TO_BELIEVE * interval
-    return known.failures + 1 >= FAILURES_TO_BELIEVE and lasted
+    return failures >= FAILURES_TO_BELIEVE and lasted
 
 
-def _status_change(bot: Bot, known: Health, health: Health, outcome: Outcome) -> StatusChange | None:
+def _status_change(bot: Bot, health: Health, outcome: Outcome, known: Health) -> StatusChange | None:
     if outcome.good:
-        recovered = bot.status == "error" and known.state == "healthy"
-        return _told(bot, "connected", None, None) if bot.untold or recovered else None
+        return _connected(bot, health)
     if outcome.reason == Reason.RATE_LIMITED:
         return None
-    failure = _told(bot, "error", health.reason, health.detail)
+    failure = _told(bot, "error", outcome.reason, outcome.detail)
     if bot.untold:
         return failure
     if bot.status == "connected":
-        return failure if health.state == "unhealthy" else None
+        return failure if health.state == "unhealthy" and health.reason == outcome.reason else None
     if health.reason == bot.reason:
         return None
     # In error already. A certain reason replaces any other at once; an uncertain one replaces only a certain one that
     # no longer holds, and only when seen twice: unreachable and timeout may take turns without filling the history.
     gone = bot.reason in CONCLUSIVE and known.reason == health.reason
     return failure if health.reason in CONCLUSIVE or gone else None
+
+
+def _connected(bot: Bot, health: Health) -> StatusChange | None:
+    """The status of a bot that answers: `connected`, once that is sure, with what is wrong with its trading."""
+    trouble = health.state == "unhealthy" and health.reason in TROUBLES
+    if not (trouble or health.state == "healthy" or bot.untold):
+        return None
+    reason = health.reason if trouble else None
+    if bot.status == "connected" and bot.reason == reason and not bot.untold:
+        return None
+    return _told(bot, "connected", reason, health.detail if trouble else None)
 
 
 def _told(bot: Bot, status: str, reason: str | None, detail: str | None) -> StatusChange:
@@ -221,7 +304,11 @@ def _delay(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> ti
 
 
 def _backoff(known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
-    """Twice the time since the last refusal, so that the pauses double while a bot goes on asking for fewer calls."""
+    """As long as the bot says; else twice the time since the last refusal, so that the pauses double while a bot goes
+    on asking for fewer calls."""
+    told = outcome.reading.retry_after_s
+    if told is not None and told > 0:
+        return max(interval, timedelta(seconds=min(told, _LONGEST_TOLD_S)))
     paused = interval
     if known.reason == Reason.RATE_LIMITED and known.observed_at is not None:
         paused = max(interval, outcome.observed_at - known.observed_at)

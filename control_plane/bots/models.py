@@ -151,6 +151,8 @@ class BotHealth(TenantOwned, Base):
         one_of("state", HEALTH_STATES),
         tenant_reference("bot_health", "id", "bots"),
         tenant_index("bot_health", "id", unique=True),
+        # Changes with the process, not with a look at it: updates stay HOT.
+        tenant_index("bot_health", "identity", postgresql_where=text("identity is not null")),
         # A row is made nearly empty and grows threefold; its page must hold it twice even then, or an update moves it.
         {"postgresql_with": {"fillfactor": "20"}},
     )

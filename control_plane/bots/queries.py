@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.bots.models import HOSTED_TYPES
 from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, LimitsView, SecretView
 from control_plane.bots.status import Facts, Presented, present
+from control_plane.bots.trading import is_pending, trading_view
+from control_plane.bots.warnings import resets_since, warnings_view
+from control_plane.dashboard.reasons import remedy_of
 from control_plane.errors import NotFoundError
 from control_plane.plans import memory_of, plan_of
 from control_plane.settings import Settings
@@ -31,7 +34,18 @@ _SELECT = """
         v.template_id, s.id as subscription_id,
         p.observed_at as latest_at, p.currency, p.simulated as latest_simulated, p.equity, p.capital_base,
         (select t.plan from tenants t where t.id = b.tenant_id) as plan,
-        p.realized_profit, p.open_profit, p.win_rate, p.max_drawdown, p.closed_trades, p.open_positions
+        p.realized_profit, p.open_profit, p.win_rate, p.max_drawdown, p.closed_trades, p.open_positions,
+        w.wanted as trading_wanted, w.requested_at as trading_requested_at, w.confirmed_at as trading_confirmed_at,
+        w.problem as trading_problem, w.problem_detail as trading_problem_detail,
+        (
+            select jsonb_agg(jsonb_build_object('id', o.id, 'name', o.name)) from (
+                select x.id, y.name from bot_health x
+                join bots y on y.tenant_id = x.tenant_id and y.id = x.id and y.deleted_at is null
+                where x.tenant_id = h.tenant_id and x.identity = h.identity and x.id <> h.id
+                order by x.id limit 5
+            ) o
+        ) as twins,
+        r.created_at as reset_at, r.detail as reset_detail
     from bots b
     join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
     left join bot_secrets c on c.tenant_id = b.tenant_id and c.bot_id = b.id and c.kind = 'credentials'
@@ -43,9 +57,16 @@ _SELECT = """
         select * from performance_snapshots q where q.tenant_id = b.tenant_id and q.bot_id = b.id
         order by q.observed_at desc limit 1
     ) p on true
+    left join bot_trading w on w.tenant_id = b.tenant_id and w.bot_id = b.id
+    left join lateral (
+        select e.created_at, e.detail from bot_events e
+        where e.tenant_id = b.tenant_id and e.bot_id = b.id and e.id >= :resets_since and e.kind = 'counter_reset'
+        order by e.id desc limit 1
+    ) r on true
     where b.deleted_at is null
 """
-_ONE = text(_SELECT + " and b.id = :id")
+_TWINS = {"twins": JSONB}
+_ONE = text(_SELECT + " and b.id = :id").columns(**_TWINS)
 _MANY = text(
     _SELECT
     + """
@@ -54,7 +75,7 @@ _MANY = text(
     and (cast(:q as text) is null or position(lower(:q) in lower(b.name)) > 0)
     order by b.id desc limit :limit
 """
-)
+).columns(**_TWINS)
 _EVENTS = text(
     "select id, created_at, kind, from_status, to_status, reason, detail, cause, actor from bot_events"
     " where bot_id = :bot and (cast(:before as uuid) is null or id < :before) order by id desc limit :limit"
@@ -132,6 +153,7 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
             loop_age_s=row.loop_age_s,
             version=row.version,
             simulated=row.simulated,
+            remedy=remedy_of(shown.health_reason),
         ),
         api_url=row.api_url,
         engine_config=_jsonb(row.engine_config),
@@ -150,6 +172,9 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
         crash_policy=row.crash_policy if row.bot_type in HOSTED_TYPES else None,
         attempt=row.attempt if own else 0,
         next_retry_at=row.next_retry_at if own else None,
+        remedy=remedy_of(shown.reason),
+        trading=trading_view(row, datetime.now(UTC), known=shown.health in {"healthy", "unhealthy"}),
+        warnings=warnings_view(row, shown.health_reason),
     )
 
 
@@ -191,11 +216,12 @@ async def get_bot(session: AsyncSession, settings: Settings, bot_id: UUID) -> Bo
 
 async def get_bot_and_whether_settled(session: AsyncSession, settings: Settings, bot_id: UUID) -> tuple[BotView, bool]:
     """One bot, and whether its status is an outcome rather than on its way to one. Raises 404."""
-    row = (await session.execute(_ONE, {"id": bot_id})).one_or_none()
+    row = (await session.execute(_ONE, {"id": bot_id, "resets_since": resets_since(datetime.now(UTC))})).one_or_none()
     if row is None:
         raise NotFoundError("bot")
     shown = _presented(row, settings)
-    return _view(row, shown, settings), shown.settled
+    view = _view(row, shown, settings)
+    return view, shown.settled and not is_pending(view.trading)
 
 
 async def list_bots(
@@ -213,10 +239,9 @@ async def list_bots(
     ``status`` is what is *shown*, which is derived; so pages are read until enough match.
     """
     found: list[BotView] = []
+    wanted = {"bot_type": bot_type, "q": q or None, "limit": limit, "resets_since": resets_since(datetime.now(UTC))}
     while len(found) < limit:
-        rows = (
-            await session.execute(_MANY, {"before": before, "bot_type": bot_type, "q": q or None, "limit": limit})
-        ).all()
+        rows = (await session.execute(_MANY, {**wanted, "before": before})).all()
         views = [_view(row, _presented(row, settings), settings) for row in rows]
         found += [view for view in views if status is None or view.status == status]
         if len(rows) < limit:

@@ -14,7 +14,8 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from control_plane.bots import queries, service
 from control_plane.bots.instances import list_instances
-from control_plane.bots.schemas import BotView, CreateBot, EventView, InstanceView, PatchBot
+from control_plane.bots.schemas import BotView, CreateBot, EventView, InstanceView, PatchBot, SteerTrading
+from control_plane.bots.trading import wish_trading
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.idempotency import once
 from control_plane.http.openapi import operation
@@ -211,6 +212,27 @@ async def restart_bot_route(
 
 
 @post(
+    "/bots/{bot_id:uuid}/trading",
+    status_code=202,
+    **operation(
+        "Start, stop or pause a bot's trading", tag="bots", scope="bots:write", idempotent=True, errors=_WISH_ERRORS
+    ),
+)
+async def steer_trading_route(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, data: JSONBody[SteerTrading]
+) -> Response[BotView]:
+    """The bot's process runs on. Follow `trading` with `GET /bots/{id}?wait=30`: it is confirmed when the bot's own
+    state shows it, and given up with a `problem` after a minute. 409 where its family, or its status, allows no such
+    thing."""
+
+    async def work(session: Any) -> BotView:
+        await wish_trading(session, caller.principal, bot_id, data.action)
+        return await queries.get_bot(session, _settings(request), bot_id)
+
+    return await once(request, caller, 202, work)
+
+
+@post(
     "/bots/{bot_id:uuid}/ping",
     status_code=200,
     **operation(
@@ -311,6 +333,7 @@ bots_router = Router(
         stop_bot_route,
         restart_bot_route,
         ping_bot_route,
+        steer_trading_route,
         bot_events_route,
         bot_performance_route,
         bot_instances_route,

@@ -74,6 +74,44 @@ class HealthView(msgspec.Struct, frozen=True):
     loop_age_s: float | None
     version: str | None
     simulated: bool | None
+    remedy: str | None = None
+    """What its owner can do about `reason`."""
+
+
+class TradingView(msgspec.Struct, frozen=True):
+    """Whether the bot trades, and what was wished of it last. Null is unknown, or never wished."""
+
+    actions: list[str]
+    """What it can be told: bots of some families can be told nothing."""
+    wanted: str | None
+    """`running`, `stopped` or `paused`."""
+    state: str | None
+    """What the bot itself said last."""
+    requested_at: datetime | None
+    confirmed_at: datetime | None
+    """When the bot's own state showed it. Being told is no confirmation."""
+    problem: str | None
+    """Why it was given up, as a stable code."""
+    problem_detail: str | None
+    remedy: str | None
+
+
+class WarningView(msgspec.Struct, frozen=True):
+    """Something worth knowing of a bot, whatever its status."""
+
+    code: str
+    """`same_process`, `counter_reset` or `clock_skew`."""
+    bot_id: UUID | None
+    """The other bot, where there is one."""
+    detail: str
+    remedy: str | None
+    at: datetime | None
+
+
+class SteerTrading(msgspec.Struct, forbid_unknown_fields=True):
+    """What the bot shall do with its trading. Its process runs on."""
+
+    action: Literal["start", "stop", "pause"]
 
 
 class LatestView(Figures, frozen=True):
@@ -137,6 +175,10 @@ class BotView(msgspec.Struct, frozen=True):
     attempt: int
     """How many restarts of its budget are used; 0 when it has run well for long enough, or was started by somebody."""
     next_retry_at: datetime | None
+    remedy: str | None
+    """What its owner can do about `reason`."""
+    trading: TradingView
+    warnings: list[WarningView]
 
 
 class EventView(msgspec.Struct, frozen=True):

@@ -71,6 +71,28 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "The bot answers, but has not come up to what it was told yet.",
         "Wait for it to load its markets; if it stays so, its log says why.",
     ),
+    "recovering": (
+        "Answers again",
+        "The bot answers again. One more good answer, and it counts as well.",
+        None,
+    ),
+    # What is wrong with a bot that answers (agents/poller/trouble.py).
+    "loop_stalled": (
+        "Trading stands still",
+        "The bot answers, but its trading loop does not turn: it neither enters nor exits.",
+        "Read its log; if nothing there explains it, restart the bot. What it has open is not tended meanwhile.",
+    ),
+    "exchange_unreachable": (
+        "Cut off from its exchange",
+        "The bot answers, but has no prices for its open positions: its exchange does not answer it.",
+        "Look whether the exchange is in maintenance, and whether the bot's machine reaches it. Its figures are "
+        "unknown meanwhile, not zero.",
+    ),
+    "clock_skew": (
+        "Its clock differs",
+        "The bot's clock is behind ours by minutes. Its trading goes on; ages that it tells are wrong by as much.",
+        "Set the clock of its machine, best by a time service: exchanges refuse orders from clocks that are off.",
+    ),
     "secret_unreadable": (
         "Secret cannot be opened",
         "The stored credentials or configuration of this bot cannot be opened.",
@@ -182,6 +204,33 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "Whoever made its template has withdrawn from TradeWise. Cancel the subscription, or delete the bot.",
         None,
     ),
+    # What becomes of a wish about trading (control_plane/bots/trading.py, agents/poller/steer.py).
+    "not_confirmed": (
+        "Not confirmed",
+        "The bot was asked, and has not shown since that it did it.",
+        "Look at the bot itself before you rely on it, then ask again.",
+    ),
+    "control_refused": (
+        "The bot refuses",
+        "The bot answers that it cannot do this.",
+        "Its own log says why. Nothing was changed.",
+    ),
+    "superseded": (
+        "No longer wanted",
+        "The bot was stopped, changed or removed before it was asked.",
+        None,
+    ),
+    # What else is worth knowing of a bot (control_plane/bots/warnings.py).
+    "same_process": (
+        "Registered twice",
+        "Another bot of yours is the same process: both show the same figures, and are counted twice.",
+        "Remove one of the two, or correct the address of the one that should lead elsewhere.",
+    ),
+    "counter_reset": (
+        "Began anew",
+        "The bot told fewer closed trades than before, or another beginning: it runs on another database now.",
+        "Nothing needs doing if that was meant; its curve goes on without a jump.",
+    ),
     # What follows from not knowing (control_plane/bots/status.py).
     "not_checked_lately": (
         "Not checked lately",
@@ -202,6 +251,11 @@ def reason_words(code: str | None, detail: str | None = None) -> Words | None:
         return None
     title, text, remedy = _REASONS.get(code, (readable(code), "The last attempt did not succeed.", None))
     return Words(label=title, tone="bad", text=detail or text, remedy=remedy)
+
+
+def remedy_of(code: str | None) -> str | None:
+    """What the bot's owner can do about a reason; None where there is nothing to do, or no words."""
+    return _REASONS[code][2] if code in _REASONS else None
 
 
 def readable(code: str) -> str:

@@ -22,6 +22,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "perhaps-new": ("info", "If this address is new here, the account is ready: sign in."),
     "check-mail": ("info", "A mail is on its way. Confirm your address with the code in it, then sign in."),
     "signed-out": ("success", "You are signed out."),
+    "bot-trading": ("info", "The bot is being told. It counts as done when its own state shows it."),
     "bot-checking": ("info", "The bot is being checked. The result appears here by itself."),
     "bot-changed": ("success", "What happens when the bot ends was saved. It holds from now on."),
     "bot-removed": ("success", "The bot was removed."),

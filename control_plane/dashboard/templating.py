@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from control_plane.dashboard import alerting, families, formatting, health_bar, spark, wording
+from control_plane.dashboard import alerting, families, formatting, health_bar, spark, steering, wording
 from control_plane.dashboard.assets import AssetManifest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -60,6 +60,9 @@ def create_environment(assets: AssetManifest) -> Environment:
         provenance=families.provenance,
         guard_words=wording.guard_words,
         registration_outcome=wording.registration_outcome,
+        trading_actions=steering.trading_actions,
+        trading_words=steering.trading_words,
+        reason_label=steering.reason_label,
         **alerting.FILTERS,
     )
     return environment

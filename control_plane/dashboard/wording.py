@@ -17,6 +17,9 @@ _STATUSES: Mapping[str, tuple[str, str, str]] = {
     "connected": ("Connected", "good", "The bot answers and accepts our credentials."),
 }
 
+#: What may be wrong with a bot that answers its checks, with its tone.
+_ANSWERING: Mapping[str, str] = {"loop_stalled": "bad", "exchange_unreachable": "bad", "recovering": "busy"}
+
 _EVENTS: Mapping[str, tuple[str, str]] = {
     "registered": ("Registered", "good"),
     "changed": ("Changed", "idle"),
@@ -27,6 +30,8 @@ _EVENTS: Mapping[str, tuple[str, str]] = {
     "drain": ("Winds its trading down", "busy"),
     "drained": ("Has wound its trading down", "good"),
     "subscription_cancelled": ("Its subscription was cancelled", "idle"),
+    "counter_reset": ("Began anew", "warn"),
+    "trading_confirmed": ("Trading changed, as wished", "good"),
 }
 
 _SCOPES: Mapping[str, str] = {
@@ -98,7 +103,7 @@ def bot_words(bot: Any) -> Words:
         return _unconnected(bot)
     if status not in {"running", "connected"}:
         return _underway(bot, Words(label, tone, text))
-    return _qualified(label, tone, text, health)
+    return _qualified(label, tone, text, health, read(read(bot, "trading"), "state"))
 
 
 def _underway(bot: Any, plain: Words) -> Words:
@@ -111,11 +116,13 @@ def _underway(bot: Any, plain: Words) -> Words:
     return Words(why.label, tone, why.text, why.remedy)
 
 
-def _qualified(label: str, tone: str, text: str, health: Any) -> Words:
-    """A bot that is up, with what its last checks say against it."""
-    state, trading = read(health, "state"), read(health, "trading_state")
+def _qualified(label: str, tone: str, text: str, health: Any, newest: str | None) -> Words:
+    """A bot that is up, with what its last checks say against it. ``newest`` is what it said of its trading since."""
+    state, trading = read(health, "state"), newest or read(health, "trading_state")
     if state == "unhealthy":
         why = reason_words(read(health, "reason"), read(health, "detail"))
+        if why and read(health, "reason") in _ANSWERING:
+            return Words(why.label, _ANSWERING[read(health, "reason")], why.text, why.remedy)
         cause = why.text if why else "Its last checks failed."
         return Words("Checks failing", "warn", cause, why.remedy if why else None)
     if state == "stale":
@@ -179,6 +186,11 @@ def cause_words(cause: str) -> str:
 def event_words(event: Any) -> Words:
     """Say what happened in one line of a bot's history, with the sentence that belongs to it."""
     kind, status = str(read(event, "kind")), read(event, "to_status")
+    if kind == "trading":
+        return Words(f"Asked to {read(event, 'reason')} its trading", "busy", "")
+    if kind == "trading_not_confirmed":
+        why = reason_words(read(event, "reason"), read(event, "detail"))
+        return Words("Trading not changed, or not confirmed", "bad", "" if why is None else why.text)
     if kind == "drain":
         told = reason_words(read(event, "reason"), read(event, "detail"))
         return told or Words(*_EVENTS[kind], str(read(event, "detail") or ""))
@@ -190,7 +202,8 @@ def event_words(event: Any) -> Words:
     why = reason_words(read(event, "reason"), read(event, "detail"))
     if why is None:
         return Words(label, tone, str(read(event, "detail") or ""))
-    return Words(why.label, tone, why.text)
+    # Connected, with something wrong about its trading.
+    return Words(why.label, "warn" if status == "connected" else tone, why.text)
 
 
 def copy_words(copy: Any) -> str:

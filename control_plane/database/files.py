@@ -27,6 +27,7 @@ POLICY_FILES = (
     "subscriptions.sql",
     "performance.sql",
     "polling.sql",
+    "trading.sql",
     "alerts.sql",
     "reporting.sql",
     "restricted_keys.sql",

@@ -7,7 +7,7 @@ from sqlalchemy import MetaData
 from control_plane.alerts import models as alerts
 from control_plane.api_keys import models as api_keys
 from control_plane.audit import models as audit
-from control_plane.bots import leases
+from control_plane.bots import leases, trading_models
 from control_plane.bots import models as bots
 from control_plane.database.base import Base
 from control_plane.identity import account_models as accounts
@@ -30,6 +30,7 @@ MODULES = (
     mail,
     bots,
     leases,
+    trading_models,
     templates,
     subscriptions,
     performance,

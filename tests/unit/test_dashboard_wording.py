@@ -11,8 +11,9 @@ from agents.engines.base import Reason
 from agents.launcher import reconcile
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.runtimes.base import PortTaken, RuntimeFault
+from agents.poller import steer, trouble
 from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, NOT_TRADING, SECRET_UNREADABLE
-from control_plane.bots import status
+from control_plane.bots import status, warnings
 from control_plane.bots.models import CRASH_POLICIES, DEFAULT_CRASH_POLICY, ON_STOP
 from control_plane.dashboard.fleet import summarise
 from control_plane.dashboard.reasons import _REASONS, reason_words
@@ -70,6 +71,9 @@ def bot(**changes: Any) -> dict[str, Any]:
         ({"health_state": "stale"}, "Reading is old", "warn"),
         ({"health_state": "unhealthy", "health_reason": "timeout"}, "Checks failing", "warn"),
         ({"health_state": "unknown"}, "Connected", "busy"),
+        ({"health_state": "unhealthy", "health_reason": "loop_stalled"}, "Trading stands still", "bad"),
+        ({"health_state": "unhealthy", "health_reason": "exchange_unreachable"}, "Cut off from its exchange", "bad"),
+        ({"health_state": "unhealthy", "health_reason": "recovering"}, "Answers again", "busy"),
         ({"status": "inactive", "health_state": "unknown"}, "Checking", "busy"),
         ({"status": "inactive", "health_reason": "egress_refused"}, "Address not allowed", "bad"),
         ({"status": "inactive", "desired": "stopped"}, "Not watched", "idle"),
@@ -90,6 +94,9 @@ def test_what_an_agent_wrote_down_replaces_the_general_sentence() -> None:
 def codes_of_agents() -> set[str]:
     """Every reason that agents and the control plane write down, read out of their programs."""
     found = {reason.value for reason in Reason} | {SECRET_UNREADABLE, ENGINE_UNKNOWN, CONFIG_INVALID, NOT_TRADING}
+    found |= trouble.TROUBLES | {trouble.CLOCK_SKEW, trouble.RECOVERING}
+    found |= {steer.NOT_CONFIRMED, steer.CONTROL_REFUSED, steer.SUPERSEDED}
+    found |= set(re.findall(r"_warning\(\"(\w+)\"", Path(warnings.__file__).read_text("utf-8")))
     found |= {fault.code for fault in (PortTaken, RuntimeFault, SecretUnreadable)}
     for program in (*Path(reconcile.__file__).parent.glob("*.py"), Path(status.__file__)):
         text = program.read_text("utf-8")
@@ -115,6 +122,20 @@ def test_every_reason_that_agents_write_down_has_words() -> None:
         ({"kind": "changed", "reason": "api_url, credentials"}, "Changed", "idle", "Api url, credentials"),
         ({"kind": "moon_walk", "detail": "far"}, "Moon walk", "idle", "Far"),
         ({"kind": "status", "to_status": "running"}, "Running", "good", ""),
+        (
+            {"kind": "status", "to_status": "connected", "reason": "loop_stalled", "detail": "It has not turned."},
+            "Trading stands still",
+            "warn",
+            "It has not turned.",
+        ),
+        ({"kind": "trading", "reason": "stop"}, "Asked to stop its trading", "busy", ""),
+        ({"kind": "trading_confirmed", "detail": "Its trading is stopped."}, "Trading changed, as wished", "good", ""),
+        (
+            {"kind": "trading_not_confirmed", "reason": "not_confirmed", "detail": "It was asked once."},
+            "Trading not changed, or not confirmed",
+            "bad",
+            "It was asked once.",
+        ),
         ({"kind": "status", "to_status": "error", "reason": "auth"}, "Credentials refused", "bad", "The bot answered"),
         (
             {"kind": "status", "to_status": "starting", "reason": "restarting", "detail": "It ended. Restart 1 of 5."},

@@ -12,6 +12,8 @@ from litestar.params import FromPath, QueryParameter
 from control_plane.bots import queries, service
 from control_plane.bots.models import BOT_TYPES, HOSTED_ENGINES, HOSTED_TYPES, STATUSES
 from control_plane.bots.schemas import BotView, CrashPolicy, CreateBot, OnStop, PatchBot
+from control_plane.bots.trading import wish_trading
+from control_plane.bots.trading_models import STATE_OF
 from control_plane.dashboard import families
 from control_plane.dashboard.curve import BotCurve, beginning, bot_curve, chosen_range, newest
 from control_plane.dashboard.fleet import summarise
@@ -297,6 +299,19 @@ async def wish_action(
     return go_back(request, f"/bots/{bot_id}")
 
 
+@post("/bots/{bot_id:uuid}/trading/{verb:str}")
+async def trading_action(
+    request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, verb: FromPath[str]
+) -> Response[Any]:
+    """Start, stop or pause the trading of a bot that runs on; the page tells when the bot's own state shows it."""
+    action = next((known for known in STATE_OF if known == verb), None)
+    if action is None:
+        raise NotFoundError("page")
+    async with caller.transaction() as session:
+        await wish_trading(session, caller.principal, bot_id, action)
+    return go_back(request, f"/bots/{bot_id}", say="bot-trading")
+
+
 @post("/bots/{bot_id:uuid}/ping")
 async def ping_action(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[Any]:
     """Ask for a check now; its result comes to the page by itself."""
@@ -315,5 +330,5 @@ async def delete_action(request: Request[Any, Any, Any], caller: CallerDependenc
 
 HANDLERS = [
     fleet_page, new_bot_page, register_action, registered_page, bot_page, panel_fragment, bot_equity, credentials_page,
-    credentials_action, endings_action, wish_action, ping_action, delete_action,
+    credentials_action, endings_action, wish_action, trading_action, ping_action, delete_action,
 ]  # fmt: skip

@@ -59,6 +59,7 @@ MAKES_OR_STARTS = {
     "/api/v1/bots/{bot_id}/start",
     "/api/v1/bots/{bot_id}/stop",
     "/api/v1/bots/{bot_id}/restart",
+    "/api/v1/bots/{bot_id}/trading",
     "/api/v1/templates",
     "/api/v1/templates/{template_id}/versions",
     "/api/v1/subscriptions",
@@ -69,6 +70,7 @@ MAKES_OR_STARTS |= {"/api/v1/webhooks", "/api/v1/webhooks/{webhook_id}/rotate", 
 MAKES_OR_STARTS |= {"/api/v1/alerts/channels", "/api/v1/alerts/channels/{channel_id}/test", "/api/v1/alerts/rules"}
 BODIES: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/bots/{bot_id}": {"name": "taken over"},
+    "POST /api/v1/bots/{bot_id}/trading": {"action": "stop"},
     "PATCH /api/v1/templates/{template_id}": {"name": "taken over"},
     "POST /api/v1/templates/{template_id}/versions": {"parameters": {}, "config": {}},
     "PATCH /api/v1/subscriptions/{subscription_id}": {"status": "paused", "allocation_amount": "5000"},

@@ -63,7 +63,7 @@ FAILED = _bot(status="error", reason="unreachable")
 REFUSED = _bot(status="error", reason="auth")
 LONG_WELL = _health(failures=2, healthy_at=NOW - 3 * INTERVAL, reason="unreachable")
 ILL = _health(state="unhealthy", failures=9, reason="unreachable", healthy_at=None)
-RECOVERING = _health(state="healthy", failures=0, healthy_at=NOW - INTERVAL)
+RECOVERING = _health(state="unhealthy", failures=0, reason="recovering", healthy_at=None)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ RECOVERING = _health(state="healthy", failures=0, healthy_at=NOW - INTERVAL)
         pytest.param(BOT, WELL, _bad("auth"), "unhealthy", ("error", "auth"), id="auth-at-once"),
         pytest.param(BOT, WELL, _bad("egress_refused"), "unhealthy", ("error", "egress_refused"), id="egress-at-once"),
         pytest.param(BOT, WELL, _bad("rate_limited"), "stale", None, id="throttled"),
-        pytest.param(FAILED, ILL, _good(), "healthy", None, id="one-good-answer-is-not-enough"),
+        pytest.param(FAILED, ILL, _good(), "unhealthy", None, id="one-good-answer-is-not-enough"),
         pytest.param(FAILED, RECOVERING, _good(), "healthy", ("connected", None), id="two-are"),
         pytest.param(FAILED, RECOVERING, _bad(), "unhealthy", None, id="a-failure-between-breaks-the-row"),
-        pytest.param(FAILED, _health(state="stale"), _good(), "healthy", None, id="throttling-between-breaks-it-too"),
+        pytest.param(FAILED, _health(state="stale"), _good(), "unhealthy", None, id="throttling-between-breaks-it-too"),
         pytest.param(FAILED, ILL, _bad(), "unhealthy", None, id="ill-stays-ill-quietly"),
         pytest.param(FAILED, ILL, _bad("timeout"), "unhealthy", None, id="uncertain-reasons-do-not-take-turns"),
         pytest.param(FAILED, ILL, _bad("auth"), "unhealthy", ("error", "auth"), id="a-certain-reason-replaces"),
@@ -140,6 +140,8 @@ def test_external_bots(
     assert _status(decision) == status
     assert decision.health.observed_generation == bot.generation
     assert decision.health.observed_at == NOW
+    # What is not well says why.
+    assert (decision.health.reason is None) == (state == "healthy" and outcome.good)
     if decision.change is not None:
         assert decision.change.detail == outcome.detail
         assert decision.change.eventful
@@ -176,7 +178,9 @@ RUNNING = _bot(hosted=True, status="running", engine="tradewise", up_since=NOW -
         pytest.param(_bot(hosted=True, generation=4), WELL, _bad(), "unknown", 1, id="an-older-generation-was-well"),
         pytest.param(RUNNING, WELL, _bad(), "healthy", 1, id="one-failure"),
         pytest.param(RUNNING, LONG_WELL, _bad(), "unhealthy", 3, id="three-failures"),
-        pytest.param(RUNNING, ILL, _good(), "healthy", 0, id="well-again"),
+        pytest.param(RUNNING, ILL, _good(), "unhealthy", 0, id="one-good-answer-is-not-enough"),
+        pytest.param(RUNNING, RECOVERING, _good(), "healthy", 0, id="well-again"),
+        pytest.param(RUNNING, RECOVERING, _bad(), "unhealthy", 1, id="not-well-again"),
     ],
 )
 def test_hosted_bots_have_health_only(bot: Bot, previous: Health, outcome: Outcome, state: str, failures: int) -> None:
@@ -266,6 +270,16 @@ def test_pauses_double_while_a_bot_asks_for_fewer_calls() -> None:
         pauses.append((decision.next_poll_at - now).total_seconds())
         previous, now = decision.health, decision.next_poll_at
     assert pauses == [30, 60, 120, 240, 480, 900, 900, 900]
+
+
+@pytest.mark.parametrize(
+    ("told", "pause"), [(45.0, 45), (7.0, 15), (0.0, 30), (None, 30), (86_400.0, 3600), (float("inf"), 3600)]
+)
+def test_a_bot_that_says_when_to_come_again_is_left_alone_until_then(told: float | None, pause: float) -> None:
+    refused = msgspec.structs.replace(BAD_READING, retry_after_s=told)
+    decision = _decide(BOT, WELL, Outcome(reading=refused, observed_at=NOW, reason="rate_limited"))
+    assert _pause(decision) == pause
+    assert (decision.health.state, decision.change) == ("stale", None)
 
 
 def test_a_long_interval_is_never_shortened_by_backing_off() -> None:

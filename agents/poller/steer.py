@@ -1,0 +1,324 @@
+"""Steering bots' trading: what people wished is asked of the bot, and counts when its own state shows it.
+
+An answer with 200 is no evidence: programs take a command and go on as before. So every step looks at the bot first,
+asks where its state is another one, and looks again; bounded in time, because a wish of this morning must not stop a
+bot tonight. What is known is in the wish's row, so that another poller goes on where one was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+from prometheus_client import Counter
+from uuid_utils.compat import uuid7
+
+from agents.egress import EgressError, GuardedClient, Limits
+from agents.engines import engine_for
+from agents.engines.base import ControlRefused, Engine, ReadFailure, Reason
+from agents.hosted import reached_at
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot
+from agents.secrets import open_bot_secret
+from control_plane.bots.trading_models import ACTION_OF, CONFIRM_WITHIN_S
+from control_plane.database.away import DATABASE_AWAY
+from control_plane.engines.configs import ConfigError, decode_config
+from control_plane.engines.family import EngineConfig
+from control_plane.engines.registry import family_of
+from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
+from control_plane.security.credentials import Credential, CredentialError, decode_credentials
+from control_plane.security.vault import OpenError, Vault
+from control_plane.settings import Settings
+
+NOT_CONFIRMED: Final = "not_confirmed"
+CONTROL_REFUSED: Final = "control_refused"
+SUPERSEDED: Final = "superseded"
+
+ASK_AGAIN_AFTER_S: Final = 10.0
+MOST_ATTEMPTS: Final = 4
+#: Between two looks at a bot that was asked: quickly at first, for somebody waits.
+_PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
+_LATER_S: Final = 3.0
+#: How often wishes are looked for that no urgent look has led to: those of a poller that was killed.
+_REFRESH_S: Final = 10.0
+_LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
+
+_STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
+
+_PENDING: Final = "select bot_id from bot_trading where confirmed_at is null and problem is null limit 10000"
+_WISH: Final = """
+    select wanted, asked, requested_by, requested_at, attempts, tried_at, clock_timestamp() as now from bot_trading
+    where tenant_id = $1 and bot_id = $2 and confirmed_at is null and problem is null
+"""
+# Whoever counts the attempt makes it: two pollers that both hold themselves responsible do not both ask.
+_TRY: Final = """
+    update bot_trading set attempts = attempts + 1, tried_at = clock_timestamp()
+    where tenant_id = $1 and bot_id = $2 and asked = $3 and attempts = $4 and confirmed_at is null and problem is null
+    returning true
+"""
+_CONFIRM: Final = """
+    with done as (
+        update bot_trading set confirmed_at = clock_timestamp()
+        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
+        returning tenant_id, bot_id, requested_by, wanted
+    )
+    insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
+    select $4, tenant_id, bot_id, 'trading_confirmed', 'Its trading is ' || wanted || '.',
+        case split_part(requested_by, ':', 1) when 'user' then 'person' when 'key' then 'key' else 'agent' end,
+        coalesce(requested_by, 'agent:poller')
+    from done
+"""
+_GIVE_UP: Final = """
+    with done as (
+        update bot_trading set problem = $4, problem_detail = $5
+        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
+        returning tenant_id, bot_id, requested_by
+    )
+    insert into bot_events (id, tenant_id, bot_id, kind, reason, detail, cause, actor)
+    select $6, tenant_id, bot_id, 'trading_not_confirmed', $4, $5,
+        case split_part(requested_by, ':', 1) when 'user' then 'person' when 'key' then 'key' else 'agent' end,
+        coalesce(requested_by, 'agent:poller')
+    from done
+"""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the row says: which state is wanted, since when, and how often the bot was asked."""
+
+    wanted: str
+    asked: int
+    requested_by: str | None
+    requested_at: datetime
+    attempts: int
+    tried_at: datetime | None
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at the bot gave, begun after the row was read. None is unknown, which is no evidence."""
+
+    state: str | None
+    problem: str | None = None
+    """Why it told nothing, in words."""
+    hopeless: str | None = None
+    """The reason, where asking would not help: refused credentials, an address that we may not call."""
+
+
+class Step(StrEnum):
+    """What to do next."""
+
+    CONFIRM = "confirm"
+    GIVE_UP = "give_up"
+    ASK = "ask"
+    WAIT = "wait"
+
+
+def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
+    """What a wish comes to after one look. Pure. Evidence counts whenever it comes; nothing is asked after the end."""
+    if seen.state == wish.wanted:
+        return Step.CONFIRM
+    if seen.hopeless is not None or now >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
+        return Step.GIVE_UP
+    if wish.tried_at is None:
+        return Step.ASK
+    again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
+    return Step.ASK if again else Step.WAIT
+
+
+def words(wish: Wish, seen: Seen, problem: str | None) -> str:
+    """Why a wish was given up, for who wished it."""
+    asked = "It was never asked" if not wish.attempts else f"It was asked {_times(wish.attempts)}"
+    if seen.hopeless is not None:
+        return seen.problem or f"{asked}."
+    if seen.state is not None:
+        return f"{asked}, and its trading was {seen.state} {CONFIRM_WITHIN_S:.0f} seconds after the wish."
+    return f"{asked}, and could not be looked at afterwards. {problem or seen.problem or ''}".rstrip()
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+class _Hand(msgspec.Struct, frozen=True):
+    """Everything that it takes to call one bot."""
+
+    engine: Engine[Any, Any]
+    client: GuardedClient
+    url: BotUrl
+    credential: Credential
+    config: EngineConfig | None
+
+
+class _Cannot(Exception):  # noqa: N818 - an outcome to report
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+
+class Steerer:
+    """Steers the bots that this poller looks after. Each on its own: whoever hangs delays nobody else.
+
+    ``look_again`` is called with a bot whose trading has just changed: its health was seen before that.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        look_again: Callable[[UUID], None] = lambda _: None,
+    ) -> None:
+        self._pool = pool
+        self._look_again = look_again
+        self._vault = vault
+        self._published_at = reached_at(settings.publish_address)
+        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=_LIMITS)
+        self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=_LIMITS)
+        self._under_way: dict[UUID, asyncio.Task[None]] = {}
+        self._pending: frozenset[UUID] = frozenset()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed = float("-inf")
+        self._log = structlog.get_logger("poller")
+
+    def due(self, bot: Bot, *, urgent: bool) -> None:
+        """Begin what there is to do for a bot, and return at once: to be called after each look at it was recorded.
+
+        ``urgent``: somebody may have wished something, so the wish's row is read; for a look that somebody waited for
+        (a wish asks for one), or a bot that a notification named. At any other look nothing is read: what an earlier
+        poller left behind is found by looking for all of it now and then.
+        """
+        if self._refreshing is None and time.monotonic() - self._refreshed >= _REFRESH_S:
+            self._refreshing = asyncio.create_task(self._refresh())
+        if (urgent or bot.id in self._pending) and bot.id not in self._under_way:
+            task = asyncio.create_task(self._steer(bot))
+            self._under_way[bot.id] = task
+            task.add_done_callback(lambda ended: self._ended(bot, ended))
+
+    async def close(self) -> None:
+        """Leave the rest to the next poller: the rows say how far it came."""
+        tasks = [*self._under_way.values(), *([self._refreshing] if self._refreshing else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tenants.close()
+        self._hosted.close()
+
+    async def _refresh(self) -> None:
+        try:
+            self._pending = frozenset(row["bot_id"] for row in await self._pool.fetch(_PENDING))
+        except DATABASE_AWAY as error:
+            self._log.warning("wishes_not_read", error=type(error).__name__)
+        finally:
+            self._refreshed, self._refreshing = time.monotonic(), None
+
+    def _ended(self, bot: Bot, task: asyncio.Task[None]) -> None:
+        del self._under_way[bot.id]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, DATABASE_AWAY):
+            self._pending |= {bot.id}
+            self._log.warning("steering_waits", bot=str(bot.id), error=type(error).__name__)
+        elif error is not None:
+            # A fault of ours. Only the kind is told, because the rest may hold what was opened.
+            self._log.error("steering_failed", bot=str(bot.id), engine=bot.engine, error=type(error).__name__)
+
+    async def _steer(self, bot: Bot) -> None:
+        """Ask and look until the wish is answered. Raises for the database alone."""
+        problem: str | None = None
+        for pause in _pauses():
+            read_at = time.monotonic()
+            row = await self._pool.fetchrow(_WISH, bot.tenant_id, bot.id)
+            if row is None:
+                self._pending -= {bot.id}
+                return
+            wish = msgspec.convert(dict(row), Wish)
+            if bot.desired != "running":
+                await self._give_up(bot, wish, SUPERSEDED, "The bot was stopped before its trading was.")
+                continue
+            seen = await self._look(bot)
+            now = row["now"] + timedelta(seconds=time.monotonic() - read_at)
+            step = judge(wish, seen, now)
+            if step is Step.CONFIRM:
+                await self._pool.execute(_CONFIRM, bot.tenant_id, bot.id, wish.asked, uuid7())
+                self._tell(bot, wish, "confirmed")
+                self._look_again(bot.id)
+            elif step is Step.GIVE_UP:
+                await self._give_up(bot, wish, seen.hopeless or NOT_CONFIRMED, words(wish, seen, problem))
+            elif step is Step.ASK:
+                problem = await self._ask(bot, wish)
+            await asyncio.sleep(0 if step in {Step.CONFIRM, Step.GIVE_UP} else pause)
+
+    async def _ask(self, bot: Bot, wish: Wish) -> str | None:
+        """One attempt; in words what was wrong with it."""
+        if not await self._pool.fetchval(_TRY, bot.tenant_id, bot.id, wish.asked, wish.attempts):
+            return None
+        try:
+            hand = await self._hand(bot)
+            action = ACTION_OF[wish.wanted]
+            await hand.engine.control(hand.client, hand.url, hand.credential, hand.config, action)
+        except ControlRefused as refused:
+            await self._give_up(bot, wish, CONTROL_REFUSED, str(refused))
+            return None
+        except ReadFailure as failure:
+            return failure.detail
+        except EgressError as error:
+            return error.message
+        except _Cannot as cannot:
+            return str(cannot)
+        return None
+
+    async def _look(self, bot: Bot) -> Seen:
+        """The bot's own word of its trading state, now."""
+        try:
+            hand = await self._hand(bot)
+        except _Cannot as cannot:
+            return Seen(state=None, problem=str(cannot), hopeless=cannot.reason)
+        reading = await hand.engine.check(hand.client, hand.url, hand.credential, hand.config, now=datetime.now(UTC))
+        final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
+        return Seen(
+            state=reading.trading_state if reading.reason is None else None,
+            problem=reading.detail,
+            hopeless=reading.reason.value if final and reading.reason is not None else None,
+        )
+
+    async def _hand(self, bot: Bot) -> _Hand:
+        """Opens the credential for one call and keeps nothing of it. Raises `_Cannot`."""
+        try:
+            engine = engine_for(bot.engine)
+            client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
+            own = BotUrl("http", self._published_at, bot.host_port or 0)
+            url = own if bot.hosted else parse_bot_url(bot.api_url or "")
+            secret = await open_bot_secret(self._pool, self._vault, bot.tenant_id, bot.id, "credentials")
+            if secret is None:
+                raise _Cannot(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
+            config = decode_config(family_of(bot.engine), bot.engine_config)
+            return _Hand(engine, client, url, decode_credentials(bot.engine, secret.reveal()), config)
+        except LookupError:
+            raise _Cannot(ENGINE_UNKNOWN, "This version of TradeWise has no engine of that name.") from None
+        except UrlRefused as refused:
+            raise _Cannot(Reason.EGRESS_REFUSED.value, refused.message) from None
+        except ConfigError:
+            raise _Cannot(CONFIG_INVALID, "What is stored of how this bot is to be read does not fit it.") from None
+        except (OpenError, CredentialError):
+            words = "The stored credentials cannot be opened: enter them again."
+            raise _Cannot(SECRET_UNREADABLE, words) from None
+
+    async def _give_up(self, bot: Bot, wish: Wish, problem: str, detail: str) -> None:
+        await self._pool.execute(_GIVE_UP, bot.tenant_id, bot.id, wish.asked, problem, detail, uuid7())
+        self._tell(bot, wish, problem)
+
+    def _tell(self, bot: Bot, wish: Wish, outcome: str) -> None:
+        _STEERED.labels(outcome).inc()
+        self._log.info("trading_steered", bot=str(bot.id), wanted=wish.wanted, outcome=outcome)
+
+
+def _pauses() -> Iterator[float]:
+    yield from _PAUSES_S
+    while True:
+        yield _LATER_S

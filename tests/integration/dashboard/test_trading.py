@@ -1,0 +1,74 @@
+"""A bot's trading on its page: what can be told, how it stands, and what is worth knowing of the bot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.api import Api, Person
+from tests.integration.api.test_trading_api import answer, connected, row, seen
+from tests.integration.dashboard.browser import Browser, words_of
+from tests.world import external_body
+
+
+@pytest.fixture
+async def person(api: Api) -> Person:
+    """Somebody with a tenant of their own."""
+    return await api.person("olga")
+
+
+@pytest.fixture
+async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
+    """Their browser, signed in."""
+    async with Browser(api) as opened:
+        await opened.sign_in(person)
+        yield opened
+
+
+async def test_trading_is_stopped_by_a_button_and_told_as_it_goes(
+    browser: Browser, person: Person, admin: asyncpg.Connection
+) -> None:
+    bot = await connected(person, admin)
+    page = await browser.get(f"/bots/{bot}")
+    for words in ("Pause trading", "Stop trading …", "Start trading …", "nobody tends what it has open"):
+        assert words in words_of(page)
+    told = await browser.follow(await browser.send(f"/bots/{bot}/trading/stop"))
+    assert "To stop its trading: under way" in words_of(told)
+    assert "Asked to stop its trading" in words_of(told)
+    assert (await row(admin, bot))["requested_by"] == f"user:{person.user_id}"
+    await answer(admin, bot, "not_confirmed", "It was asked once, and its trading was running.")
+    failed = words_of(await browser.get(f"/bots/{bot}"))
+    assert "To stop its trading: not confirmed" in failed
+    assert "It was asked once, and its trading was running." in failed
+    assert "ask again" in failed
+
+
+async def test_another_verb_is_no_page_and_a_bot_that_is_down_has_no_buttons(
+    browser: Browser, person: Person, admin: asyncpg.Connection
+) -> None:
+    bot = await connected(person, admin)
+    await browser.get(f"/bots/{bot}")
+    assert (await browser.send(f"/bots/{bot}/trading/sell", status=404)).status_code == 404
+    await admin.execute("update bots set status = 'error', reason = 'unreachable' where id = $1", UUID(bot))
+    assert "Stop trading" not in words_of(await browser.get(f"/bots/{bot}"))
+
+
+async def test_what_is_worth_knowing_is_on_the_page_and_in_the_fleet(
+    browser: Browser, person: Person, admin: asyncpg.Connection
+) -> None:
+    one = await connected(person, admin)
+    two = await connected(person, admin, external_body(api_url="http://127.0.0.1:9090", name="<the same>"))
+    for bot in (one, two):
+        await seen(admin, bot, identity="freqtrade:bot@1")
+    page = await browser.get(f"/bots/{one}")
+    assert "Registered twice" in words_of(page)
+    assert "It is the same process as your bot “<the same>”." in words_of(page)
+    assert f'href="/bots/{two}"' in page.text
+    assert "Registered twice" in words_of(await browser.get("/"))
+    await seen(admin, one, state="unhealthy", reason="loop_stalled", detail="It has not turned for 8 minutes.")
+    page = await browser.get(f"/bots/{one}")
+    assert "Trading stands still" in words_of(page)
+    assert "It has not turned for 8 minutes." in words_of(page)

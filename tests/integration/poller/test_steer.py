@@ -1,0 +1,291 @@
+"""Wishes about trading, through the whole poller and real calls: confirmed by the bot's own state or told as not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from uuid_utils.compat import uuid7
+
+from agents.poller.decide import Bot
+from agents.poller.steer import Steerer
+from control_plane.security.vault import Vault
+from control_plane.settings import load_settings
+from tests.factories import Factory, Owner
+from tests.integration.poller.bots import launched
+from tests.integration.poller.conftest import PollerMaker
+from tests.integration.poller.rows import events, until_health, until_status
+from tests.servers.bot_server import BotServer
+from tests.servers.freqtrade_server import FreqtradeServer
+from tests.servers.loopback import Reply, Request, json_reply
+from tests.waiting import until
+
+TOKEN = "bot-token-0123456789"
+OURS = {"token": TOKEN}
+THEIRS = {"username": "freqtrader", "password": "correct-horse"}
+
+
+async def wished(admin: asyncpg.Connection, owner: Owner, bot: UUID, wanted: str, *, age: str = "0 seconds") -> None:
+    """What the API writes of a wish of the bot's owner, in one transaction."""
+    async with admin.transaction():
+        await admin.execute("select set_config('app.actor', $1, true)", f"user:{owner.user_id}")
+        await admin.execute(
+            "insert into bot_trading (id, tenant_id, bot_id, wanted) values ($1, $2, $3, $4)"
+            " on conflict (tenant_id, bot_id) do update set wanted = excluded.wanted, asked = bot_trading.asked + 1",
+            uuid7(),
+            owner.tenant_id,
+            bot,
+            wanted,
+        )
+        await admin.execute(
+            "update bot_trading set requested_at = requested_at - $2::text::interval where bot_id = $1", bot, age
+        )
+        await admin.execute("update bots set ping_requested_at = clock_timestamp() where id = $1", bot)
+
+
+async def answered(admin: asyncpg.Connection, bot: UUID, *, deadline_s: float = 10.0) -> asyncpg.Record:
+    """The wish's row, once it is confirmed or given up."""
+
+    async def there() -> asyncpg.Record | None:
+        row = await admin.fetchrow("select * from bot_trading where bot_id = $1", bot)
+        return row if row["confirmed_at"] is not None or row["problem"] is not None else None
+
+    return await until(there, what="an answer to the wish", deadline_s=deadline_s)
+
+
+def asked(server: FreqtradeServer | BotServer) -> list[str]:
+    """The commands that a bot was given."""
+    return [request.path.rpartition("/")[2] for request in server.requests if request.method == "POST"]
+
+
+async def freqtrade(factory: Factory, server: FreqtradeServer, owner: Owner) -> UUID:
+    return await factory.bot(owner, engine="freqtrade", api_url=server.url, credentials=THEIRS)
+
+
+class Deaf(FreqtradeServer):
+    """Takes every command with a 200 and goes on as before."""
+
+    def _command(self, route: str) -> Reply:
+        return json_reply({"status": f"{route} ..."})
+
+
+class Unwilling(BotServer):
+    """An older bot that has no such routes."""
+
+    async def handle(self, request: Request) -> Reply:
+        if request.method == "POST":
+            return json_reply({"detail": "Not Found"}, 404)
+        return await super().handle(request)
+
+
+async def test_trading_is_stopped_paused_and_started_and_confirmed_by_the_bots_own_state(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        # No regular look comes to help.
+        await poller_with(poll_interval=3600.0)
+        await until_status(admin, bot, "connected")
+        for wanted, command in (("stopped", "stop"), ("running", "start"), ("paused", "pause")):
+            began = time.monotonic()
+            await wished(admin, owner, bot, wanted)
+            row = await answered(admin, bot)
+            assert time.monotonic() - began < 2.0
+            assert (row["problem"], row["attempts"]) == (None, 1)
+            assert server.trading_state == wanted
+            assert asked(server)[-1] == command
+            told = (await events(admin, bot))[-1]
+            assert (told["kind"], told["detail"]) == ("trading_confirmed", f"Its trading is {wanted}.")
+            assert (told["cause"], told["actor"]) == ("person", f"user:{owner.user_id}")
+        assert asked(server) == ["stop", "start", "pause"]
+        # It was never down: its owner stopped its trading.
+        assert [event["to_status"] for event in await events(admin, bot) if event["kind"] == "status"] == ["connected"]
+
+
+async def test_what_is_so_already_is_not_asked_for(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await poller_with(poll_interval=3600.0)
+        await until_status(admin, bot, "connected")
+        await wished(admin, owner, bot, "running")
+        assert (await answered(admin, bot))["confirmed_at"] is not None
+        assert asked(server) == []
+
+
+async def test_a_bot_that_we_run_is_steered_at_its_published_port(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with BotServer(token=TOKEN) as server:
+        owner = await factory.owner()
+        bot = await factory.bot(owner, bot_type="platform", status="running", credentials=OURS)
+        await poller_with(poll_interval=3600.0, allow="")
+        await launched(admin, owner, bot, port=server.port, generation=1)
+        await until_health(admin, bot, lambda row: row["state"] == "healthy")
+        await wished(admin, owner, bot, "paused")
+        assert (await answered(admin, bot))["problem"] is None
+        assert server.trading_state == "paused"
+
+
+async def test_taken_with_200_and_not_done_is_told_as_not_confirmed(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with Deaf() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await poller_with(poll_interval=3600.0)
+        await until_status(admin, bot, "connected")
+        await wished(admin, owner, bot, "stopped", age="58 seconds")
+        row = await answered(admin, bot)
+        assert (row["problem"], row["confirmed_at"], row["attempts"]) == ("not_confirmed", None, 1)
+        detail = "It was asked once, and its trading was running 60 seconds after the wish."
+        assert row["problem_detail"] == detail
+        told = (await events(admin, bot))[-1]
+        assert (told["kind"], told["reason"], told["detail"]) == ("trading_not_confirmed", "not_confirmed", detail)
+        assert (told["cause"], told["actor"]) == ("person", f"user:{owner.user_id}")
+
+
+async def test_an_old_wish_is_given_up_without_being_asked(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped", age="61 seconds")
+        await poller_with(poll_interval=3600.0)
+        row = await answered(admin, bot)
+        assert (row["problem"], row["attempts"], asked(server)) == ("not_confirmed", 0, [])
+
+
+async def test_a_bot_that_has_no_such_command_refuses_at_once(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with Unwilling(token=TOKEN) as server:
+        owner = await factory.owner()
+        bot = await factory.bot(owner, api_url=server.url, credentials=OURS)
+        await poller_with(poll_interval=3600.0)
+        await until_status(admin, bot, "connected")
+        await wished(admin, owner, bot, "stopped")
+        row = await answered(admin, bot)
+        assert (row["problem"], row["attempts"]) == ("control_refused", 1)
+        assert "no way to stop" in row["problem_detail"]
+
+
+async def test_credentials_that_are_refused_end_a_wish_at_once(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await poller_with(poll_interval=3600.0)
+        await until_status(admin, bot, "connected")
+        server.password = "another"
+        await wished(admin, owner, bot, "stopped")
+        row = await answered(admin, bot)
+        assert (row["problem"], row["problem_detail"]) == ("auth", "The bot refuses the credentials.")
+        assert asked(server) == []
+
+
+async def test_a_bot_that_is_switched_off_meanwhile_is_not_asked(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await poller_with(poll_interval=3600.0)
+        await until_status(admin, bot, "connected")
+        async with admin.transaction():
+            await admin.execute("update bots set desired = 'stopped', generation = 2 where id = $1", bot)
+            await wished(admin, owner, bot, "stopped")
+        assert (await answered(admin, bot))["problem"] == "superseded"
+        assert asked(server) == []
+
+
+@asynccontextmanager
+async def steerer(pool: asyncpg.Pool, vault: Vault, looked: list[UUID] | None = None) -> AsyncIterator[Steerer]:
+    again = [] if looked is None else looked
+    made = Steerer(load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"}), pool, vault, again.append)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def as_claimed(owner: Owner, bot: UUID, url: str, **changes: Any) -> Bot:
+    facts: dict[str, Any] = {"hosted": False, "engine": "freqtrade", "desired": "running", "status": "connected"}
+    facts |= {"reason": None, "generation": 1, "told_generation": 1, "api_url": url, **changes}
+    return Bot(id=bot, tenant_id=owner.tenant_id, **facts)
+
+
+async def test_two_pollers_at_once_ask_once(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    looked: list[UUID] = []
+    async with FreqtradeServer() as server, steerer(pool, vault, looked) as one, steerer(pool, vault, looked) as other:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped")
+        held = as_claimed(owner, bot, server.url)
+        for each in (one, other, one, other):
+            each.due(held, urgent=True)
+        row = await answered(admin, bot)
+        assert (row["attempts"], asked(server)) == (1, ["stop"])
+        assert [event["kind"] for event in await events(admin, bot)] == ["trading_confirmed"]
+        # Its health was seen before: whoever looks after it is to look again.
+        await until(lambda: bot in looked, what="another look to be asked for")
+
+
+async def test_what_a_poller_that_was_killed_left_behind_is_taken_up_by_the_next(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with FreqtradeServer() as server, steerer(pool, vault) as other:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        held = as_claimed(owner, bot, server.url)
+        async with steerer(pool, vault) as first:
+            await wished(admin, owner, bot, "stopped")
+            first.due(held, urgent=True)
+
+        # A regular look: nobody says that somebody waits.
+        async def taken_up() -> bool:
+            other.due(held, urgent=False)
+            return (await admin.fetchval("select confirmed_at from bot_trading where bot_id = $1", bot)) is not None
+
+        await until(taken_up, what="the wish to be taken up")
+        assert server.trading_state == "stopped"
+        assert len(asked(server)) <= 2
+
+
+async def test_a_regular_look_without_a_wish_reads_nothing(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with FreqtradeServer() as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        for _ in range(1000):
+            one.due(as_claimed(owner, bot, server.url), urgent=False)
+        # At most the one question for all that is pending.
+        tasks = [task for task in asyncio.all_tasks() if "Steerer" in repr(task.get_coro())]
+        assert len(tasks) == 1
+        await asyncio.gather(*tasks)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("role", ["agent_launcher", "agent_scheduler", "agent_notifier"])
+async def test_no_other_agent_touches_wishes(urls: Any, role: str) -> None:
+    connection = await asyncpg.connect(urls[role])
+    try:
+        for statement in ("select 1 from bot_trading", "update bot_trading set confirmed_at = now()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,98 @@
+"""What a wish about trading comes to after one look: a table, and what no look may ever lead to."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.poller.steer import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, words
+from control_plane.bots.trading_models import CONFIRM_WITHIN_S
+from tests.unit.poller.test_decide import NOW
+
+SILENT = Seen(state=None, problem="Nothing listens there.")
+REFUSED = Seen(state=None, problem="The bot refuses the credentials.", hopeless="auth")
+
+
+def wish(*, attempts: int = 0, since: float = 1.0, tried: float | None = None, wanted: str = "stopped") -> Wish:
+    """A wish made ``since`` seconds ago, last asked for ``tried`` seconds ago."""
+    return Wish(
+        wanted=wanted,
+        asked=1,
+        requested_by="user:1",
+        requested_at=NOW - timedelta(seconds=since),
+        attempts=attempts,
+        tried_at=None if tried is None else NOW - timedelta(seconds=tried),
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "seen", "step"),
+    [
+        (wish(), Seen(state="running"), Step.ASK),
+        # So already: nothing needs to be asked.
+        (wish(), Seen(state="stopped"), Step.CONFIRM),
+        # Unknown is no evidence of anything, and it may take the command all the same.
+        (wish(), SILENT, Step.ASK),
+        (wish(), REFUSED, Step.GIVE_UP),
+        (wish(attempts=1, tried=0.1), Seen(state="running"), Step.WAIT),
+        (wish(attempts=1, tried=0.1), Seen(state="paused"), Step.WAIT),
+        (wish(attempts=1, tried=0.1), Seen(state="stopped"), Step.CONFIRM),
+        (wish(attempts=1, tried=ASK_AGAIN_AFTER_S, since=11), Seen(state="running"), Step.ASK),
+        (wish(attempts=MOST_ATTEMPTS, tried=30, since=50), Seen(state="running"), Step.WAIT),
+        (wish(attempts=1, tried=1, since=CONFIRM_WITHIN_S), Seen(state="running"), Step.GIVE_UP),
+        (wish(attempts=1, tried=1, since=CONFIRM_WITHIN_S), SILENT, Step.GIVE_UP),
+        # Late, and still so.
+        (wish(attempts=1, tried=1, since=300), Seen(state="stopped"), Step.CONFIRM),
+        # A wish of this morning stops no bot tonight.
+        (wish(since=CONFIRM_WITHIN_S), Seen(state="running"), Step.GIVE_UP),
+    ],
+)
+def test_one_look(made: Wish, seen: Seen, step: Step) -> None:
+    assert judge(made, seen, NOW) is step
+
+
+@pytest.mark.parametrize(
+    ("made", "seen", "problem", "told"),
+    [
+        (
+            wish(attempts=2),
+            Seen(state="running"),
+            None,
+            "It was asked twice, and its trading was running 60 seconds after the wish.",
+        ),
+        (
+            wish(attempts=1),
+            SILENT,
+            None,
+            "It was asked once, and could not be looked at afterwards. Nothing listens there.",
+        ),
+        (wish(), SILENT, "Slow.", "It was never asked, and could not be looked at afterwards. Slow."),
+        (wish(attempts=4), Seen(state=None), None, "It was asked 4 times, and could not be looked at afterwards."),
+        (wish(), REFUSED, None, "The bot refuses the credentials."),
+    ],
+)
+def test_why_it_was_given_up_in_words(made: Wish, seen: Seen, problem: str | None, told: str) -> None:
+    assert words(made, seen, problem) == told
+
+
+@given(
+    wanted=st.sampled_from(["running", "stopped", "paused"]),
+    state=st.sampled_from([None, "running", "stopped", "paused", "reload_config"]),
+    since=st.floats(0, 1e5),
+    tried=st.none() | st.floats(0, 1e5),
+    attempts=st.integers(0, 10),
+)
+def test_only_the_bots_own_state_confirms_and_nothing_is_asked_after_the_end(
+    wanted: str, state: str | None, since: float, tried: float | None, attempts: int
+) -> None:
+    made = wish(wanted=wanted, since=since, tried=tried, attempts=attempts)
+    step = judge(made, Seen(state=state), NOW)
+    assert (step is Step.CONFIRM) == (state == wanted)
+    if step is Step.ASK:
+        assert since < CONFIRM_WITHIN_S
+        assert tried is None or (attempts < MOST_ATTEMPTS and tried >= ASK_AGAIN_AFTER_S)
+    if since >= CONFIRM_WITHIN_S:
+        assert step in {Step.CONFIRM, Step.GIVE_UP}
