@@ -270,7 +270,10 @@ class Answer:
             self._refuse(_not_http())
         if status == 204:
             if coding is not None or length not in {None, b"0"}:
-                self._refuse(_not_http())
+                if not self._little:
+                    self._refuse(_not_http())
+                # A webhook's receiver that says so and sends a body all the same has said all that is wanted of it.
+                self.enough, self._keep_alive = True, False
         else:
             self._until_closed = coding is None and length is None
 

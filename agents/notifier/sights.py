@@ -20,7 +20,9 @@ _SEEN: Final = r"""
     select b.tenant_id, b.id as bot_id, b.name, b.bot_type <> 'external' as hosted, b.status,
         b.reason as status_reason, b.status_since, b.deleted_at is null and b.desired = 'running' as watched,
         substring(b.api_url from '^https?://(\[[^]]+\]|[^/:]+)') as host, h.state, h.reason, h.observed_at, h.failures,
-        h.credential_ok, h.trading_state, h.engine_lost_at,
+        h.credential_ok, h.engine_lost_at,
+        -- Whoever asked for it need not be told that it has stopped.
+        case when wish.wanted is null then h.trading_state end as trading_state,
         coalesce((
             select min(c.at) from bot_health_changes c
             where c.tenant_id = b.tenant_id and c.bot_id = b.id and c.at > coalesce((
@@ -39,6 +41,8 @@ _SEEN: Final = r"""
     from bots b
     join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
     join tenants t on t.id = b.tenant_id and t.status = 'active'
+    left join bot_trading wish on wish.tenant_id = b.tenant_id and wish.bot_id = b.id and wish.problem is null
+        and wish.wanted in ('stopped', 'paused') and h.trading_state in ('stopped', 'paused')
     left join alert_peaks p on p.tenant_id = b.tenant_id and p.bot_id = b.id
     cross join lateral (
         select case when s.stopped then s.off else s.running end as same,

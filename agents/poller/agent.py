@@ -76,7 +76,12 @@ class Poller(Agent):
         room = Room().within(_open_files())
         intervals = Intervals(settings)
         # Turns are taken here, where it is known who is slow; the client's own are the last bound.
-        limits = Limits(concurrency=2 * room.total, per_host=room.total, per_tenant=2 * room.total)
+        limits = Limits(
+            concurrency=2 * room.total,
+            per_host=room.total,
+            per_tenant=2 * room.total,
+            idle_connections=_open_files() // 2,
+        )
         self._recorder = Recorder(
             pool,
             self.process_id,

@@ -40,6 +40,8 @@ _SHORTEST_PAUSE_S = 0.01
 #: the database or the key provider is away it may be used for twice as long.
 OPENED_S = 900.0
 _SPREAD = 0.25
+#: Credentials that are read at once: a start with many bots must leave connections to leases and to what was seen.
+_OPENING = 4
 
 _CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
 _COUNTED: dict[tuple[str, str | None], Counter] = {}
@@ -86,6 +88,7 @@ class Checker:
         self._pool = pool
         self._vault = vault
         self._budget_s = budget_s
+        self._opening = asyncio.Semaphore(_OPENING)
         self._published_at = reached_at(settings.publish_address)
         self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
         self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=limits)
@@ -121,7 +124,8 @@ class Checker:
         bot = watched.bot
         try:
             engine, url, config = _engine(bot), self._address(bot), _config(bot)
-            credential = await self._credential(bot)
+            async with self._opening:
+                credential = await self._credential(bot)
         except DATABASE_AWAY:
             if kept is not None and now < kept.until + OPENED_S:
                 return kept

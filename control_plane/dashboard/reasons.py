@@ -255,7 +255,7 @@ def reason_words(code: str | None, detail: str | None = None) -> Words | None:
 
 def remedy_of(code: str | None) -> str | None:
     """What the bot's owner can do about a reason; None where there is nothing to do, or no words."""
-    return _REASONS[code][2] if code in _REASONS else None
+    return None if code is None or code not in _REASONS else _REASONS[code][2]
 
 
 def readable(code: str) -> str:

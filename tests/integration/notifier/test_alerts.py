@@ -110,6 +110,24 @@ async def test_other_troubles(
     assert [one["kind"] for one in await incidents(person)] == [kind]
 
 
+@pytest.mark.parametrize(("problem", "told"), [(None, []), ("auth", ["trading_stopped"])])
+async def test_who_asked_a_bot_to_stop_is_not_told_that_it_has(
+    person: Person, health: Health, jobs: Jobs, admin: asyncpg.Connection, problem: str | None, told: list[str]
+) -> None:
+    bot = await external(person)
+    await health.seen(person.tenant_id, bot, "healthy", ago_s=900, trading_state="running")
+    await admin.execute(
+        "insert into bot_trading (id, tenant_id, bot_id, wanted) values (gen_random_uuid(), $1, $2, 'paused')",
+        person.tenant_id,
+        bot,
+    )
+    await admin.execute("update bot_trading set problem = $2 where bot_id = $1", bot, problem)
+    await health.seen(person.tenant_id, bot, "healthy", ago_s=300, trading_state="stopped")
+    await health.seen(person.tenant_id, bot, "healthy", trading_state="stopped")
+    await jobs.judge()
+    assert [one["kind"] for one in await incidents(person)] == told
+
+
 async def test_a_bot_that_never_traded_has_not_stopped(person: Person, health: Health, jobs: Jobs) -> None:
     bot = await external(person)
     await health.seen(person.tenant_id, bot, "healthy", ago_s=900, trading_state="stopped")

@@ -234,6 +234,27 @@ async def test_changes_of_health_and_gaps_are_kept(
     assert gap == pytest.approx(60, abs=5)
 
 
+async def test_an_index_goes_on_from_days_when_its_readings_are_gone(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    owner = await factory.owner()
+    [bot] = await bots_at(factory, owner, 1)
+    await admin.execute(
+        "insert into performance_daily (tenant_id, bot_id, bucket, readings, first_at, last_at, currency, equity_last,"
+        " capital_base, closed_trades, unit_last, latency_count, latency_sum, latency_bins, latency_counts)"
+        " select $1, $2, day, 9, day, day, 'USDT', 1200, 1000, 3, 1.2, 0, 0, '{}', '{}'"
+        " from (select date_trunc('day', now()) - interval '2 days' as day) past",
+        owner.tenant_id,
+        bot,
+    )
+    shards = await holding(pool)
+    recorder = recorder_of(pool, shards)
+    reading = reading_with(equity=Decimal(1320), capital_base=Decimal(1000), closed_trades=4)
+    recorder.put(result_of((await watched_bots(pool))[bot], shards, reading))
+    await recorder.flush()
+    assert [row["unit_value"] for row in await snapshots(admin, bot)] == [Decimal("1.32")]
+
+
 async def test_a_counter_that_began_anew_is_an_event_and_no_loss(
     factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
 ) -> None:
