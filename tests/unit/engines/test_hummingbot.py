@@ -179,7 +179,7 @@ async def test_one_call_serves_many_bots_at_once_and_soon_after() -> None:
     async with HummingbotServer() as server:
         for number in range(40):
             server.bots[f"bot-{number}"] = {"maker": performance(number, 0, position("BTC-USDT"))}
-        engine = HummingbotEngine()
+        engine = HummingbotEngine(fresh_for_s=600.0)
         bots = [bot(server, name, engine) for name in server.bots]
         readings = await asyncio.gather(*(one.read() for one in bots))
         again = [await one.check() for one in bots]
