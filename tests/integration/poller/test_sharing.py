@@ -213,10 +213,11 @@ async def test_killed_pollers_cost_their_lease_and_nothing_else(
         await looked_at(2)
         for bot, server in zip(bots, servers, strict=True):
             gaps = [later - earlier for earlier, later in pairwise(server.looks)]
-            # A look may come a tenth of its interval early; the first one, which a new bot is owed, is in no rhythm.
-            assert min(gaps[1:]) >= 0.8
+            # A look may come a tenth of its interval early, and after one that a busy machine made late; a second one in
+            # the same interval would come at once. The first one, which a new bot is owed, is in no rhythm.
+            assert min(gaps[1:]) >= 0.5
             # An interval and a lease, and what a busy machine takes besides.
-            assert max(gaps) <= 1.1 + _LEASE_S + 1.5
+            assert max(gaps) <= 1.1 + _LEASE_S + 5.0
             assert [event["to_status"] for event in await events(admin, bot)] == ["connected"]
 
 

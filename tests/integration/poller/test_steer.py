@@ -280,11 +280,15 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         assert server.requests == []
 
 
-@pytest.mark.parametrize("role", ["agent_launcher", "agent_scheduler", "agent_notifier"])
-async def test_no_other_agent_touches_wishes(urls: Any, role: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "column"),
+    [("agent_launcher", "wanted"), ("agent_scheduler", "wanted"), ("agent_notifier", "requested_by")],
+)
+async def test_no_other_agent_touches_wishes(urls: Any, role: str, column: str) -> None:
+    # The notifier sees what was wished, so that nobody is woken by it, and not by whom.
     connection = await asyncpg.connect(urls[role])
     try:
-        for statement in ("select 1 from bot_trading", "update bot_trading set confirmed_at = now()"):
+        for statement in (f"select {column} from bot_trading", "update bot_trading set confirmed_at = now()"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
     finally:
