@@ -213,7 +213,7 @@ async def test_killed_pollers_cost_their_lease_and_nothing_else(
         await looked_at(2)
         for bot, server in zip(bots, servers, strict=True):
             gaps = [later - earlier for earlier, later in pairwise(server.looks)]
-            # A look may come a tenth of its interval early, and after one that a busy machine made late; a second one in
+            # A look may come a tenth of its interval early, and after one that a busy machine made late; a second in
             # the same interval would come at once. The first one, which a new bot is owed, is in no rhythm.
             assert min(gaps[1:]) >= 0.5
             # An interval and a lease, and what a busy machine takes besides.
