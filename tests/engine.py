@@ -10,9 +10,12 @@ from collections.abc import Iterator
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
 from agents.launcher.images import ensure_paper_bot_image
+from agents.launcher.runtimes.docker_profile import LABEL_INSTALLATION
+from tests.waiting import until_sync
 
 # Takes the hand-over like any bot, then does what `config.behaviour` says.
 _ROGUE = """
@@ -125,3 +128,22 @@ def rogue_image(engine: docker.DockerClient, paper_bot_image: str) -> str:
     errors = [step["error"] for step in steps if "error" in step]
     assert not errors, errors
     return ROGUE_IMAGE
+
+
+def clear_engine(engine: docker.DockerClient, installation: object) -> None:
+    """Take everything of an installation from the engine, which may still be at what was asked of it last."""
+    ours = {"label": f"{LABEL_INSTALLATION}={installation}"}
+
+    def nothing_left() -> bool:
+        try:
+            for container in engine.api.containers(all=True, filters=ours):
+                engine.api.remove_container(container["Id"], force=True, v=True)
+            for volume in engine.api.volumes(filters=ours)["Volumes"] or ():
+                engine.api.remove_volume(volume["Name"], force=True)
+            for network in engine.api.networks(filters=ours):
+                engine.api.remove_network(network["Id"])
+        except APIError:
+            return False
+        return True
+
+    until_sync(nothing_left, deadline_s=60.0, every_s=0.2, what=f"nothing of {installation} on the engine")

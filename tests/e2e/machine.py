@@ -19,7 +19,6 @@ from uuid import UUID
 
 import docker
 import httpx
-from docker.errors import APIError
 
 from agents.agent import make_pool
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
@@ -28,6 +27,7 @@ from control_plane.security.keyproviders import key_provider
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
 from tests.e2e.processes import alive, descendants
+from tests.engine import clear_engine
 from tests.waiting import until_sync
 
 TRADEWISE = Path(sys.executable).with_name("tradewise")
@@ -204,6 +204,17 @@ class Machine:
         assert done.returncode == status, (arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
+    def healthy(self) -> str:
+        """What the doctor says once all is well: the engine may have bots of another test without rules for a while."""
+
+        def well() -> str | None:
+            try:
+                return self.cli("doctor")
+            except AssertionError:
+                return None
+
+        return until_sync(well, what="a doctor that finds nothing", deadline_s=90.0, every_s=1.0) or ""
+
     def url(self, role: str) -> str:
         """A connection string for a role, as `tradewise db url` prints it."""
         if role not in self._urls:
@@ -267,21 +278,7 @@ class Machine:
             self._process = None
         if self._installation is None:
             return
-        # The engine may still be at what the launcher asked for with its last breath.
-        until_sync(lambda: self._removed(engine), what="nothing of the installation on the engine")
-
-    def _removed(self, engine: docker.DockerClient) -> bool:
-        ours = {"label": f"{LABEL_INSTALLATION}={self._installation}"}
-        try:
-            for container in engine.api.containers(all=True, filters=ours):
-                engine.api.remove_container(container["Id"], force=True, v=True)
-            for volume in engine.api.volumes(filters=ours)["Volumes"] or ():
-                engine.api.remove_volume(volume["Name"], force=True)
-            for network in engine.api.networks(filters=ours):
-                engine.api.remove_network(network["Id"])
-        except APIError:
-            return False
-        return True
+        clear_engine(engine, self._installation)
 
 
 @contextmanager

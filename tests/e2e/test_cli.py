@@ -104,7 +104,7 @@ def test_keys_are_made_once_and_counted(machine: Machine, tradewise: Shell) -> N
 
 
 def test_the_doctor_finds_a_healthy_machine_healthy_and_names_each_fault(machine: Machine, tradewise: Shell) -> None:
-    healthy = machine.cli("doctor")
+    healthy = machine.healthy()
     assert [line.split()[0] for line in healthy.splitlines()] == ["ok"] * 7
     ill = tradewise("doctor", status=1, environ={"DOCKER_HOST": f"unix://{tradewise.folder}/nobody.sock"})
     faults = [line.split()[1] for line in ill.splitlines() if line.startswith("FAULT")]

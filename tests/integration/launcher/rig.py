@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -15,7 +14,6 @@ from uuid import UUID
 import asyncpg
 import docker
 import msgspec
-from docker.errors import NotFound
 
 from agents.agent import make_pool
 from agents.launcher.agent import Launcher
@@ -26,6 +24,7 @@ from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATIO
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
+from tests.engine import clear_engine
 from tests.factories import Factory, Owner, Urls
 from tests.waiting import until
 
@@ -218,14 +217,7 @@ class Rig:
 
     def clean(self) -> None:
         """Take away whatever the test left on the engine."""
-        ours = {"label": f"{LABEL_INSTALLATION}={self.installation}"}
-        for container in self.engine.api.containers(all=True, filters=ours):
-            with contextlib.suppress(NotFound):
-                self.engine.api.remove_container(container["Id"], force=True, v=True)
-        for volume in self.engine.api.volumes(filters=ours)["Volumes"] or ():
-            self.engine.api.remove_volume(volume["Name"], force=True)
-        for network in self.engine.api.networks(filters=ours):
-            self.engine.api.remove_network(network["Id"])
+        clear_engine(self.engine, self.installation)
         docker_guard.apply(
             self.engine.api,
             self.installation,
