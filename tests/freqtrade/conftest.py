@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid4
 from agents.launcher.engine import say_on_stderr
 from agents.launcher.freqtrade_image import ensure_freqtrade_image
 from agents.launcher.lifecycle import Policy
+from control_plane.security.egress import parse_destination
 from control_plane.security.vault import Vault
 from control_plane.settings import PortRange, Settings, load_settings
 from tests.api import Api, Person
@@ -66,7 +67,8 @@ async def house(
         image_pull="never",
         port_range=PortRange(21000, 29999),
         reconcile_interval=2.0,
-        **_way_to(exchange),
+        # Of this machine, bots reach nothing but that one service.
+        bot_egress_allow=(parse_destination(f"{exchange.host}:{exchange.port}"),),
     )
     rig = Rig(launcher_settings, urls, admin, vault, engine, await Factory(admin, vault).owner())
     rig.installation = installation
@@ -80,11 +82,3 @@ async def house(
             yield House(rig, exchange)
     finally:
         rig.clean()
-
-
-def _way_to(exchange: ExchangeServer) -> dict[str, object]:
-    """Where bots reach nothing inside, the exchange is the one address that the operator allows them."""
-    name = "bot_egress_allow"
-    if name not in Settings.__struct_fields__:
-        return {}
-    return {name: getattr(load_settings({"TRADEWISE_BOT_EGRESS_ALLOW": f"{exchange.host}/32"}), name)}

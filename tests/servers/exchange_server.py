@@ -1,10 +1,11 @@
 """A small spot exchange over HTTP, with as much of Binance's public REST interface as freqtrade needs in simulation.
 
 Prices follow a wave of the clock, so that candles, tickers and order books agree with each other and with every other
-server of this kind. Nothing here takes orders. `requests` holds what was asked; `answering` cleared makes it an
-exchange in maintenance.
+server of this kind. Nothing here takes orders. `requests` holds what was asked. In `maintenance` it answers 503, with
+`answering` cleared it takes calls and is silent.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class ExchangeServer(LoopbackServer):
         self.amplitude = 0.01
         self.maintenance = False
         """True: every answer is 503, as in an outage."""
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     @property
     def ccxt_config(self) -> dict[str, Any]:
@@ -42,6 +45,7 @@ class ExchangeServer(LoopbackServer):
         return self.middles[coin] * (1 + self.amplitude * math.sin(turn))
 
     async def handle(self, request: Request) -> Reply:
+        await self.answering.wait()
         if self.maintenance:
             return json_reply({"code": -1, "msg": "system is under maintenance"}, 503)
         answers: dict[str, Callable[[dict[str, str]], Any]] = {

@@ -70,6 +70,8 @@ class FreqtradeServer(LoopbackServer):
         self.exchange_answers = asyncio.Event()
         """Cleared while the exchange hangs: then `/balance` hangs with it."""
         self.exchange_answers.set()
+        self.prices_forgotten = False
+        """True: `/profit` and `/status` ask the exchange as well."""
         self.reload_delay, self.reload_gap = 2.0, 0.5
         """Seconds from a reload's answer until the port closes, and until it opens again."""
         self._reloading: asyncio.Task[None] | None = None
@@ -106,7 +108,7 @@ class FreqtradeServer(LoopbackServer):
             return self._cancel(route, int(route.split("/")[1]))
         if route == "count" and self.trading_state == "stopped":
             return json_reply({"error": "Error querying /api/v1/count: trader is not running"}, 502)
-        if route == "balance":
+        if route == "balance" or (self.prices_forgotten and route in {"profit", "status"}):
             await self.exchange_answers.wait()
         if route in self.raw:
             return Reply(200, self.raw[route])
