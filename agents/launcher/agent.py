@@ -163,8 +163,8 @@ class Launcher(Agent):
         blind = bool(works) and liveness.blind([work.bot for work in works], works[0].now, self.policy)
         if blind and not self._blind:
             self.log.error("checks_not_believed", detail="most running bots fail their checks at once: none restarts")
-        if self._blind and not blind:
-            self._in_sight_since(works[0].now if works else datetime.now(UTC))
+        if works and self._blind and not blind:
+            self._in_sight_since(works[0].now)
         self._blind = blind
         self.detail["checks_believed"] = not blind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -284,7 +284,8 @@ async def engine_lost(pool: asyncpg.Pool) -> None:
 
 async def engine_back(pool: asyncpg.Pool) -> datetime:
     """The engine answers again. Returns the database's time."""
-    return cast("datetime", await pool.fetchval(_ENGINE_BACK))
+    now: datetime = await pool.fetchval(_ENGINE_BACK)
+    return now
 
 
 async def template_of(pool: asyncpg.Pool, tenant_id: UUID, version_id: UUID) -> tuple[dict[str, Any], dict[str, Any]]:
