@@ -99,6 +99,7 @@ class Poller(Agent):
         self._named: set[UUID] = set()
         self._unloaded: set[int] = set()
         self._resynced: datetime | None = None
+        self._changed: set[tuple[UUID, datetime]] = set()
         self._resync_at = 0.0
         self._resync_next = 0
 
@@ -219,7 +220,7 @@ class Poller(Agent):
         self._note_clock(rows, before)
         self._take_in(named, rows)
         for watched in filter(None, map(self._fleet.get, named)):
-            self._steerer.due(watched.bot, urgent=True)
+            self._steer(watched)
         self._named -= named
 
     def _take_in(self, named: set[UUID], rows: list[asyncpg.Record]) -> None:
@@ -238,8 +239,11 @@ class Poller(Agent):
         began = time.monotonic()
         moment = self._shards.moment(began)
         if self._resynced is not None and self._shards.held:
-            # Read in the next passes, some at a time.
-            self._named |= {bot for bot in await changed_since(self.pool, self._resynced) if self._shards.has(bot)}
+            changed = await changed_since(self.pool, self._resynced)
+            # Read in the next passes, some at a time. What the last look found too, because it looks further back than
+            # the one before it, was read then.
+            self._named |= {bot for bot, _ in changed - self._changed if self._shards.has(bot)}
+            self._changed = changed
         shards = {(self._resync_next + step) % SHARDS for step in range(_RESYNC_SHARDS)} & self._shards.held.keys()
         if shards:
             rows = await load_shards(self.pool, shards)
@@ -253,7 +257,7 @@ class Poller(Agent):
         """What was told stands in the bots' rows; who could not be told is read anew, and looked at again."""
         for one in stored.written:
             result, watched = one.result, one.result.watched
-            self._steerer.due(result.bot, urgent=result.urgent)
+            self._steer(watched)
             if result.decision.change is None or result.bot.id not in stored.told:
                 continue
             if watched.bot is result.bot:
@@ -264,6 +268,10 @@ class Poller(Agent):
             self._look_again(watched)
         if stored.untold:
             super().wake()
+
+    def _steer(self, watched: Watched) -> None:
+        if self._steerer.due(watched.bot, wished=watched.wished):
+            watched.wished = False
 
     def _look_soon(self, bot: UUID) -> None:
         """Its trading has just changed: what was seen of it is of before."""

@@ -47,7 +47,7 @@ MOST_ATTEMPTS: Final = 4
 #: Between two looks at a bot that was asked: quickly at first, for somebody waits.
 _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _LATER_S: Final = 3.0
-#: How often wishes are looked for that no urgent look has led to: those of a poller that was killed.
+#: How often wishes are looked for that no loaded row has told of: those of a poller that was killed.
 _REFRESH_S: Final = 10.0
 _LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
 
@@ -187,19 +187,22 @@ class Steerer:
         self._refreshed = float("-inf")
         self._log = structlog.get_logger("poller")
 
-    def due(self, bot: Bot, *, urgent: bool) -> None:
+    def due(self, bot: Bot, *, wished: bool) -> bool:
         """Begin what there is to do for a bot, and return at once: to be called after each look at it was recorded.
 
-        ``urgent``: somebody may have wished something, so the wish's row is read; for a look that somebody waited for
-        (a wish asks for one), or a bot that a notification named. At any other look nothing is read: what an earlier
-        poller left behind is found by looking for all of it now and then.
+        ``wished``: the bot's rows say that somebody wished something. Without that nothing is read: what an earlier
+        poller left behind is found by looking for all of it now and then. False where it is being steered already, so
+        that what came after its last look at the wish has to be told again.
         """
         if self._refreshing is None and time.monotonic() - self._refreshed >= _REFRESH_S:
             self._refreshing = asyncio.create_task(self._refresh())
-        if (urgent or bot.id in self._pending) and bot.id not in self._under_way:
+        if bot.id in self._under_way:
+            return False
+        if wished or bot.id in self._pending:
             task = asyncio.create_task(self._steer(bot))
             self._under_way[bot.id] = task
             task.add_done_callback(lambda ended: self._ended(bot, ended))
+        return True
 
     async def close(self) -> None:
         """Leave the rest to the next poller: the rows say how far it came."""

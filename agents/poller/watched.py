@@ -35,7 +35,7 @@ _LOAD: Final = """
         b.reason as bot_reason, b.generation as bot_generation, b.observed_generation as told_generation, b.api_url,
         b.engine_config::text as engine_config,
         b.ping_requested_at, b.updated_at, t.plan, c.id as secret_id, c.updated_at as secret_at,
-        i.host_port, i.generation as instance_generation, coalesce(i.started_at, i.created_at) as up_since,
+        w.bot_id is not null as wished, i.host_port, i.generation as instance_generation, coalesce(i.started_at, i.created_at) as up_since,
         i.ready_state, h.state, h.reason, h.detail, h.observed_at, h.healthy_at, h.failures, h.latency_ms,
         h.credential_ok, h.trading_state, h.loop_age_s, h.simulated, h.version, h.identity, h.observed_generation
     from bots b
@@ -43,6 +43,8 @@ _LOAD: Final = """
     join tenants t on t.id = b.tenant_id and t.status = 'active'
     left join bot_instances i on i.tenant_id = b.tenant_id and i.bot_id = b.id and b.bot_type <> 'external'
         and i.released_at is null and i.state = 'running' and i.host_port is not null
+    left join bot_trading w on w.tenant_id = b.tenant_id and w.bot_id = b.id
+        and w.confirmed_at is null and w.problem is null
     left join bot_secrets c on c.tenant_id = b.tenant_id and c.bot_id = b.id and c.kind = 'credentials'
     where b.deleted_at is null and case
         when b.bot_type <> 'external' then i.id is not null
@@ -53,10 +55,10 @@ _OF_SHARDS: Final = _LOAD + " and get_byte(uuid_send(b.id), 15) = any($1::int[])
 _OF_BOTS: Final = _LOAD + " and b.id = any($1::uuid[])"
 # A little further back than the last time: what was committed late bears the time at which it began.
 _CHANGED: Final = """
-    select b.id from bots b where b.updated_at > $1
-    union select i.bot_id from bot_instances i where i.updated_at > $1
-    union select c.bot_id from bot_secrets c where c.updated_at > $1
-    union select b.id from bots b join tenants t on t.id = b.tenant_id where t.updated_at > $1
+    select b.id, b.updated_at from bots b where b.updated_at > $1
+    union select i.bot_id, i.updated_at from bot_instances i where i.updated_at > $1
+    union select c.bot_id, c.updated_at from bot_secrets c where c.updated_at > $1
+    union select b.id, t.updated_at from bots b join tenants t on t.id = b.tenant_id where t.updated_at > $1
 """
 
 
@@ -83,6 +85,7 @@ class Watched:
         "tick",
         "trades",
         "turn",
+        "wished",
     )
 
     def __init__(self) -> None:
@@ -101,6 +104,8 @@ class Watched:
         """Whose patience is shared: the host's name. None for bots that we run, each on a port of its own."""
         self.mark: Mark | None = UNREAD
         """The newest figures at which its index was known; `UNREAD` until they are read from its snapshots."""
+        self.wished = False
+        """Its rows told of a wish about its trading that nobody has seen to yet."""
         self.trades: int | None = None
         """Closed trades as last told."""
         self.tick = -1
@@ -144,6 +149,7 @@ class Watched:
             self.origin, self.host = places_of(bot)
         self.secret = secret
         self.asked_at = row["ping_requested_at"]
+        self.wished = row["wished"]
         self.changed_at = row["updated_at"]
         self.pace = intervals.of(row["plan"])
         if not hasattr(self, "health"):
@@ -263,6 +269,6 @@ async def load_bots(pool: asyncpg.Pool, bots: Collection[UUID]) -> list[asyncpg.
     return list(await pool.fetch(_OF_BOTS, list(bots)))
 
 
-async def changed_since(pool: asyncpg.Pool, moment: datetime) -> list[UUID]:
-    """The bots of which some row says that it was changed later than ``moment``."""
-    return [row["id"] for row in await pool.fetch(_CHANGED, moment)]
+async def changed_since(pool: asyncpg.Pool, moment: datetime) -> set[tuple[UUID, datetime]]:
+    """The bots of which some row says that it was changed later than ``moment``, and when that was."""
+    return {(row["id"], row["updated_at"]) for row in await pool.fetch(_CHANGED, moment)}

@@ -236,7 +236,7 @@ async def test_two_pollers_at_once_ask_once(
         await wished(admin, owner, bot, "stopped")
         held = as_claimed(owner, bot, server.url)
         for each in (one, other, one, other):
-            each.due(held, urgent=True)
+            each.due(held, wished=True)
         row = await answered(admin, bot)
         assert (row["attempts"], asked(server)) == (1, ["stop"])
         assert [event["kind"] for event in await events(admin, bot)] == ["trading_confirmed"]
@@ -253,11 +253,11 @@ async def test_what_a_poller_that_was_killed_left_behind_is_taken_up_by_the_next
         held = as_claimed(owner, bot, server.url)
         async with steerer(pool, vault) as first:
             await wished(admin, owner, bot, "stopped")
-            first.due(held, urgent=True)
+            first.due(held, wished=True)
 
         # A regular look: nobody says that somebody waits.
         async def taken_up() -> bool:
-            other.due(held, urgent=False)
+            other.due(held, wished=False)
             return (await admin.fetchval("select confirmed_at from bot_trading where bot_id = $1", bot)) is not None
 
         await until(taken_up, what="the wish to be taken up")
@@ -272,7 +272,7 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         owner = await factory.owner()
         bot = await freqtrade(factory, server, owner)
         for _ in range(1000):
-            one.due(as_claimed(owner, bot, server.url), urgent=False)
+            one.due(as_claimed(owner, bot, server.url), wished=False)
         # At most the one question for all that is pending.
         tasks = [task for task in asyncio.all_tasks() if "Steerer" in repr(task.get_coro())]
         assert len(tasks) == 1

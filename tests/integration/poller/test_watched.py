@@ -89,14 +89,17 @@ async def test_what_was_changed_without_a_word_is_found(
     bots = await bots_at(factory, owner, 4, credentials={"token": "bot-token-0123456789"})
     hosted = await factory.bot(owner, bot_type="platform", status="running")
     since = await admin.fetchval("select clock_timestamp()")
-    assert await changed_since(pool, since) == []
+    assert await changed_since(pool, since) == set()
     await admin.execute("update bots set name = 'another' where id = $1", bots[0])
     await admin.execute("delete from bot_secrets where bot_id = $1", bots[1])
     await factory.secret(owner, bots[1], "credentials", {"token": "another-token-0123456789"})
     await launched(admin, owner, hosted, port=23456, generation=1)
-    assert set(await changed_since(pool, since)) == {bots[0], bots[1], hosted}
+    changed = await changed_since(pool, since)
+    assert {bot for bot, _ in changed} == {bots[0], bots[1], hosted}
     await admin.execute("update tenants set plan = 'pro'")
-    assert set(await changed_since(pool, since)) == {*bots, hosted}
+    now_changed = await changed_since(pool, since)
+    assert now_changed > changed
+    assert {bot for bot, _ in now_changed} == {*bots, hosted}
 
 
 async def test_a_plan_has_a_pace_of_its_own(factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection) -> None:
