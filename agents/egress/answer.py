@@ -42,40 +42,39 @@ class _Stop(Exception):  # noqa: N818 - a message to ourselves, through the pars
 class Answer:
     """The answer to one request. Callbacks of the parser are the methods `on_...`."""
 
-    __slots__ = (
-        "_body", "_body_bytes", "_fields", "_headed", "_headers", "_in_interim", "_interim", "_keep_alive", "_left",
-        "_little", "_parser", "_pieces", "_room", "_unpacker", "_until_closed", "_website", "connection", "deadline",
-        "ended_at", "enough", "error", "received", "status", "whole",
-    )  # fmt: skip
+    # How every answer begins stands in the class: most of it never changes in most answers, and setting it each time
+    # would cost more than reading the answer.
+    status = 0
+    error: EgressError | None = None
+    whole = False
+    """Read to its end."""
+    enough = False
+    """What is still to come is of no use: there is an answer, but its connection is not fit for another."""
+    received = False
+    """At least one byte came."""
+    deadline = 0.0
+    ended_at = 0.0
+    connection: Connection | None = None
+    _headed = False
+    _in_interim = False
+    _interim = 0
+    _fields = 0
+    _pieces = 0
+    _keep_alive = False
+    _until_closed = False
+    _little = False
+    _website = False
+    _unpacker: zlib._Decompress | None = None
 
     def __init__(self, header_bytes: int, body_bytes: int, *, little: bool = False, website: bool = False) -> None:
-        self.status = 0
-        self.error: EgressError | None = None
-        self.whole = False
-        """Read to its end."""
-        self.enough = False
-        """What is still to come is of no use: there is an answer, but its connection is not fit for another."""
-        self.received = False
-        """At least one byte came."""
-        self.deadline = 0.0
-        self.ended_at = 0.0
-        self.connection: Connection | None = None
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        if little or website:
+            self._little, self._website = little, website
         self._body: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._headed = False
-        self._in_interim = False
-        self._interim = 0
-        self._fields = 0
-        self._pieces = 0
-        self._keep_alive = False
-        self._until_closed = False
-        self._little = little
-        self._website = website
-        self._unpacker: zlib._Decompress | None = None
         self._room = header_bytes
         """Bytes that may still come, compressed and framed as they are."""
         self._left = self._body_bytes = LITTLE if little else body_bytes
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     @property
     def settled(self) -> bool:

@@ -184,7 +184,7 @@ class GuardedClient:
         try:
             if connection is not None:
                 await connection.ask(request, answer)
-                if _only_stale(answer):
+                if answer.error is not None and _only_stale(answer):
                     connection = None
             if connection is None:
                 connection = await shared.dialer.dial(url, origin, answer.deadline - time.monotonic())

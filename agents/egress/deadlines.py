@@ -1,5 +1,7 @@
 """One timer for everything that must end in time."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from typing import Protocol
@@ -16,6 +18,39 @@ class Waiting(Protocol):
     def expire(self) -> None:
         """The time is over."""
         ...
+
+
+class Spell:
+    """A time in which a block has to end: else its task is cancelled, and the block raises `TimeoutError`.
+
+    What `asyncio.timeout` is, on the timer of `Deadlines`. For one block.
+    """
+
+    __slots__ = ("_before", "_deadlines", "_over", "_task", "deadline")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.deadline = 0.0
+        self._deadlines = deadlines
+        self._over = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be told that its time is over")
+        self._task = task
+        self._before = task.cancelling()
+        self._deadlines.watch(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._deadlines.forget(self)
+        # Cancelled by somebody else as well: then it ends as they want.
+        if self._over and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def expire(self) -> None:
+        """The time is over."""
+        self._over = True
+        self._task.cancel()
 
 
 class Deadlines:

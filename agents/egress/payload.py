@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -20,17 +19,19 @@ _MAX_DEPTH = 64
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A complete answer of any status outside 1xx and 3xx; `body` is empty where an error came without JSON."""
 
     status: int
-    body: bytes = field(repr=False)
+    body: bytes
     latency_ms: float
     """Milliseconds from the first byte out, or the connection attempt, to the last byte in."""
-    headers: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
+    headers: Mapping[str, str] = _NONE
     """By lower-case name, those that an engine has a use for: `retry-after`; of a website also `set-cookie`. One sent
     twice keeps both values, comma between."""
+
+    def __repr__(self) -> str:
+        return f"Response(status={self.status}, latency_ms={self.latency_ms})"
 
     def decode(self, shape: type[T]) -> T:
         """The body as `shape`; numbers become exact decimals where it says so.

@@ -34,24 +34,42 @@ class _Queue(OrderedDict[_Caller, None]):
 
 
 _NOBODY = _Queue()
-"""Stands in most places, always empty: a queue of one's own costs as much as a turn."""
+"""In the place of a queue for who waits in none yet."""
 
 
-class _Group:
-    """Turns of one host or one tenant."""
+class _Groups:
+    """Turns of each host, or of each tenant. Counts and nothing else, as long as nobody waits: that costs least."""
 
-    __slots__ = ("free", "queue")
+    __slots__ = ("most", "queues", "taken")
 
-    def __init__(self, turns: int) -> None:
-        self.free = turns
-        self.queue = _NOBODY
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken: dict[Hashable, int] = {}
+        self.queues: dict[Hashable, _Queue] = {}
 
-    def line_up(self, caller: _Caller) -> None:
+    def full(self, key: Hashable) -> bool:
+        """Whether nobody may enter now."""
+        return self.taken.get(key, 0) >= self.most
+
+    def enter(self, key: Hashable) -> None:
+        """Take a turn."""
+        self.taken[key] = self.taken.get(key, 0) + 1
+
+    def exit(self, key: Hashable) -> None:
+        """Give a turn back."""
+        left = self.taken[key] - 1
+        if left:
+            self.taken[key] = left
+        else:
+            del self.taken[key]
+
+    def line_up(self, key: Hashable, caller: _Caller) -> None:
         """Let somebody wait here, behind those who do already."""
-        if self.queue is _NOBODY:
-            self.queue = _Queue()
-        self.queue[caller] = None
-        caller.queue = self.queue
+        queue = self.queues.get(key)
+        if queue is None:
+            queue = self.queues[key] = _Queue()
+        queue[caller] = None
+        caller.queue = queue
 
 
 class Turns:
@@ -63,19 +81,25 @@ class Turns:
     """
 
     def __init__(self, *, per_host: int, per_tenant: int, total: int, deadlines: Deadlines) -> None:
-        self._per_host = per_host
-        self._per_tenant = per_tenant
         self._free = total
         self._deadlines = deadlines
-        self._hosts: dict[Hashable, _Group] = {}
-        self._tenants: dict[Hashable, _Group] = {}
+        self._hosts = _Groups(per_host)
+        self._tenants = _Groups(per_tenant)
         self._queue = _Queue()
 
     def take(self, host: Hashable, tenant: Hashable | None) -> bool:
         """Take a turn at once if there is one; False if one must `wait`."""
-        if self._free <= 0 or self._obstacle(host, tenant) is not None:
+        hosts, tenants = self._hosts, self._tenants
+        # Written out, because every call comes by here.
+        at_host = hosts.taken.get(host, 0)
+        if self._free <= 0 or at_host >= hosts.most:
             return False
-        self._enter(host, tenant)
+        if tenant is not None:
+            of_tenant = tenants.taken.get(tenant, 0)
+            if of_tenant >= tenants.most:
+                return False
+            tenants.taken[tenant] = of_tenant + 1
+        hosts.taken[host] = at_host + 1
         self._free -= 1
         return True
 
@@ -99,53 +123,37 @@ class Turns:
             self._next_of_all()
         self._exit(host, tenant)
 
-    def _obstacle(self, host: Hashable, tenant: Hashable | None) -> _Group | None:
-        """The group that has no turn for this caller."""
-        group = self._hosts.get(host)
-        if group is not None and group.free <= 0:
-            return group
-        group = self._tenants.get(tenant) if tenant is not None else None
-        return group if group is not None and group.free <= 0 else None
-
-    def _enter(self, host: Hashable, tenant: Hashable | None) -> None:
-        group = self._hosts.get(host)
-        if group is None:
-            group = self._hosts[host] = _Group(self._per_host)
-        group.free -= 1
-        if tenant is not None:
-            group = self._tenants.get(tenant)
-            if group is None:
-                group = self._tenants[tenant] = _Group(self._per_tenant)
-            group.free -= 1
-
     def _exit(self, host: Hashable, tenant: Hashable | None) -> None:
-        at_host = self._hosts[host]
-        at_host.free += 1
+        hosts, tenants = self._hosts, self._tenants
+        hosts.exit(host)
         if tenant is not None:
-            of_tenant = self._tenants[tenant]
-            of_tenant.free += 1
-            if of_tenant.queue:
-                self._next_of(of_tenant)
-            if of_tenant.free == self._per_tenant and not of_tenant.queue:
-                del self._tenants[tenant]
-        if at_host.queue:
-            self._next_of(at_host)
-        if at_host.free == self._per_host and not at_host.queue:
-            del self._hosts[host]
+            tenants.exit(tenant)
+            if tenants.queues and tenant in tenants.queues:
+                self._next_of(tenants, tenant)
+        if hosts.queues and host in hosts.queues:
+            self._next_of(hosts, host)
 
-    def _next_of(self, group: _Group) -> None:
-        """Let in who waits for this group; who finds another obstacle there goes on waiting for that."""
-        while group.queue and group.free > 0:
-            caller, _ = group.queue.popitem(last=False)
+    def _next_of(self, groups: _Groups, key: Hashable) -> None:
+        """Let in who waits for this host or tenant; who finds another obstacle there goes on waiting for that."""
+        queue = groups.queues[key]
+        while queue and not groups.full(key):
+            caller, _ = queue.popitem(last=False)
             if not caller.waiter.done():
                 self._admit(caller)
+        if not queue:
+            del groups.queues[key]
 
     def _admit(self, caller: _Caller) -> None:
-        obstacle = self._obstacle(caller.host, caller.tenant)
-        if obstacle is not None:
-            obstacle.line_up(caller)
+        host, tenant = caller.host, caller.tenant
+        if self._hosts.full(host):
+            self._hosts.line_up(host, caller)
             return
-        self._enter(caller.host, caller.tenant)
+        if tenant is not None:
+            if self._tenants.full(tenant):
+                self._tenants.line_up(tenant, caller)
+                return
+            self._tenants.enter(tenant)
+        self._hosts.enter(host)
         caller.admitted = True
         self._queue[caller] = None
         caller.queue = self._queue

@@ -54,7 +54,8 @@ def label(text: str | None, longest: int = 64) -> str | None:
     """Printable text such as a version, cut to `longest` characters; unknown where nothing is left."""
     if text is None:
         return None
-    return "".join(character for character in text if character.isprintable()).strip()[:longest] or None
+    kept = text if text.isprintable() else "".join(filter(str.isprintable, text))
+    return kept.strip()[:longest] or None
 
 
 def moment(epoch_seconds: Decimal | None) -> datetime | None:

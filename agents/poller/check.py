@@ -12,14 +12,15 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import asyncpg
-from prometheus_client import Counter
 
 from agents.audit import note_not_opened
 from agents.egress import GuardedClient, Limits
+from agents.egress.deadlines import Deadlines, Spell
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
 from agents.hosted import reached_at
 from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome, spread
+from agents.poller.tally import Tally
 from agents.poller.watched import Watched
 from agents.secrets import NotOpenedError, open_bot_secret
 from control_plane.database.away import DATABASE_AWAY
@@ -43,8 +44,7 @@ _SPREAD = 0.25
 #: Credentials that are read at once: a start with many bots must leave connections to leases and to what was seen.
 _OPENING = 4
 
-_CHECKS = Counter("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
-_COUNTED: dict[tuple[str, str | None], Counter] = {}
+_CHECKS = Tally("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
 _NOTHING_READ = Reading(reachable=False, credential_ok=None, full=False)
 
 
@@ -87,7 +87,8 @@ class Checker:
     ) -> None:
         self._pool = pool
         self._vault = vault
-        self._budget_s = budget_s
+        # One timer for all looks: one for each would cost as much as judging what was seen.
+        self._budgets = Deadlines(budget_s)
         self._opening = asyncio.Semaphore(_OPENING)
         self._published_at = reached_at(settings.publish_address)
         self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
@@ -95,6 +96,7 @@ class Checker:
 
     def close(self) -> None:
         """Close every connection that is kept."""
+        self._budgets.close()
         self._tenants.close()
         self._hosted.close()
 
@@ -106,7 +108,7 @@ class Checker:
         except _Local as local:
             return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
         try:
-            async with asyncio.timeout(self._budget_s):
+            with Spell(self._budgets):
                 reading = await _read(bot, opened, full=full)
         except TimeoutError:
             detail = "The bot answered too slowly to be read."
@@ -163,23 +165,22 @@ class Checker:
 
 
 async def _read(bot: Bot, opened: Opened, *, full: bool) -> Reading:
-    """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there."""
+    """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there.
+
+    The one place that speaks to an engine: its full look, or its short one.
+    """
+    ask = opened.engine.read if full else opened.engine.check
     began = time.monotonic()
     while True:
-        reading = await _look(opened, full=full)
+        # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
+        now = datetime.now(UTC)
+        reading = await ask(opened.client, opened.url, opened.credential, opened.config, now=now)
+        if not (reading.reason is Reason.UNREACHABLE and bot.hosted and bot.status == "starting"):
+            return reading
         waited = time.monotonic() - began
-        absent = reading.reason is Reason.UNREACHABLE and bot.hosted and bot.status == "starting"
-        if not absent or waited >= _FIRST_ANSWER_S:
+        if waited >= _FIRST_ANSWER_S:
             return reading
         await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
-
-
-async def _look(opened: Opened, *, full: bool) -> Reading:
-    """The one place that speaks to an engine: its full look, or its short one."""
-    ask = opened.engine.read if full else opened.engine.check
-    # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
-    now = datetime.now(UTC)
-    return await ask(opened.client, opened.url, opened.credential, opened.config, now=now)
 
 
 def retry_after_s(reading: Reading) -> float | None:
@@ -203,8 +204,5 @@ def _engine(bot: Bot) -> Engine[Any, Any]:
 
 
 def _outcome(bot: Bot, observed_at: datetime, reading: Reading, reason: str | None, detail: str | None) -> Outcome:
-    counted = _COUNTED.get((bot.engine, reason))
-    if counted is None:
-        counted = _COUNTED[bot.engine, reason] = _CHECKS.labels(bot.engine, reason or "ok")
-    counted.inc()
+    _CHECKS.count(bot.engine, reason or "ok")
     return Outcome(reading=reading, observed_at=observed_at, reason=reason, detail=detail)

@@ -300,7 +300,8 @@ def _delay(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> ti
         return _backoff(known, outcome, interval)
     if bot.hosted and bot.status == "starting":
         interval = min(interval, timedelta(seconds=STARTING_INTERVAL_S))
-    return interval * (1 + _SPREAD * spread(bot.id, outcome.observed_at))
+    # Not by multiplying the timedelta: that is exact to the last bit, and thirty times slower.
+    return timedelta(seconds=interval.total_seconds() * (1 + _SPREAD * spread(bot.id, outcome.observed_at)))
 
 
 def _backoff(known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
@@ -317,5 +318,5 @@ def _backoff(known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
 
 def spread(bot_id: UUID, moment: datetime) -> float:
     """From -1 to 1, the same for the same bot and moment: keeps bots from falling due at the same instant for ever."""
-    mixed = zlib.crc32(bot_id.bytes + repr(moment.timestamp()).encode())
-    return 2 * mixed / 0xFFFFFFFF - 1
+    microseconds = int(moment.timestamp() * 1e6)
+    return 2 * zlib.crc32(bot_id.bytes, microseconds & 0xFFFFFFFF) / 0xFFFFFFFF - 1

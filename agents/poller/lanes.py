@@ -34,7 +34,7 @@ class Room(msgspec.Struct, frozen=True):
     """Not counting those that drag on."""
     slow: int = 1536
     total: int = 3072
-    per_host: int = 8
+    per_host: int = 64
     """Of one host, not counting those that drag on."""
     per_host_slow: int = 64
     """Of one host, those that timed out last time."""

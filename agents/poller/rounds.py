@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import Final
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 
 from agents.poller.check import Checker, retry_after_s
 from agents.poller.decide import Decision, Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
 from agents.poller.record import Recorder
 from agents.poller.shards import Shards
+from agents.poller.tally import Distribution, Tally
 from agents.poller.waiting import Result
 from agents.poller.watched import SHORTEST_GAP_S, Watched
 from agents.poller.wheel import TICK_S, Wheel
@@ -25,13 +26,13 @@ _BLIND_S: Final = 300.0
 #: After a fault of ours: it costs this bot some time and nobody else anything.
 _FAULT_PAUSE_S: Final = 30.0
 
-_LATENESS = Histogram(
+_LATENESS = Distribution(
     "tradewise_poller_lateness_seconds",
     "From when a bot was due until the look at it began.",
-    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10, 30, 60),
+    (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10, 30, 60),
 )
 _LAG = Gauge("tradewise_poller_lag_seconds", "How far the timer is behind, as last seen.")
-_READINGS = Counter("tradewise_poller_readings", "Full looks that began.")
+_READINGS = Tally("tradewise_poller_readings", "Full looks that began.", ())
 
 
 class Rounds:
@@ -45,7 +46,7 @@ class Rounds:
         self._lanes = lanes
         self._recorder = recorder
         self._wheel: Wheel[Watched] = Wheel(time.monotonic())
-        self._looks: set[asyncio.Task[None]] = set()
+        self._looks: dict[Watched, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticked_at = time.monotonic()
         self._closing = False
@@ -61,8 +62,8 @@ class Rounds:
         if self._timer is not None:
             self._timer.cancel()
         if self._looks:
-            await asyncio.wait(self._looks, timeout=patience_s)
-        unfinished = list(self._looks)
+            await asyncio.wait(self._looks.values(), timeout=patience_s)
+        unfinished = list(self._looks.values())
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
@@ -108,6 +109,7 @@ class Rounds:
     def _begin(self, now: float) -> None:
         if self._closing or not self._lanes.queued:
             return
+        create_task = asyncio.get_running_loop().create_task
         for watched, rest_s in self._lanes.begin(now):
             if rest_s > 0:
                 self._wheel.put(watched, now + rest_s)
@@ -119,9 +121,7 @@ class Rounds:
             if watched.lane != URGENT:
                 _LATENESS.observe(max(0.0, now - watched.due))
             self.begun += 1
-            task = asyncio.create_task(self._look_at(watched, epoch))
-            self._looks.add(task)
-            task.add_done_callback(self._looks.discard)
+            self._looks[watched] = create_task(self._look_at(watched, epoch))
 
     async def _look_at(self, watched: Watched, epoch: int) -> None:
         pause = None
@@ -137,6 +137,7 @@ class Rounds:
             self._log.error("check_failed", bot=str(bot.id), engine=bot.engine, error=kind)
             pause = max(watched.pace.check_s, _FAULT_PAUSE_S)
         finally:
+            del self._looks[watched]
             self._lanes.end(watched)
         now = time.monotonic()
         if pause is not None and not watched.gone:
@@ -154,7 +155,7 @@ class Rounds:
             return watched.pace.check_s
         full = urgent or began + watched.pace.check_s / 2 >= watched.due_reading
         if full:
-            _READINGS.inc()
+            _READINGS.count()
         outcome = await self.checker.check(watched, moment, full=full)
         if watched.gone:
             return None

@@ -81,6 +81,7 @@ class Watched:
         "pace",
         "promised",
         "secret",
+        "shard",
         "state",
         "tick",
         "trades",
@@ -90,6 +91,8 @@ class Watched:
 
     def __init__(self) -> None:
         self.bot: Bot
+        self.shard: int
+        """The shard that it belongs to."""
         self.health: Health
         """What was seen last, recorded or not yet."""
         self.pace: Pace
@@ -120,11 +123,6 @@ class Watched:
         self.promised = False
 
     @property
-    def shard(self) -> int:
-        """The shard that it belongs to."""
-        return shard_of(self.bot.id)
-
-    @property
     def settling(self) -> bool:
         """Switched off by its owner: to be told so, not to be called."""
         return not self.bot.hosted and self.bot.desired != "running"
@@ -145,7 +143,7 @@ class Watched:
         secret = None if row["secret_id"] is None else (row["secret_id"], row["secret_at"])
         if self.secret != secret or not hasattr(self, "bot") or self.bot != bot:
             self.opened = None
-            self.bot = bot
+            self.bot, self.shard = bot, shard_of(bot.id)
             self.origin, self.host = places_of(bot)
         self.secret = secret
         self.asked_at = row["ping_requested_at"]

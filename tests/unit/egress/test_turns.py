@@ -102,7 +102,7 @@ def test_turns_are_used_up_never_exceeded_and_never_lost(
         for caller in callers:
             caller.over.set()
         await asyncio.gather(*(caller.task for caller in callers), return_exceptions=True)
-        assert (turns._hosts, turns._tenants, len(turns._queue), len(deadlines)) == ({}, {}, 0, 0)
+        assert (turns._hosts.taken, turns._tenants.taken, len(turns._queue), len(deadlines)) == ({}, {}, 0, 0)
         assert turns._free == TOTAL
         deadlines.close()
 
@@ -140,7 +140,7 @@ async def test_a_tenant_that_waits_for_itself_keeps_no_host_from_another() -> No
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     turns.give("shared", "one")
-    assert (turns._hosts, turns._tenants) == ({}, {})
+    assert (turns._hosts.taken, turns._tenants.taken) == ({}, {})
     deadlines.close()
 
 

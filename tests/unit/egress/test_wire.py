@@ -36,7 +36,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 def at_rest(client: GuardedClient) -> bool:
     """No call under way holds anything."""
     turns = client._shared.turns
-    return not (turns._hosts or turns._tenants or turns._queue or len(client._shared.deadlines)) and (
+    return not (turns._hosts.taken or turns._tenants.taken or turns._queue or len(client._shared.deadlines)) and (
         turns._free == client._shared.limits.concurrency
     )
 
