@@ -83,7 +83,7 @@ async def test_a_pass_signs_and_keeps_house(scheduler: Scheduler, admin: asyncpg
     assert await admin.fetchval("select count(*) from audit_checkpoints") >= 2
     months = await admin.fetchval("select count(*) from pg_inherits where inhparent = 'audit_events'::regclass")
     assert months == 7
-    # History is walked from its first month on, some hours of it a pass and one pass after the other; then there is rest.
+    # History is walked from its first month on, some of it a pass and one pass after the other; then there is rest.
     passes = 1
     while pause == 0:
         passes += 1
