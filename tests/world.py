@@ -151,6 +151,16 @@ async def watched(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> N
     )
 
 
+async def steered(admin: asyncpg.Connection, tenant_id: UUID, bot_id: UUID) -> None:
+    """A bot whose trading somebody wished to be stopped."""
+    await admin.execute(
+        "insert into bot_trading (id, tenant_id, bot_id, wanted) values ($1, $2, $3, 'stopped') on conflict do nothing",
+        uuid7(),
+        tenant_id,
+        bot_id,
+    )
+
+
 async def alerted(person: Person, admin: asyncpg.Connection, bot_id: UUID) -> dict[str, UUID]:
     """A tenant that was told of a bot's trouble: a webhook, a chat, a rule, quiet hours, and the notifier's rows."""
     hook = await person.call("POST", "/webhooks", json={"url": "https://hooks.example.com/alerts"}, status=201)
@@ -262,12 +272,7 @@ async def full_tenant(api: Api, admin: asyncpg.Connection, name: str) -> Tenant:
         UUID(hosted["id"]),
     )
     await watched(admin, person.tenant_id, UUID(hosted["id"]))
-    await admin.execute(
-        "insert into bot_trading (id, tenant_id, bot_id, wanted) values ($1, $2, $3, 'stopped')",
-        uuid7(),
-        person.tenant_id,
-        UUID(external["id"]),
-    )
+    await steered(admin, person.tenant_id, UUID(external["id"]))
     return Tenant(
         identity_id=await second_ways(person, admin),
         person=person,

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from asyncpg import PostgresError
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 from litestar.types import ExceptionHandlersMap
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -37,6 +37,7 @@ _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
 # SQLSTATE classes that mean "the server is away or going away": trying again is right.
 _AWAY = ("08", "53", "57P")
 _LOCKED = {"55P03", "40001", "40P01", "57014"}
+_CLIENT_LEFT = "client disconnected prematurely"  # the framework's only word for it; test_wire.py holds it to that
 
 
 def problem(
@@ -114,6 +115,10 @@ def field_error(message: str, key: str = "") -> FieldError:
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """The framework's own errors: the status counts, the words are ours."""
+    if isinstance(error, InternalServerException) and error.detail == _CLIENT_LEFT:
+        # Nobody hears this. It is no fault of ours, in the log or in the figures that operators are woken by.
+        detail = "the body ended before it was complete"
+        return problem(request, status=400, code="malformed", title="The request is malformed", detail=detail)
     if error.status_code >= 500:
         return unexpected(request, error)
     phrase = HTTPStatus(error.status_code).phrase

@@ -66,6 +66,9 @@ _HOLDERS = {
         ("config.sessionIdle=59", ["config.sessionIdle"]),
         ("agents.scheduler.audit.retentionMonths=0", ["agents.scheduler.audit.retentionMonths"]),
         ("agents.scheduler.audit.checkpointInterval=0.5", ["agents.scheduler.audit.checkpointInterval"]),
+        ("agents.scheduler.history.snapshotMonths=0", ["agents.scheduler.history.snapshotMonths"]),
+        ("agents.scheduler.history.hourlyMonths=1.5", ["agents.scheduler.history.hourlyMonths"]),
+        ("agents.scheduler.history.dailyYears=101", ["agents.scheduler.history.dailyYears"]),
         ('agents.scheduler.keySuite="rsa"', ["agents.scheduler.keySuite", "must be one of"]),
         (
             'api.securityContext.capabilities={"drop":["ALL"],"add":["SYS_ADMIN"]}',

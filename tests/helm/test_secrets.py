@@ -222,10 +222,14 @@ def test_settings_arrive_as_they_were_given() -> None:
     assert (api.poll_interval, api.egress_allow) == (told["poller"].poll_interval, told["poller"].egress_allow)
     notifier = told["notifier"]
     assert (notifier.poll_interval, notifier.egress_allow) == (api.poll_interval, api.egress_allow)
+    assert notifier.plans == told["poller"].plans == told["launcher"].plans == api.plans != load_settings({}).plans
+    assert notifier.public_url == api.public_url == "https://tradewise.example.com:8443"
     assert (api.oidc_name, api.telegram_bot_name) == ("Example account", "example_trading_bot")
     assert (api.oidc_issuer, api.oidc_client_id) == (told["notifier"].oidc_issuer, told["notifier"].oidc_client_id)
     assert (scheduler.audit_retention_months, scheduler.audit_checkpoint_interval) == (84, 60)
     assert scheduler.key_suite == "mlkem768-x25519"
+    kept = (scheduler.snapshot_retention_months, scheduler.hourly_retention_months, scheduler.daily_retention_years)
+    assert kept == (6, 36, 7)
 
 
 def test_defaults_of_the_chart_are_those_of_the_program() -> None:
@@ -239,7 +243,15 @@ def test_defaults_of_the_chart_are_those_of_the_program() -> None:
             "require_verified_email",
             "trusted_proxies",
         ),
-        "scheduler": ("key_suite", "audit_retention_months", "audit_checkpoint_interval"),
+        "scheduler": (
+            "key_suite",
+            "audit_retention_months",
+            "audit_checkpoint_interval",
+            "snapshot_retention_months",
+            "hourly_retention_months",
+            "daily_retention_years",
+        ),
+        "notifier": ("poll_interval", "egress_allow", "plans", "mail_from"),
     }.items():
         told = load_settings({name: entry["value"] for name, entry in ours[part].items() if "value" in entry})
         assert [getattr(told, name) for name in names] == [getattr(theirs, name) for name in names]

@@ -27,7 +27,7 @@ from tests.factories import Urls
 from tests.integration.api.test_contract import BODIES, OPERATIONS
 from tests.security.test_tenant_isolation import DENIED, bound, columns, settings_of, tables, try_count, whose
 from tests.servers.web_server import following, served
-from tests.world import Tenant, external_body, full_tenant, snapshot, troubled, two_tenants, watched
+from tests.world import Tenant, external_body, full_tenant, snapshot, steered, troubled, two_tenants, watched
 
 #: What such a key still sees: who is calling, keys to seal with, what it was answered, which template a bot runs.
 SHOWN_TO_ALL = {
@@ -52,6 +52,7 @@ async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
             await snapshot(admin, tenant.id, bot)
             await watched(admin, tenant.id, bot)
             await troubled(admin, tenant.id, bot)
+            await steered(admin, tenant.id, bot)
             await admin.execute(
                 "insert into bot_instances (id, tenant_id, bot_id, generation, runtime, image)"
                 " values ($1, $2, $3, 1, 'docker', 'x') on conflict do nothing",

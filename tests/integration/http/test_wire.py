@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from control_plane.http import wire
 from control_plane.http.wire import BoundedProtocol
@@ -17,6 +18,7 @@ from control_plane.settings import Settings
 from tests.api import Api, running_api
 from tests.factories import Urls
 from tests.servers.web_server import served
+from tests.waiting import until
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: testserver.local\r\n"
 POST = b"POST /api/v1/auth/sign-in HTTP/1.1\r\nHost: testserver.local\r\nContent-Type: application/json\r\n"
@@ -265,3 +267,14 @@ async def test_headers_of_answers(api: Api) -> None:
         assert said["cross-origin-opener-policy"] == "same-origin"
         assert said["cache-control"] == "no-store", path
         assert not {"server", "access-control-allow-origin"} & set(said)
+
+
+async def test_a_client_that_leaves_amid_its_body_is_no_fault_of_ours(port: int) -> None:
+    with capture_logs() as lines:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(POST + b'Content-Length: 100\r\n\r\n{"email": "')
+        await writer.drain()
+        writer.transport.abort()
+        await until(lambda: any(line["event"] == "request" for line in lines), what="the request has ended")
+    # The status is for our own figures: nobody is there to hear it.
+    assert [(line["event"], line.get("status")) for line in lines] == [("request", 400)]
