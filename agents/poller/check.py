@@ -183,11 +183,6 @@ async def _read(bot: Bot, opened: Opened, *, full: bool) -> Reading:
         await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
 
 
-def retry_after_s(reading: Reading) -> float | None:
-    """How long the bot asked to be left alone, where it said so."""
-    return reading.retry_after_s
-
-
 def _config(bot: Bot) -> EngineConfig | None:
     try:
         return decode_config(family_of(bot.engine), bot.engine_config)
