@@ -187,9 +187,7 @@ def _moment(item: tuple[datetime, Waiting]) -> datetime:
 
 def rows_of(result: Result) -> list[Change | Snapshot]:
     """The rows of history that a result leads to."""
-    rows: list[Change | Snapshot] = [
-        *changes_of(result.previous, result.decision.health, result.watched.pace.check)
-    ]
+    rows: list[Change | Snapshot] = [*changes_of(result.previous, result.decision.health, result.watched.pace.check)]
     if result.worth_a_snapshot and result.reading is not None:
         seen = result.decision.health.observed_at
         before, now = result.previous, result.reading.identity
