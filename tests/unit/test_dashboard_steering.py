@@ -37,7 +37,7 @@ def test_a_bot_that_cannot_be_asked_has_no_buttons(status: str) -> None:
 
 @pytest.mark.parametrize(("state", "left_out"), [("running", "start"), ("paused", "pause"), ("stopped", "stop")])
 def test_what_it_does_already_is_not_offered_unless_something_else_was_just_wished(state: str, left_out: str) -> None:
-    def offered(**wish: str) -> set[str]:
+    def offered(**wish: Any) -> set[str]:
         return {action for action, _, _ in trading_actions(bot(state=state, **wish))}
 
     assert offered() == set(ALL) - {left_out}
