@@ -18,6 +18,10 @@ from agents.poller.unit_value import Figures, Mark, unit_value
 from agents.poller.watched import UNREAD, Watched
 
 GAP_INTERVALS: Final = 3
+#: The time of a look at a bot of which nothing changed is written this seldom: where looks come faster than that, rows
+#: need not. It is half of what a look may be older than three intervals before it is called stale.
+_FRESH_S: Final = 5.0
+_FRESH_LOOKS: Final = 3
 _GAP_BEGINS: Final = 2
 _ENDED = "Its closed trades fell from {was} to {now}: it counts anew. The index goes on."
 _ANOTHER = "It tells of another database than before: it counts anew. The index goes on."
@@ -38,6 +42,15 @@ class Result(msgspec.Struct, frozen=True):
     decision: Decision
     reading: Reading | None
     urgent: bool = False
+
+    @property
+    def repeats(self) -> bool:
+        """Nobody waits for it, nothing but the time of the look is new, and a time is written that is not old yet."""
+        before, now = self.watched.told_at, self.decision.health
+        if self.urgent or before is None or now.observed_at is None or self.decision.change is not None:
+            return False
+        fresh_s = min(_FRESH_S, _FRESH_LOOKS * self.watched.pace.check_s)
+        return (now.observed_at - before).total_seconds() < fresh_s and _lasting(self.previous) == _lasting(now)
 
     @property
     def worth_a_snapshot(self) -> bool:
@@ -140,8 +153,12 @@ class Buffer:
         return len(self._order)
 
     def put(self, result: Result) -> None:
-        """Have a result wait."""
+        """Have a result wait, unless it says no more than what was written a moment ago."""
+        rows = rows_of(result)
         waiting = self._bots.get(result.watched)
+        if waiting is None and not rows and result.repeats:
+            return
+        result.watched.told_at = result.decision.health.observed_at
         if waiting is not None and waiting.result.epoch != result.epoch:
             # Seen under a lease that has ended: it could not be recorded any more.
             waiting = None
@@ -150,7 +167,7 @@ class Buffer:
         else:
             waiting.result = result
             waiting.urgent = waiting.urgent or result.urgent
-        for row in rows_of(result):
+        for row in rows:
             waiting.rows.append(row)
             self._order.append(waiting)
         while len(self._order) > self._limit:

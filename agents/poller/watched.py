@@ -85,6 +85,7 @@ class Watched:
         "shard",
         "state",
         "tick",
+        "told_at",
         "trades",
         "turn",
         "wished",
@@ -110,6 +111,8 @@ class Watched:
         """The newest figures at which its index was known; `UNREAD` until they are read from its snapshots."""
         self.wished = False
         """Its rows told of a wish about its trading that nobody has seen to yet."""
+        self.told_at: datetime | None = None
+        """When the look was made that was handed on last to be written."""
         self.trades: int | None = None
         """Closed trades as last told."""
         self.tick = -1
