@@ -32,7 +32,7 @@ async def test_cut_from_its_exchange_is_told_and_not_as_down_and_its_figures_are
     # What hangs on prices is unknown, and what does not is known all the same.
     view = await story.until(lambda shown: shown["latest"]["equity"] is None, "no equity", within_s=ONE_LOOK_S)
     assert view["latest"]["open_profit"] is None
-    assert (view["latest"]["realized_profit"], view["latest"]["open_positions"]) == (0, 2)
+    assert (float(view["latest"]["realized_profit"]), view["latest"]["open_positions"]) == (0.0, 2)
     await story.until_looked(4, within_s=30.0)
     assert {row["equity"] for row in (await story.snapshots())[-3:]} == {None}
     freqtrade.forget_prices(False)

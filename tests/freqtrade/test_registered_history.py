@@ -50,6 +50,7 @@ async def test_another_database_is_told_and_its_index_goes_on(story: Story, freq
     await until(told, deadline_s=2 * ONE_LOOK_S, every_s=0.1, what="that its counters began anew")
     await story.until_looked(2, within_s=ONE_LOOK_S)
     assert await story.told_of_counters() == 1
+    assert [warning["code"] for warning in (await story.view())["warnings"]] == ["counter_reset"]
     values = [row["unit_value"] for row in await story.snapshots() if row["unit_value"] is not None]
     assert all(abs(value - 1) < 0.05 for value in values)
 
@@ -63,3 +64,4 @@ async def test_two_registrations_of_one_process_are_noticed(story: Story, place:
         [warning] = view["warnings"]
         assert (warning["code"], warning["bot_id"]) == ("same_process", another.bot_id)
     await story.person.call("DELETE", f"/bots/{other}")
+    assert (await story.view())["warnings"] == []

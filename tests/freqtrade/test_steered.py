@@ -108,6 +108,9 @@ async def test_a_wish_to_one_that_hangs_is_told_as_not_confirmed_and_never_comes
     assert (view["status"], view["reason"]) == ("error", "timeout")
     [_, answer] = await story.told_of_trading()
     actor = f"user:{story.person.user_id}"
+    # Nobody can be told anything through it meanwhile, and whoever tries hears why.
+    refused = await story.person.call("POST", f"/bots/{story.bot_id}/trading", json={"action": "stop"}, status=409)
+    assert refused["code"] == "not_connected"
     assert answer == ("trading_not_confirmed", "not_confirmed", trading["problem_detail"], actor)
     freqtrade.thaw()
     view = await story.until_status("connected", within_s=10.0 + THREE_LOOKS_S)
