@@ -30,6 +30,8 @@ from control_plane.settings import Settings
 _BEAT_EVERY_S = 5.0
 _DRAIN_S = 20.0
 _LOST_BEATS_AFTER = "1 hour"
+#: Agents that leave nothing behind in a session: no lock, setting or cursor. (A lock there is the launcher's lead.)
+_STATELESS = frozenset({"poller"})
 
 
 class Agent(ABC):
@@ -126,8 +128,17 @@ class Agent(ABC):
 async def make_pool(url: str, kind: str, *, size: int = 8) -> asyncpg.Pool:
     """A pool for an agent's own SQL."""
     return await asyncpg.create_pool(
-        url, min_size=1, max_size=size, command_timeout=30, server_settings={"application_name": f"tradewise-{kind}"}
+        url,
+        min_size=1,
+        max_size=size,
+        command_timeout=30,
+        server_settings={"application_name": f"tradewise-{kind}"},
+        reset=_leave_as_it_is if kind in _STATELESS else None,
     )
+
+
+async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
+    """Instead of a round trip that resets what nobody has set. An open transaction is rolled back all the same."""
 
 
 async def wait_until_ready(url: str) -> None:

@@ -25,6 +25,7 @@ from control_plane.engines.tradewise import FAMILY
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import TradewiseCredential
 
+_UNREAD = Reading(reachable=False, credential_ok=None, full=False)
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -73,16 +74,13 @@ class TradewiseEngine:
         """State alone: one call."""
         del config
         auth = Authorization.bearer(credential.token)
-        reading = Reading(reachable=False, credential_ok=None, full=False)
         try:
             answer = await client.get_json(base_url, "/api/v1/state", auth=auth)
-            state = accepted(answer, _State)
-            reading = msgspec.structs.replace(reading, reachable=True, latency_ms=answer.latency_ms)
-            return _with_state(reading, state, now)
+            return _with_state(accepted(answer, _State), now, answer.latency_ms)
         except EgressError as error:
-            return reading.failed(failure_of(error))
+            return _UNREAD.failed(failure_of(error))
         except ReadFailure as failure:
-            return reading.failed(failure)
+            return _UNREAD.failed(failure)
 
     async def read(
         self, client: GuardedClient, base_url: BotUrl, credential: TradewiseCredential, config: None, *, now: datetime
@@ -90,13 +88,13 @@ class TradewiseEngine:
         """Liveness without the credential, then state, then performance; stops where a step fails."""
         del config
         auth = Authorization.bearer(credential.token)
-        reading = Reading(reachable=False, credential_ok=None, full=False)
+        reading = _UNREAD
         try:
             greeting = await client.get_json(base_url, "/api/v1/ping")
             check_pong(greeting)
             reading = msgspec.structs.replace(reading, reachable=True, latency_ms=greeting.latency_ms)
             state = accepted(await client.get_json(base_url, "/api/v1/state", auth=auth), _State)
-            reading = _with_state(reading, state, now)
+            reading = _with_state(state, now, greeting.latency_ms)
             answer = await client.get_json(base_url, "/api/v1/performance", auth=auth)
             return _with_performance(reading, state, accepted(answer, _Performance))
         except EgressError as error:
@@ -146,11 +144,13 @@ class TradewiseEngine:
         )
 
 
-def _with_state(reading: Reading, state: _State, now: datetime) -> Reading:
+def _with_state(state: _State, now: datetime, latency_ms: float) -> Reading:
     bot_id = label(state.bot_id)
-    return msgspec.structs.replace(
-        reading,
+    return Reading(
+        reachable=True,
         credential_ok=True,
+        full=False,
+        latency_ms=latency_ms,
         trading_state=word(state.trading_state),
         loop_age_s=age(state.last_tick_at, now),
         loop_interval_s=state.tick_interval_seconds,

@@ -33,7 +33,7 @@ from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 
-#: Results are gathered for so long, or a quarter of the shortest interval.
+#: Results are gathered for so long, or half of the shortest interval.
 _GATHER_S: Final = 1.0
 #: How often changes are looked for that no notification told of, and how many shards are then read as a whole: all of
 #: them within eight minutes.
@@ -87,7 +87,7 @@ class Poller(Agent):
             pool,
             self.process_id,
             self._stored,
-            gather_s=min(_GATHER_S, intervals.shortest_s / 4),
+            gather_s=min(_GATHER_S, intervals.shortest_s / 2),
             limit=settings.poll_buffer,
         )
         self._shards = Shards(pool, self.process_id, lease_s=lease_s, beat_s=beat_s)

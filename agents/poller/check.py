@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -109,7 +110,10 @@ class Checker:
             return _outcome(bot, observed_at, _NOTHING_READ, local.reason, local.detail)
         try:
             with Spell(self._budgets):
-                reading = await _read(bot, opened, full=full)
+                if bot.hosted and bot.status == "starting":
+                    reading = await _first_answer(lambda: _look(opened, full=full))
+                else:
+                    reading = await _look(opened, full=full)
         except TimeoutError:
             detail = "The bot answered too slowly to be read."
             return _outcome(bot, observed_at, _NOTHING_READ, Reason.TIMEOUT.value, detail)
@@ -164,28 +168,23 @@ class Checker:
             raise _Local(SECRET_UNREADABLE, detail) from None
 
 
-async def _read(bot: Bot, opened: Opened, *, full: bool) -> Reading:
-    """One reading. While a hosted bot starts nothing listens yet: then the first one that finds somebody there.
-
-    The one place that speaks to an engine: its full look, or its short one.
-    """
+def _look(opened: Opened, *, full: bool) -> Awaitable[Reading]:
+    """The one place that speaks to an engine: its full look, or its short one."""
     ask = opened.engine.read if full else opened.engine.check
+    # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
+    now = datetime.now(UTC)
+    return ask(opened.client, opened.url, opened.credential, opened.config, now=now)
+
+
+async def _first_answer(ask: Callable[[], Awaitable[Reading]]) -> Reading:
+    """While a hosted bot starts nothing listens yet: the first reading that finds somebody there, or the last."""
     began = time.monotonic()
     while True:
-        # Ages are told by the wall clock that bots share with us; what is stored is by the database's.
-        now = datetime.now(UTC)
-        reading = await ask(opened.client, opened.url, opened.credential, opened.config, now=now)
-        if not (reading.reason is Reason.UNREACHABLE and bot.hosted and bot.status == "starting"):
-            return reading
+        reading = await ask()
         waited = time.monotonic() - began
-        if waited >= _FIRST_ANSWER_S:
+        if reading.reason is not Reason.UNREACHABLE or waited >= _FIRST_ANSWER_S:
             return reading
         await asyncio.sleep(max(_SHORTEST_PAUSE_S, waited / 8))
-
-
-def retry_after_s(reading: Reading) -> float | None:
-    """How long the bot asked to be left alone, where it said so."""
-    return reading.retry_after_s
 
 
 def _config(bot: Bot) -> EngineConfig | None:

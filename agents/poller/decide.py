@@ -115,7 +115,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     health: Health
     change: StatusChange | None
-    next_poll_at: datetime
+    pause_s: float
+    """Seconds from the beginning of this look to the next."""
 
 
 def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta) -> Decision:
@@ -123,7 +124,7 @@ def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta) ->
     known = _about_this_copy(bot, previous)
     health = _health(bot, known, outcome, interval)
     change = None if bot.hosted else _status_change(bot, health, outcome, known)
-    return Decision(health, change, outcome.observed_at + _delay(bot, known, outcome, interval))
+    return Decision(health, change, _pause_s(bot, known, outcome, interval.total_seconds()))
 
 
 def settle(bot: Bot, now: datetime) -> Decision:
@@ -131,7 +132,7 @@ def settle(bot: Bot, now: datetime) -> Decision:
     change = _told(bot, "inactive", None, None)
     health = Health(observed_generation=bot.generation, observed_at=now)
     # Due again at once when it is switched on; until then nothing looks at this time.
-    return Decision(health, change, now)
+    return Decision(health, change, 0.0)
 
 
 def _about_this_copy(bot: Bot, previous: Health) -> Health:
@@ -295,25 +296,24 @@ def _told(bot: Bot, status: str, reason: str | None, detail: str | None) -> Stat
     return StatusChange(status, reason, detail, eventful=(status, reason) != (bot.status, bot.reason))
 
 
-def _delay(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
+def _pause_s(bot: Bot, known: Health, outcome: Outcome, interval_s: float) -> float:
     if outcome.reason == Reason.RATE_LIMITED:
-        return _backoff(known, outcome, interval)
+        return _backoff_s(known, outcome, interval_s)
     if bot.hosted and bot.status == "starting":
-        interval = min(interval, timedelta(seconds=STARTING_INTERVAL_S))
-    # Not by multiplying the timedelta: that is exact to the last bit, and thirty times slower.
-    return timedelta(seconds=interval.total_seconds() * (1 + _SPREAD * spread(bot.id, outcome.observed_at)))
+        interval_s = min(interval_s, STARTING_INTERVAL_S)
+    return interval_s * (1 + _SPREAD * spread(bot.id, outcome.observed_at))
 
 
-def _backoff(known: Health, outcome: Outcome, interval: timedelta) -> timedelta:
+def _backoff_s(known: Health, outcome: Outcome, interval_s: float) -> float:
     """As long as the bot says; else twice the time since the last refusal, so that the pauses double while a bot goes
     on asking for fewer calls."""
     told = outcome.reading.retry_after_s
     if told is not None and told > 0:
-        return max(interval, timedelta(seconds=min(told, _LONGEST_TOLD_S)))
-    paused = interval
+        return max(interval_s, min(told, _LONGEST_TOLD_S))
+    paused = interval_s
     if known.reason == Reason.RATE_LIMITED and known.observed_at is not None:
-        paused = max(interval, outcome.observed_at - known.observed_at)
-    return max(interval, min(2 * paused, timedelta(seconds=_LONGEST_BACKOFF_S)))
+        paused = max(interval_s, (outcome.observed_at - known.observed_at).total_seconds())
+    return max(interval_s, min(2 * paused, _LONGEST_BACKOFF_S))
 
 
 def spread(bot_id: UUID, moment: datetime) -> float:

@@ -125,7 +125,7 @@ class Lanes:
         room = self._room
         if lane == URGENT:
             return self._urgent < room.urgent
-        if self.under_way >= room.total:
+        if len(self._young) + len(self._long) >= room.total:
             return False
         if lane == REGULAR:
             return len(self._young) < room.regular
@@ -200,9 +200,12 @@ class Lanes:
                 count.long -= 1
             else:
                 count.active -= 1
-            self._call(host, count)
+            if count.waiting or count.slow_waiting:
+                self._call(count)
+            if not (count.active or count.long or count.waiting or count.slow_waiting):
+                del self._hosts[host]
 
-    def _call(self, host: str, count: _Count) -> None:
+    def _call(self, count: _Count) -> None:
         """Queue those again that waited for a turn of this host; whether it is theirs is seen there."""
         for lane, waiting, room in (
             (REGULAR, count.waiting, self._room.per_host - count.active),
@@ -215,8 +218,6 @@ class Lanes:
                 if not watched.gone and watched.state == QUEUED and watched.lane == lane:
                     self._queues[lane].append(watched)
                     called += 1
-        if not (count.active or count.long or count.waiting or count.slow_waiting):
-            del self._hosts[host]
 
     def sweep(self, now: float) -> None:
         """Looks that drag on leave the regular and the urgent lane: others may take their places."""
@@ -231,7 +232,7 @@ class Lanes:
                 count = self._hosts[watched.turn]
                 count.active -= 1
                 count.long += 1
-                self._call(watched.turn, count)
+                self._call(count)
 
     def quiet(self, watched: Watched, until: float) -> None:
         """Leave an origin alone that asked for it; urgent looks apart."""

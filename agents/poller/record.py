@@ -154,8 +154,6 @@ class Recorder:
         held = isinstance(error, asyncpg.LockNotAvailableError)
         self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=str(error)[:200])
         self._lose("held" if held else "refused", max(1, len(waiting.rows)))
-        waiting.changes.clear()
-        waiting.snapshots.clear()
         waiting.rows.clear()
         with contextlib.suppress(*_POISON):
             return [await self._store_whole([waiting])]
@@ -174,21 +172,21 @@ class Recorder:
 
     async def _find_marks(self, batch: list[Waiting]) -> None:
         """Settle the index of every snapshot; the newest mark of a bot is read once, and then known."""
-        unread = [one for one in batch if one.snapshots and one.result.watched.mark is UNREAD]
+        snapshots = [(one, row) for one in batch if one.rows for row in one.snapshots]
+        unread = {one: row for one, row in reversed(snapshots) if one.result.watched.mark is UNREAD}
         if unread:
             rows = await self._pool.fetch(
                 statements.MARKS,
                 [one.result.bot.tenant_id for one in unread],
                 [one.result.bot.id for one in unread],
-                [one.snapshots[0].at for one in unread],
+                [row.at for row in unread.values()],
             )
             marks = {row["bot_id"]: _mark(row) for row in rows}
             for one in unread:
                 mark = one.result.watched.mark = marks.get(one.result.bot.id)
                 one.result.watched.trades = None if mark is None else mark.figures.closed_trades
-        for one in batch:
-            for snapshot in one.snapshots:
-                snapshot.settle(one.result.watched)
+        for one, snapshot in snapshots:
+            snapshot.settle(one.result.watched)
 
     async def _write(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
         changed: list[Waiting] = []
@@ -200,17 +198,21 @@ class Recorder:
         if seen:
             await connection.execute(statements.SEEN, *_health_columns(seen, statements.SEEN_FIELDS))
         told = await self._tell(connection, ours)
-        if rows := [(one, row) for one in ours for row in one.changes]:
+        # Most looks lead to no row.
+        historic = [one for one in ours if one.rows]
+        if rows := [(one, row) for one in historic for row in one.changes]:
             await connection.execute(
                 statements.CHANGES,
                 [one.result.bot.tenant_id for one, _ in rows],
                 [one.result.bot.id for one, _ in rows],
                 *([getattr(row, name) for _, row in rows] for name in ("at", "state", "reason", "trading_state")),
             )
-        if snapshots := [(one, row) for one in ours for row in one.snapshots]:
+        snapshots = [(one, row) for one in historic for row in one.snapshots]
+        if snapshots:
             await connection.execute(statements.SNAPSHOTS, *_snapshot_columns(snapshots))
             await _note_resets(connection, snapshots)
-        followed = [one for one in ours if (one.urgent and not one.changed) or any(row.told for row in one.snapshots)]
+        moved = {one for one, row in snapshots if row.told}
+        followed = [one for one in ours if one in moved or (one.urgent and not one.changed)]
         if followed:
             await connection.execute(
                 statements.TELL_FOLLOWERS,

@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 
-from agents.poller.check import Checker, retry_after_s
-from agents.poller.decide import Decision, Outcome, decide, settle
+from agents.poller.check import Checker
+from agents.poller.decide import Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
 from agents.poller.record import Recorder
 from agents.poller.shards import Shards
@@ -163,16 +163,16 @@ class Rounds:
             watched.due_reading = began + watched.pace.reading_s
         decision = decide(bot, previous, outcome, watched.pace.check)
         self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent))
-        self._plan_next(watched, decision, outcome)
+        self._plan_next(watched, began + decision.pause_s, outcome)
         return None
 
     def _keep(self, result: Result) -> None:
         result.watched.health = result.decision.health
         self._recorder.put(result)
 
-    def _plan_next(self, watched: Watched, decision: Decision, outcome: Outcome) -> None:
-        at = self._shards.monotonic(decision.next_poll_at)
-        if (rest_s := retry_after_s(outcome.reading)) is not None:
+    def _plan_next(self, watched: Watched, at: float, outcome: Outcome) -> None:
+        rest_s = outcome.reading.retry_after_s
+        if rest_s is not None:
             # It said how long; everybody at its origin gives it that rest.
             until = time.monotonic() + rest_s
             at = max(at, until)

@@ -93,39 +93,31 @@ class Snapshot:
 class Waiting:
     """What waits of one bot: its newest result, and every row that its history is to have."""
 
-    __slots__ = ("changes", "previous", "result", "rows", "snapshots", "urgent")
+    __slots__ = ("previous", "result", "rows", "urgent")
 
     def __init__(self, result: Result) -> None:
         self.result = result
         self.previous = result.previous
         """The health that is recorded."""
         self.urgent = result.urgent
-        self.changes: list[Change] = []
-        self.snapshots: list[Snapshot] = []
-        self.rows: deque[Change | Snapshot] = deque()
-        """The same rows, oldest first."""
+        self.rows: list[Change | Snapshot] = []
+        """Oldest first."""
+
+    @property
+    def changes(self) -> list[Change]:
+        """Those of its rows that tell of its health."""
+        return [row for row in self.rows if type(row) is Change]
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """Those of its rows that tell figures."""
+        return [row for row in self.rows if type(row) is Snapshot]
 
     @property
     def changed(self) -> bool:
         """Whether more than the time of the last look is new."""
         before, now = self.previous, self.result.decision.health
         return before.observed_at is None or bool(_lasting(before) != _lasting(now))
-
-    def add(self, row: Change | Snapshot) -> None:
-        """A row more."""
-        self.rows.append(row)
-        if isinstance(row, Change):
-            self.changes.append(row)
-        else:
-            self.snapshots.append(row)
-
-    def drop_oldest(self) -> None:
-        """A row less."""
-        row = self.rows.popleft()
-        if isinstance(row, Change):
-            self.changes.remove(row)
-        else:
-            self.snapshots.remove(row)
 
 
 class Buffer:
@@ -159,10 +151,10 @@ class Buffer:
             waiting.result = result
             waiting.urgent = waiting.urgent or result.urgent
         for row in rows_of(result):
-            waiting.add(row)
+            waiting.rows.append(row)
             self._order.append(waiting)
         while len(self._order) > self._limit:
-            self._order.popleft().drop_oldest()
+            del self._order.popleft().rows[0]
             self.dropped += 1
 
     def take(self) -> list[Waiting]:
@@ -177,8 +169,7 @@ class Buffer:
             newer = self._bots.pop(older.result.watched, None)
             if newer is not None and newer.result.epoch == older.result.epoch:
                 older.result, older.urgent = newer.result, older.urgent or newer.urgent
-                for row in newer.rows:
-                    older.add(row)
+                older.rows += newer.rows
             bots[older.result.watched] = older
         # By time over all bots: the oldest are the first to go.
         rows = ((row.at, of_bot) for of_bot in bots.values() for row in of_bot.rows)
@@ -186,7 +177,7 @@ class Buffer:
         order.extend(of_bot for of_bot in self._order if of_bot.result.watched not in bots)
         self._bots, self._order = bots | self._bots, order
         while len(self._order) > self._limit:
-            self._order.popleft().drop_oldest()
+            del self._order.popleft().rows[0]
             self.dropped += 1
 
 
@@ -196,7 +187,7 @@ def _moment(item: tuple[datetime, Waiting]) -> datetime:
 
 def rows_of(result: Result) -> list[Change | Snapshot]:
     """The rows of history that a result leads to."""
-    rows: list[Change | Snapshot] = list(changes_of(result.previous, result.decision.health, result.watched.pace.check))
+    rows: list[Change | Snapshot] = [*changes_of(result.previous, result.decision.health, result.watched.pace.check)]
     if result.worth_a_snapshot and result.reading is not None:
         seen = result.decision.health.observed_at
         before, now = result.previous, result.reading.identity

@@ -36,7 +36,8 @@ _LOAD: Final = """
         b.engine_config::text as engine_config,
         b.ping_requested_at, b.updated_at, t.plan, c.id as secret_id, c.updated_at as secret_at,
         w.bot_id is not null as wished, i.host_port, i.generation as instance_generation,
-        coalesce(i.started_at, i.created_at) as up_since, i.ready_state, h.state, h.reason, h.detail, h.observed_at, h.healthy_at, h.failures, h.latency_ms,
+        coalesce(i.started_at, i.created_at) as up_since, i.ready_state,
+        h.state, h.reason, h.detail, h.observed_at, h.healthy_at, h.failures, h.latency_ms,
         h.credential_ok, h.trading_state, h.loop_age_s, h.simulated, h.version, h.identity, h.observed_generation
     from bots b
     join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id

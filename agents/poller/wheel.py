@@ -1,10 +1,11 @@
-"""A timing wheel: when each bot is due, to a twentieth of a second, at a cost that does not grow with their number."""
+"""A timing wheel: when each bot is due, to a tenth of a second, at a cost that does not grow with their number."""
 
 from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
-TICK_S = 0.05
+#: Each tick finds the caches cold: what is begun together at ten of them costs a tenth less than at twenty.
+TICK_S = 0.1
 _NOWHERE = -1
 
 

@@ -19,14 +19,19 @@ _ASKED: Mapping[str, str] = {"running": "start", "paused": "pause", "stopped": "
 
 def trading_actions(bot: Any) -> tuple[tuple[str, str, str | None], ...]:
     """What the bot's trading can be told: action, label, and the sentence to confirm where it can cost money."""
-    offered = read(read(bot, "trading"), "actions") or ()
+    trading, health = read(bot, "trading"), read(bot, "health")
+    offered = read(trading, "actions") or ()
     if read(bot, "status") not in {"running", "connected"}:
         return ()
-    simulated = read(read(bot, "health"), "simulated") is True
+    simulated = read(health, "simulated") is True
+    answered = read(trading, "confirmed_at") is not None or read(trading, "problem") is not None
+    under_way = read(trading, "wanted") is not None and not answered
+    # What it does already needs no button, unless something else was just wished.
+    already = None if under_way else _ASKED.get(str(read(health, "trading_state")))
     return tuple(
         (action, label, None if simulated and action == "start" else sentence)
         for action, label, sentence in _TRADING
-        if action in offered
+        if action in offered and action != already
     )
 
 

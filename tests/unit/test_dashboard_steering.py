@@ -11,9 +11,12 @@ from control_plane.dashboard.steering import reason_label, trading_actions, trad
 ALL = ["pause", "start", "stop"]
 
 
-def bot(status: str = "connected", *, simulated: bool | None = None, **trading: Any) -> dict[str, Any]:
+def bot(
+    status: str = "connected", *, simulated: bool | None = None, state: str | None = None, **trading: Any
+) -> dict[str, Any]:
     nothing = dict.fromkeys(("wanted", "state", "requested_at", "confirmed_at", "problem", "problem_detail", "remedy"))
-    return {"status": status, "health": {"simulated": simulated}, "trading": {"actions": ALL, **nothing, **trading}}
+    health = {"simulated": simulated, "trading_state": state}
+    return {"status": status, "health": health, "trading": {"actions": ALL, **nothing, **trading}}
 
 
 @pytest.mark.parametrize("status", ["connected", "running"])
@@ -30,6 +33,17 @@ def test_what_costs_money_is_asked_twice(status: str) -> None:
 @pytest.mark.parametrize("status", ["inactive", "starting", "stopping", "error"])
 def test_a_bot_that_cannot_be_asked_has_no_buttons(status: str) -> None:
     assert trading_actions(bot(status)) == ()
+
+
+@pytest.mark.parametrize(("state", "left_out"), [("running", "start"), ("paused", "pause"), ("stopped", "stop")])
+def test_what_it_does_already_is_not_offered_unless_something_else_was_just_wished(state: str, left_out: str) -> None:
+    def offered(**wish: Any) -> set[str]:
+        return {action for action, _, _ in trading_actions(bot(state=state, **wish))}
+
+    assert offered() == set(ALL) - {left_out}
+    assert offered(wanted="stopped", confirmed_at="2026-11-26T00:00:00Z") == set(ALL) - {left_out}
+    assert offered(wanted="stopped", problem="not_confirmed") == set(ALL) - {left_out}
+    assert offered(wanted="stopped") == set(ALL)
 
 
 def test_a_family_that_can_be_told_less_offers_less() -> None:

@@ -33,10 +33,12 @@ async def test_trading_is_stopped_by_a_button_and_told_as_it_goes(
 ) -> None:
     bot = await connected(person, admin)
     page = await browser.get(f"/bots/{bot}")
-    for words in ("Pause trading", "Stop trading …", "Start trading …", "nobody tends what it has open"):
+    for words in ("Pause trading", "Stop trading …", "nobody tends what it has open"):
         assert words in words_of(page)
+    assert "Start trading" not in words_of(page)
     told = await browser.follow(await browser.send(f"/bots/{bot}/trading/stop"))
     assert "To stop its trading: under way" in words_of(told)
+    assert "Start trading …" in words_of(told)
     assert "Asked to stop its trading" in words_of(told)
     assert (await row(admin, bot))["requested_by"] == f"user:{person.user_id}"
     await answer(admin, bot, "not_confirmed", "It was asked once, and its trading was running.")
