@@ -1,4 +1,4 @@
-"""A block that has to end in time: what ends it, and that who cancels it from outside is never mistaken for the clock."""
+"""A block that has to end in time: what ends it, and that who cancels it from outside is not mistaken for the clock."""
 
 from __future__ import annotations
 
