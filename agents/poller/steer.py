@@ -109,6 +109,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Why it told nothing, in words."""
     hopeless: str | None = None
     """The reason, where asking would not help: refused credentials, an address that we may not call."""
+    hangs: bool = False
+    """It was waited for in vain: what it is asked now it may do whenever it goes on, long after nobody wants it."""
 
 
 class Step(StrEnum):
@@ -126,6 +128,8 @@ def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
         return Step.CONFIRM
     if seen.hopeless is not None or now >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
         return Step.GIVE_UP
+    if seen.hangs:
+        return Step.WAIT
     if wish.tried_at is None:
         return Step.ASK
     again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
@@ -139,7 +143,8 @@ def words(wish: Wish, seen: Seen, problem: str | None) -> str:
         return seen.problem or f"{asked}."
     if seen.state is not None:
         return f"{asked}, and its trading was {seen.state} {CONFIRM_WITHIN_S:.0f} seconds after the wish."
-    return f"{asked}, and could not be looked at afterwards. {problem or seen.problem or ''}".rstrip()
+    unseen = "and could not be looked at afterwards" if wish.attempts else "because it could not be looked at"
+    return f"{asked}, {unseen}. {problem or seen.problem or ''}".rstrip()
 
 
 def _times(count: int) -> str:
@@ -288,6 +293,7 @@ class Steerer:
             state=reading.trading_state if reading.reason is None else None,
             problem=reading.detail,
             hopeless=reading.reason.value if final and reading.reason is not None else None,
+            hangs=reading.reason is Reason.TIMEOUT,
         )
 
     async def _hand(self, bot: Bot) -> _Hand:

@@ -1,4 +1,4 @@
-"""A whole installation in which freqtrade itself is hosted: API, launcher, poller, and a small exchange."""
+"""Installations for freqtrade itself: one in which it is hosted, and one at which somebody registers one that runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from control_plane.settings import PortRange, Settings, load_settings
 from tests.api import Api, Person
 from tests.factories import Factory, Urls
 from tests.freqtrade.house import House
+from tests.freqtrade.place import Place, installed
+from tests.freqtrade.published import Freqtrade
+from tests.freqtrade.story import ONE_LOOK_S, Story
 from tests.integration.launcher.rig import Rig
 from tests.integration.poller.conftest import at_work
 from tests.servers.exchange_server import ExchangeServer
@@ -82,3 +85,34 @@ async def house(
             yield House(rig, exchange)
     finally:
         rig.clean()
+
+
+@pytest.fixture(scope="session")
+async def place(
+    admin_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Place]:
+    """One installation, one exchange and one freqtrade for all tests of one that somebody runs."""
+    folder = tmp_path_factory.mktemp("registered")
+    async with installed(admin_url, template_database, folder) as made:
+        yield made
+
+
+@pytest.fixture
+async def freqtrade(place: Place) -> AsyncIterator[Freqtrade]:
+    """The bot, running and trading; put right again for the next test."""
+    if not place.freqtrade.running:
+        await place.freqtrade.start()
+    yield place.freqtrade
+    await place.set_right()
+
+
+@pytest.fixture
+async def story(place: Place, freqtrade: Freqtrade) -> AsyncIterator[Story]:
+    """The bot, registered by somebody new, and told to be connected; removed at the end."""
+    await freqtrade.tell("start")
+    person = await place.api.person()
+    story = Story(person, await place.register(person, freqtrade.url), place.admin)
+    await story.until_status("connected", within_s=ONE_LOOK_S)
+    await story.until_trading("running")
+    yield story
+    await person.call("DELETE", f"/bots/{story.bot_id}")

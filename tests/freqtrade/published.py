@@ -30,6 +30,8 @@ USERNAME: Final = "freqtrader"
 START_S: Final = 90.0
 _STOP_S: Final = 30.0
 _INSTALL_S: Final = 1800
+#: What its API takes, until a test has it changed.
+PASSWORD: Final = "correct-horse-battery"
 #: The strategy finds this beside its trades and lets go of the prices it remembers, as time alone would after minutes.
 FORGET: Final = "forget-prices"
 #: Buys at once whatever it may buy and keeps it. Names as they are in the release that the lock file names.
@@ -103,7 +105,7 @@ class Freqtrade:
         self.folder = folder
         self.exchange = exchange
         self.port = free_port()
-        self.password = "correct-horse-battery"
+        self.password = PASSWORD
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
         (folder / "user_data" / "strategies").mkdir(parents=True)
@@ -200,6 +202,14 @@ class Freqtrade:
             except TimeoutError:
                 await self.kill()
 
+    async def start_again(self, *, another_database: bool = False) -> None:
+        """End it and start it, with its trades or with none."""
+        if self.running:
+            await self.stop()
+        if another_database:
+            (self.folder / "trades.sqlite").unlink()
+        await self.start()
+
     async def kill(self) -> None:
         """End it as a crash would."""
         assert self._process is not None
@@ -236,6 +246,12 @@ class Freqtrade:
                 return None
 
         return await asyncio.to_thread(fetch)
+
+    async def state(self) -> str:
+        """What it says of its trading."""
+        said = await self.ask("show_config")
+        assert said is not None, "it does not tell its state"
+        return str(said["state"])
 
     async def tell(self, route: str) -> None:
         """Have it do something, such as ``stop``, ``start``, ``pause`` and ``reload_config``."""

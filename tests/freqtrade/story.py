@@ -86,6 +86,28 @@ class Story:
                 within_s=within_s,
             )
 
+    async def wish(self, action: str) -> dict[str, Any]:
+        """Have TradeWise tell it to start, stop or pause its trading; how it stands with that at once."""
+        path = f"/bots/{self.bot_id}/trading"
+        taken: dict[str, Any] = (await self.person.call("POST", path, json={"action": action}, status=202))["trading"]
+        return taken
+
+    async def attempts(self) -> int:
+        """How often it was asked for what was wished last."""
+        count: int = await self.admin.fetchval(
+            "select attempts from bot_trading where bot_id = $1::text::uuid", self.bot_id
+        )
+        return count
+
+    async def told_of_trading(self) -> list[tuple[str, str | None, str | None, str]]:
+        """Every event of a wish and of what came of it, oldest first: kind, reason, detail, who wished it."""
+        rows = await self.admin.fetch(
+            "select kind, reason, detail, actor from bot_events where bot_id = $1::text::uuid"
+            " and kind like 'trading%' order by id",
+            self.bot_id,
+        )
+        return [(row["kind"], row["reason"], row["detail"], row["actor"]) for row in rows]
+
     async def statuses(self) -> list[Change]:
         """Every status that was ever told of it, oldest first."""
         rows = await self.admin.fetch(
@@ -109,6 +131,11 @@ class Story:
             self.bot_id,
         )
         return [Change(row["state"], row["reason"], row["trading_state"]) for row in rows]
+
+    async def identity(self) -> str:
+        """Which process, by its own word, it was last seen to be."""
+        identity = await self.admin.fetchval("select identity from bot_health where id = $1::text::uuid", self.bot_id)
+        return str(identity)
 
     async def snapshots(self) -> list[asyncpg.Record]:
         """Every set of figures that was kept, oldest first."""

@@ -13,6 +13,7 @@ from control_plane.bots.trading_models import CONFIRM_WITHIN_S
 from tests.unit.poller.test_decide import NOW
 
 SILENT = Seen(state=None, problem="Nothing listens there.")
+HUNG = Seen(state=None, problem="The bot does not answer in time.", hangs=True)
 REFUSED = Seen(state=None, problem="The bot refuses the credentials.", hopeless="auth")
 
 
@@ -36,6 +37,10 @@ def wish(*, attempts: int = 0, since: float = 1.0, tried: float | None = None, w
         (wish(), Seen(state="stopped"), Step.CONFIRM),
         # Unknown is no evidence of anything, and it may take the command all the same.
         (wish(), SILENT, Step.ASK),
+        # It takes connections and reads nothing: whatever it is asked now it would do when it goes on, however late.
+        (wish(), HUNG, Step.WAIT),
+        (wish(attempts=1, tried=30, since=50), HUNG, Step.WAIT),
+        (wish(since=CONFIRM_WITHIN_S), HUNG, Step.GIVE_UP),
         (wish(), REFUSED, Step.GIVE_UP),
         (wish(attempts=1, tried=0.1), Seen(state="running"), Step.WAIT),
         (wish(attempts=1, tried=0.1), Seen(state="paused"), Step.WAIT),
@@ -69,7 +74,13 @@ def test_one_look(made: Wish, seen: Seen, step: Step) -> None:
             None,
             "It was asked once, and could not be looked at afterwards. Nothing listens there.",
         ),
-        (wish(), SILENT, "Slow.", "It was never asked, and could not be looked at afterwards. Slow."),
+        (wish(), SILENT, "Slow.", "It was never asked, because it could not be looked at. Slow."),
+        (
+            wish(),
+            HUNG,
+            None,
+            "It was never asked, because it could not be looked at. The bot does not answer in time.",
+        ),
         (wish(attempts=4), Seen(state=None), None, "It was asked 4 times, and could not be looked at afterwards."),
         (wish(), REFUSED, None, "The bot refuses the credentials."),
     ],
@@ -84,14 +95,17 @@ def test_why_it_was_given_up_in_words(made: Wish, seen: Seen, problem: str | Non
     since=st.floats(0, 1e5),
     tried=st.none() | st.floats(0, 1e5),
     attempts=st.integers(0, 10),
+    hangs=st.booleans(),
 )
 def test_only_the_bots_own_state_confirms_and_nothing_is_asked_after_the_end(
-    wanted: str, state: str | None, since: float, tried: float | None, attempts: int
+    wanted: str, state: str | None, since: float, tried: float | None, attempts: int, hangs: bool
 ) -> None:
     made = wish(wanted=wanted, since=since, tried=tried, attempts=attempts)
-    step = judge(made, Seen(state=state), NOW)
-    assert (step is Step.CONFIRM) == (state == wanted)
+    seen = Seen(state=None if hangs else state, hangs=hangs)
+    step = judge(made, seen, NOW)
+    assert (step is Step.CONFIRM) == (seen.state == wanted)
     if step is Step.ASK:
+        assert not hangs
         assert since < CONFIRM_WITHIN_S
         assert tried is None or (attempts < MOST_ATTEMPTS and tried >= ASK_AGAIN_AFTER_S)
     if since >= CONFIRM_WITHIN_S:
