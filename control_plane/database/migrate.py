@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -72,8 +73,9 @@ def _config(connection: Connection) -> Config:
     return config
 
 
+@functools.cache
 def head_revision() -> str:
-    """The newest migration that this program carries."""
+    """The newest migration that this program carries: it carries the same ones for as long as it runs."""
     config = Config()
     config.set_main_option("script_location", str(data_folder("migrations")))
     config.set_main_option("path_separator", "os")
@@ -83,6 +85,7 @@ def head_revision() -> str:
     return head
 
 
+@functools.cache
 def policies_digest() -> str:
     """SHA-256 over every policy file, roles included."""
     digest = hashlib.sha256()
