@@ -157,7 +157,7 @@ def settings(urls: Urls, tmp_path: Path) -> Settings:
         {"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"},
         database_url=urls["api"],
         data_dir=tmp_path,
-        password_memory_kib=19456,
+        password_memory_kib=1024,
         password_time_cost=1,
         secure_cookies=False,
         docker_host=os.environ.get("DOCKER_HOST"),
