@@ -40,7 +40,7 @@ test: $(STAMPS)/dev assets ## Run all tests, setting up the container engine and
 	@scripts/chromium.sh
 	@$(BIN)/python -m agents.launcher.images || test -z "$${CI:-}"
 	$(call say,"Running the tests")
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) || { \
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) || { \
 	    printf '\033[1m==> What failed beside other tests, once more and alone: that counts\033[0m\n' >&2; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
 

@@ -12,8 +12,7 @@ from uuid_utils.compat import uuid7
 
 from agents.keys.providers import provider_for
 from agents.secrets import NotOpenedError
-from control_plane.audit.checkpoints import FAULTS, Kind, Signed, first_forged, message
-from control_plane.audit.models import SIGNATURE_ED25519
+from control_plane.audit.checkpoints import FAULTS, SIGNATURE_ED25519, Kind, Signed, first_forged, message
 from control_plane.security.keyproviders import KeyProvider
 from control_plane.security.signing import Signer, SigningKey, SigningKeyError, generate_signing_key, open_signer
 from control_plane.settings import Settings

@@ -55,23 +55,7 @@ def create_app(settings: Settings) -> Litestar:
     is told so at once, with the remedy. Start-up raises DatabaseNotReadyError where the schema, the policies or the
     role are not fit to serve.
     """
-    if settings.database_url is None:
-        raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
     assets = AssetManifest.load()
-    data_keys = DataKeyStore(settings)
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    hub = Hub(settings.database_url)
-
-    @asynccontextmanager
-    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        try:
-            async with database.engine.connect() as connection:
-                await require_ready(connection, serving=True)
-            async with hub:
-                yield
-        finally:
-            await database.close()
-
     app = Litestar(
         route_handlers=[
             live_route,
@@ -104,7 +88,7 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=PAGE_AND_PROBLEM_HANDLERS,
         type_encoders={PlainDecimal: encode_plain},
         allowed_hosts=_allowed_hosts(settings),
-        lifespan=[lifespan],
+        lifespan=[_lifespan],
         openapi_config=_openapi(),
         request_max_body_size=_BODY_LIMIT,
         debug=False,
@@ -112,15 +96,36 @@ def create_app(settings: Settings) -> Litestar:
     )
     # Around the router, not in it: an answer to an address that nobody serves needs its headers and its line as well.
     app.asgi_handler = HygieneMiddleware(https=settings.secure_cookies)(app.asgi_handler)
+    equip(app, settings, assets)
+    return app
+
+
+def equip(app: Litestar, settings: Settings, assets: AssetManifest) -> None:
+    """Give ``app``, which does not run, all that it serves from: nothing of an installation is held anywhere else."""
+    if settings.database_url is None:
+        raise ValueError("TRADEWISE_DATABASE_URL must be set for the API (`tradewise up` sets it by itself)")
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    hub = Hub(settings.database_url)
     app.state.settings = settings
     app.state.database = database
     app.state.passwords = Passwords(settings)
-    app.state.data_keys = data_keys
+    app.state.data_keys = DataKeyStore(settings)
     app.state.hub = hub
     app.state.feeds = Feeds(hub, database)
     app.state.assets = assets
     app.state.pages = create_environment(assets)
-    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
+    database: Database = app.state.database
+    try:
+        async with database.engine.connect() as connection:
+            await require_ready(connection, serving=True)
+        async with app.state.hub:
+            yield
+    finally:
+        await database.close()
 
 
 def _allowed_hosts(settings: Settings) -> AllowedHostsConfig | None:

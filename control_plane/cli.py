@@ -132,21 +132,30 @@ def api(port: int, host: str) -> None:
 def agent(kind: str) -> None:
     """One agent process (its own role, TRADEWISE_AGENT_DATABASE_URL)."""
     from agents.agent import run_forever  # lazy: each command loads its own parts
-    from agents.launcher.agent import make_launcher  # lazy: each command loads its own parts
-    from agents.notifier.agent import Notifier  # lazy: each command loads its own parts
-    from agents.poller.agent import make_poller  # lazy: each command loads its own parts
-    from agents.scheduler.agent import Scheduler  # lazy: each command loads its own parts
     from control_plane.logs import configure_logging  # lazy: each command loads its own parts
 
     settings = load_settings()
     configure_logging(settings.log_level, process=kind)
-    makers: dict[str, Any] = {
-        "launcher": make_launcher,
-        "poller": make_poller,
-        "scheduler": Scheduler,
-        "notifier": Notifier,
-    }
-    run_forever(makers[kind], kind, settings)
+    run_forever(_maker(kind), kind, settings)
+
+
+def _maker(kind: str) -> Any:
+    """Makes an agent of one kind; nothing of the other three is loaded."""
+    if kind == "launcher":
+        from agents.launcher.agent import make_launcher  # lazy: each command loads its own parts
+
+        return make_launcher
+    if kind == "poller":
+        from agents.poller.agent import make_poller  # lazy: each command loads its own parts
+
+        return make_poller
+    if kind == "scheduler":
+        from agents.scheduler.agent import Scheduler  # lazy: each command loads its own parts
+
+        return Scheduler
+    from agents.notifier.agent import Notifier  # lazy: each command loads its own parts
+
+    return Notifier
 
 
 @main.group()

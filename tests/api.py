@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from uuid import UUID
 
 import httpx
 import msgspec
+from litestar import Litestar
 from uuid_utils.compat import uuid7
 
 from agents.agent import make_pool
 from agents.scheduler.agent import Scheduler
-from control_plane.app import create_app
+from control_plane.app import create_app, equip
+from control_plane.dashboard.assets import AssetManifest
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.factories import Urls
@@ -76,10 +79,34 @@ class Api:
         )
 
 
+#: Applications that do not run, by what of their settings is in their routes. To make one takes as long as most tests.
+_IDLE: dict[tuple[bool, tuple[str, ...]], list[Litestar]] = defaultdict(list)
+
+
+@contextmanager
+def _application(settings: Settings) -> Iterator[Litestar]:
+    """An application with these settings, made anew only where none is idle: its state is another each time."""
+    idle = _IDLE[settings.secure_cookies, settings.allowed_hosts]
+    if idle:
+        app = idle.pop()
+        app.state.clear()
+        equip(app, settings, AssetManifest.load())
+    else:
+        app = create_app(settings)
+    yield app
+    idle.append(app)
+
+
 @asynccontextmanager
 async def running_api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api]:
     """Start the application and a scheduler; stop both at the end."""
-    app = create_app(settings)
+    with _application(settings) as app:
+        async with _served(app, settings, urls, vault) as api:
+            yield api
+
+
+@asynccontextmanager
+async def _served(app: Litestar, settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api]:
     pool = await make_pool(urls["agent_scheduler"], "scheduler", size=2)
     scheduler = Scheduler(settings, pool, vault)
     stop = asyncio.Event()

@@ -7,13 +7,18 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from uuid import UUID
 
 import docker
 import pytest
 from docker.errors import APIError
 
 from agents.launcher.engine import ensure_engine, open_client, say_on_stderr
+from agents.launcher.guard import rules
 from agents.launcher.images import ensure_paper_bot_image
+from agents.launcher.runtimes import docker_guard
+from agents.launcher.runtimes.base import Contained
 from agents.launcher.runtimes.docker_profile import LABEL_INSTALLATION
 from tests.waiting import until_sync
 
@@ -103,7 +108,11 @@ def engine(engine_url: str) -> Iterator[docker.DockerClient]:
     """A client of that engine, for looking at what really runs."""
     client = open_client(engine_url)
     yield client
-    client.close()
+    try:
+        while _CLEARING:
+            _CLEARING.pop().result()
+    finally:
+        client.close()
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +137,20 @@ def rogue_image(engine: docker.DockerClient, paper_bot_image: str) -> str:
     errors = [step["error"] for step in steps if "error" in step]
     assert not errors, errors
     return ROGUE_IMAGE
+
+
+_LATER = ThreadPoolExecutor(1, "clear-firewall")
+_CLEARING: list[Future[Contained]] = []
+
+
+def clear_firewall(engine: docker.DockerClient, installation: UUID, image: str) -> Future[Contained]:
+    """Take an installation's rules away, once it has no container: half a second that nobody needs to wait for.
+
+    What fails is told at the end of the session.
+    """
+    work = _LATER.submit(docker_guard.apply, engine.api, installation, image, rules.nothing(installation))
+    _CLEARING.append(work)
+    return work
 
 
 def clear_engine(engine: docker.DockerClient, installation: object) -> None:

@@ -16,7 +16,7 @@ from agents.launcher.lifecycle import Bot, Instance, Unwell, intent_of
 from agents.launcher.runtimes.base import Exit
 from agents.launcher.transitions import change
 from agents.launcher.verdicts import End
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
 
 #: Held by the launcher that acts; any number that nothing else in this database uses.
 LEADER_LOCK: Final = 0x7472_6164_6577_6973

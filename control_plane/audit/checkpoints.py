@@ -11,6 +11,9 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+#: How heads are signed (`suite` of an audit key).
+SIGNATURE_ED25519: Final = 1
+
 _FORMAT: Final = b"tradewise-audit-checkpoint-v1"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -26,7 +26,6 @@ from control_plane.database.base import Base, Table, Timestamp, one_of, tenant_i
 
 ACTOR_KINDS: Final = ("user", "key", "agent", "role")
 OUTCOMES: Final = ("success", "failure", "denied")
-SIGNATURE_ED25519: Final = 1
 
 _EMPTY = text("'{}'::jsonb")
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row
 
 from control_plane.bots.intake import check_fits, checked_credentials, checked_engine_config
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
 from control_plane.bots.schemas import PatchBot
 from control_plane.engines.configs import encode_config
 from control_plane.errors import unacceptable

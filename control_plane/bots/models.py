@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from control_plane.bots.kinds import BOT_TYPES
 from control_plane.database.base import (
     Base,
     TenantOwned,
@@ -31,9 +32,6 @@ from control_plane.database.base import (
     tenant_reference,
 )
 
-BOT_TYPES: Final = ("external", "shared", "platform")
-#: Bots that we run as containers.
-HOSTED_TYPES: Final = ("shared", "platform")
 #: Engines whose bots we can run as containers.
 HOSTED_ENGINES: Final = ("tradewise", "freqtrade")
 DESIRED: Final = ("running", "stopped")

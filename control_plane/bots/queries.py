@@ -11,7 +11,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
 from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, LimitsView, SecretView
 from control_plane.bots.status import Facts, Presented, present
 from control_plane.bots.trading import is_pending, trading_view

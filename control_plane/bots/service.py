@@ -23,7 +23,8 @@ from control_plane.bots.intake import (
     checked_url,
     origin_of,
 )
-from control_plane.bots.models import DEFAULT_CRASH_POLICY, HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
+from control_plane.bots.models import DEFAULT_CRASH_POLICY
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.engines.configs import encode_config
 from control_plane.engines.family import EngineConfig

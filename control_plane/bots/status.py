@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from control_plane.bots.models import HOSTED_TYPES, TRANSIENT_STATUSES
+from control_plane.bots.kinds import HOSTED_TYPES
+from control_plane.bots.models import TRANSIENT_STATUSES
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

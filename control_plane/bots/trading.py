@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
 from control_plane.bots.schemas import TradingView
 from control_plane.bots.service import locked, note, refuse_subscribed
 from control_plane.bots.trading_models import CONFIRM_WITHIN_S, STATE_OF

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
 from control_plane.dashboard.reasons import Words, readable, reason_words
 
 _UNCONFIRMED: Final = "orders_unconfirmed"

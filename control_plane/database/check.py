@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_plane.database import catalog
-from control_plane.database.migrate import head_revision, policies_digest
+from control_plane.database.expected import head_revision, policies_digest
 from control_plane.database.visit import DatabaseUnreachableError, visiting
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import msgspec
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_plane.database import catalog
+from control_plane.database.expected import head_revision, policies_digest
 from control_plane.database.files import POLICY_FILES, data_folder, policy_text
 from control_plane.database.roles import OWNER
 from control_plane.database.visit import visiting
@@ -70,25 +69,6 @@ def _config(connection: Connection) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
-
-
-def head_revision() -> str:
-    """The newest migration that this program carries."""
-    config = Config()
-    config.set_main_option("script_location", str(data_folder("migrations")))
-    config.set_main_option("path_separator", "os")
-    head = ScriptDirectory.from_config(config).get_current_head()
-    if head is None:
-        raise FileNotFoundError("this installation of tradewise carries no migration; install it again")
-    return head
-
-
-def policies_digest() -> str:
-    """SHA-256 over every policy file, roles included."""
-    digest = hashlib.sha256()
-    for name in ("roles.sql", *POLICY_FILES):
-        digest.update(name.encode() + b"\0" + policy_text(name).encode() + b"\0")
-    return digest.hexdigest()
 
 
 async def _revision(connection: AsyncConnection) -> str | None:

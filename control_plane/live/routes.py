@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import ServerSentEvent
 
 from control_plane.bots import queries
-from control_plane.bots.models import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES
 from control_plane.errors import AppError, ConflictError, unacceptable
 from control_plane.http.caller import Caller, CallerDependency, identify
 from control_plane.http.openapi import operation

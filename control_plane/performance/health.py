@@ -77,7 +77,7 @@ async def bot_timeline(
     week, buckets are whole days or more, and the time shown begins with a whole one.
     """
     now = datetime.now(UTC)
-    begin, end = checked_span(since or (until or now) - _DEFAULT_SPAN, until or now)
+    begin, end = checked_span(since, until or now, _DEFAULT_SPAN)
     end = min(end, now)
     begin = max(min(begin, end), end - points * timedelta(seconds=SECONDS["30d"]))
     known = await extent(session, bot_id)

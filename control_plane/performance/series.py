@@ -26,15 +26,17 @@ _SHORTEST_GAP = timedelta(seconds=190)
 _LONGEST_USUAL = timedelta(minutes=20)
 
 
-def checked_span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    """A span with its zone; thirty days up to now by default. Raises 422."""
+def checked_span(
+    since: datetime | None, until: datetime | None, usual: timedelta = _DEFAULT_SPAN
+) -> tuple[datetime, datetime]:
+    """A span with its zone; as long as is ``usual`` and up to now by default. Raises 422."""
     for field, value in (("from", since), ("to", until)):
         if value is not None and value.tzinfo is None:
             raise unacceptable(field, "must carry its zone, such as 2026-01-31T00:00:00Z")
         if value is not None and not _YEARS[0] <= value.year <= _YEARS[1]:
             raise unacceptable(field, f"must lie in the years {_YEARS[0]} to {_YEARS[1]}")
     end = until or datetime.now(UTC)
-    begin = since or end - _DEFAULT_SPAN
+    begin = since or end - usual
     if begin >= end:
         raise unacceptable("from", "must be before `to`")
     return begin, end

@@ -6,12 +6,15 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from control_plane.database.check import DatabaseNotReadyError, database_faults, require_ready, role_faults
+from control_plane.database.expected import head_revision
+from control_plane.database.files import data_folder
 from control_plane.database.metadata import metadata
-from control_plane.database.migrate import downgrade, head_revision, migrate
+from control_plane.database.migrate import downgrade, migrate
 from control_plane.database.urls import sqlalchemy_url
 from tests.factories import Urls
 
@@ -28,6 +31,14 @@ async def faults(url: str) -> list[str]:
 async def test_a_migrated_database_is_ready(urls: Urls) -> None:
     assert await faults(urls["api"]) == []
     assert await faults(urls["agent_poller"]) == []
+
+
+def test_migrations_are_one_line_in_the_order_of_their_files() -> None:
+    """So the newest one is known by its file's name, without the tool that runs them."""
+    folder = data_folder("migrations")
+    line = [script.revision for script in ScriptDirectory(str(folder)).walk_revisions()]
+    assert line == sorted((path.name[:4] for path in (folder / "versions").glob("*.py")), reverse=True)
+    assert line[0] == head_revision()
 
 
 async def test_migrating_twice_changes_nothing(urls: Urls) -> None:

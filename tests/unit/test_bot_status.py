@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane.bots.models import BOT_TYPES, DESIRED, HEALTH_STATES, STATUSES, TRANSIENT_STATUSES
+from control_plane.bots.kinds import BOT_TYPES
+from control_plane.bots.models import DESIRED, HEALTH_STATES, STATUSES, TRANSIENT_STATUSES
 from control_plane.bots.status import Facts, present
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -66,3 +66,13 @@ async def test_a_curve_has_no_more_points_than_were_asked_for(api: Api, admin: a
     assert (told["currency"], told["gaps"]) == ("USDT", [])
     assert Decimal(told["drawdown"]["maximum"]) == Decimal(told["drawdown_since_start"]["maximum"]) > 0
     assert {"at", "equity", "return", "drawdown"} <= set(told["points"][0])
+
+
+async def test_the_ends_of_the_calendar_are_refused_by_name(api: Api) -> None:
+    ada = await api.person("ada")
+    body = {"bot_type": "platform", "engine": "tradewise", "name": "ours", "config": {}}
+    bot = (await ada.call("POST", "/bots", json=body, status=201))["id"]
+    for what in ("health", "performance", "stats"):
+        for field, at in (("to", "0001-01-01T00:00:00+14:00"), ("from", "9999-12-31T23:59:59-12:00")):
+            refused = await ada.call("GET", f"/bots/{bot}/{what}", params={field: at}, status=422)
+            assert [error["field"] for error in refused["errors"]] == [field]

@@ -52,7 +52,7 @@ async def rig(
     )
     made.installation = installation
     yield made
-    made.clean()
+    made.clean_soon()
 
 
 @pytest.fixture

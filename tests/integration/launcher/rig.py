@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -17,14 +18,13 @@ import msgspec
 
 from agents.agent import make_pool
 from agents.launcher.agent import Launcher
-from agents.launcher.guard import rules
 from agents.launcher.lifecycle import Policy
-from agents.launcher.runtimes import docker_guard
+from agents.launcher.runtimes.base import Contained
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
-from tests.engine import clear_engine
+from tests.engine import clear_engine, clear_firewall
 from tests.factories import Factory, Owner, Urls
 from tests.waiting import until
 
@@ -217,10 +217,9 @@ class Rig:
 
     def clean(self) -> None:
         """Take away whatever the test left on the engine."""
+        self.clean_soon().result()
+
+    def clean_soon(self) -> Future[Contained]:
+        """As :meth:`clean`, but the firewall's rules go while the next test begins."""
         clear_engine(self.engine, self.installation)
-        docker_guard.apply(
-            self.engine.api,
-            self.installation,
-            self.settings.effective_guard_image,
-            rules.nothing(self.installation),
-        )
+        return clear_firewall(self.engine, self.installation, self.settings.effective_guard_image)
