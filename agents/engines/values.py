@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from agents.engines.base import ReadFailure, Reason
 
 _KEPT = Decimal("1e-8")
 _DIGITS = 16
 _MAX_COUNT = 2**31
+_LONGEST_WORD = 32
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
@@ -44,10 +46,14 @@ def count(value: int | None) -> int | None:
 
 def word(text: str | None) -> str | None:
     """A short lower-case word such as a state; anything else counts as unknown."""
-    if text is None:
-        return None
+    # Few words are told again and again; nothing long is kept.
+    return None if text is None or len(text) > _LONGEST_WORD else _word(text)
+
+
+@lru_cache(1024)
+def _word(text: str) -> str | None:
     lowered = text.lower()
-    return lowered if 0 < len(lowered) <= 32 and _WORD.issuperset(lowered) else None
+    return lowered if 0 < len(lowered) <= _LONGEST_WORD and _WORD.issuperset(lowered) else None
 
 
 def label(text: str | None, longest: int = 64) -> str | None:

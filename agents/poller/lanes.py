@@ -104,11 +104,13 @@ class Lanes:
         watched.lane, watched.state = lane, QUEUED
         self._queues[lane].append(watched)
 
-    def begin(self, now: float) -> Iterator[tuple[Watched, float]]:
-        """Those that may begin now, each with 0; or, not to begin, with the seconds that its origin needs to rest."""
+    def begin(self, now: float, most: int) -> Iterator[tuple[Watched, float]]:
+        """At most so many that may begin now, each with 0; or, not to begin, with the seconds that its origin needs to
+        rest."""
+        begun = 0
         for lane, queue in enumerate(self._queues):
             kept: list[Watched] = []
-            while queue and len(kept) < _PASSED_OVER and self._free(lane):
+            while queue and begun < most and len(kept) < _PASSED_OVER and self._free(lane):
                 watched = queue.popleft()
                 if watched.gone or watched.state != QUEUED or watched.lane != lane:
                     # Gone, or it went another way meanwhile.
@@ -118,6 +120,7 @@ class Lanes:
                     watched.state = IDLE
                     yield watched, rest
                 elif self._turn(watched, now, kept):
+                    begun += 1
                     yield watched, 0.0
             queue.extend(kept)
 

@@ -163,7 +163,8 @@ class Recorder:
         await self._find_marks(batch)
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(statements.LOCK_BRIEFLY)
-            held = {row["shard"]: row["epoch"] for row in await connection.fetch(statements.HELD, self._holder)}
+            row = await connection.fetchrow(statements.HELD, self._holder)
+            held = dict(zip(row["shards"] or (), row["epochs"] or (), strict=True))
             ours = [one for one in batch if held.get(one.result.watched.shard) == one.result.epoch]
             told = await self._write(connection, ours)
         if len(ours) < len(batch):

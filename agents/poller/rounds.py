@@ -23,6 +23,8 @@ from control_plane.database.away import DATABASE_AWAY
 
 #: Looking on while the database is silent: longer than that, others may long be looking after our bots.
 _BLIND_S: Final = 300.0
+#: So many looks are begun in one turn of the loop.
+_TOGETHER: Final = 16
 #: After a fault of ours: it costs this bot some time and nobody else anything.
 _FAULT_PAUSE_S: Final = 30.0
 
@@ -50,6 +52,7 @@ class Rounds:
         self._timer: asyncio.TimerHandle | None = None
         self._ticked_at = time.monotonic()
         self._closing = False
+        self._going_on = False
         self._log = structlog.get_logger("poller")
 
     def start(self) -> None:
@@ -69,9 +72,27 @@ class Rounds:
         await asyncio.gather(*unfinished, return_exceptions=True)
 
     def plan(self, watched: Watched, at: float) -> None:
-        """Have a bot looked at, at a monotonic moment."""
+        """Have a bot looked at, at a monotonic moment: just then where somebody waits for it, else at the next tick."""
         watched.due = at
-        self._wheel.put(watched, at)
+        if watched.urgent:
+            self._wheel.take(watched)
+            asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._fall_due, watched, at)
+        else:
+            self._wheel.put(watched, at)
+
+    def _fall_due(self, watched: Watched, at: float) -> None:
+        # Whoever was planned anew meanwhile is due at another moment.
+        if watched.due == at and watched.state == IDLE and not watched.gone and not self._closing:
+            now = time.monotonic()
+            self._offer(watched, now)
+            self._begin(now)
+
+    def _offer(self, watched: Watched, now: float) -> None:
+        """Have a bot that is due wait for its turn; while the database has been silent for long, for the next time."""
+        if self._shards.silent_s > _BLIND_S:
+            self.plan(watched, now + watched.pace.check_s)
+        else:
+            self._lanes.offer(watched)
 
     def hurry(self, bots: Iterable[Watched]) -> None:
         """Those that somebody waits for are looked at now, but for a breath after the last look."""
@@ -96,21 +117,19 @@ class Rounds:
         _LAG.set(max(0.0, now - self._ticked_at - TICK_S))
         self._ticked_at = now
         self._lanes.sweep(now)
-        blind = self._shards.silent_s > _BLIND_S
         for watched in self._wheel.advance(now):
-            if watched.gone:
-                continue
-            if blind:
-                self.plan(watched, now + watched.pace.check_s)
-            else:
-                self._lanes.offer(watched)
+            if not watched.gone:
+                self._offer(watched, now)
         self._begin(now)
 
     def _begin(self, now: float) -> None:
+        """Begin what may begin, a few at a time: what the first of them are answered is read before the last are asked,
+        and what is told as their latency is not our own haste."""
         if self._closing or not self._lanes.queued:
             return
-        create_task = asyncio.get_running_loop().create_task
-        for watched, rest_s in self._lanes.begin(now):
+        loop, begun = asyncio.get_running_loop(), self.begun
+        create_task = loop.create_task
+        for watched, rest_s in self._lanes.begin(now, _TOGETHER):
             if rest_s > 0:
                 self._wheel.put(watched, now + rest_s)
                 continue
@@ -122,6 +141,13 @@ class Rounds:
                 _LATENESS.observe(max(0.0, now - watched.due))
             self.begun += 1
             self._looks[watched] = create_task(self._look_at(watched, epoch))
+        if self.begun - begun == _TOGETHER and not self._going_on:
+            self._going_on = True
+            loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        self._begin(time.monotonic())
 
     async def _look_at(self, watched: Watched, epoch: int) -> None:
         pause = None

@@ -6,7 +6,10 @@ from typing import Final
 
 LOCK_BRIEFLY: Final = "set local lock_timeout = '2s'"
 #: What is still ours. The rows stay locked until the batch is written: no shard changes hands in between.
-HELD: Final = "select shard, epoch from poll_shards where holder = $1 for share"
+HELD: Final = """
+    select array_agg(shard) as shards, array_agg(epoch) as epochs
+    from (select shard, epoch from poll_shards where holder = $1 for share) held
+"""
 
 #: A health row of which more than the time of the last look changed. The triggers that tell others look at these.
 CHANGED: Final = """

@@ -46,7 +46,7 @@ def watched_at(url: str | None, *, slow: bool = False, asked: bool = False, tena
 
 def begun(lanes: Lanes, now: float) -> list[Watched]:
     """Those that begin now."""
-    return [watched for watched, rest in lanes.begin(now) if not rest]
+    return [watched for watched, rest in lanes.begin(now, 1000) if not rest]
 
 
 def many(count: int, *, slow: bool = False) -> list[Watched]:
@@ -141,14 +141,14 @@ def test_an_origin_is_asked_at_a_rate_and_each_waits_its_own_turn() -> None:
     same = [watched_at("http://shared.example:8000/bot") for _ in range(6)]
     for watched in same:
         lanes.offer(watched)
-    told = list(lanes.begin(0.0))
+    told = list(lanes.begin(0.0, 1000))
     assert [rest for _, rest in told] == [0.0, 0.0, 0.0, 1.5, 2.0, 2.5]
     for watched in same[:3]:
         lanes.end(watched)
     for watched, rest in told[3:]:
         assert watched.state == IDLE
         lanes.offer(watched)
-        assert list(lanes.begin(rest)) == [(watched, 0.0)]
+        assert list(lanes.begin(rest, 1000)) == [(watched, 0.0)]
         lanes.end(watched)
 
 
@@ -158,7 +158,7 @@ def test_an_origin_that_asked_for_rest_has_it_but_for_a_persons_question() -> No
     lanes.quiet(one, 60.0)
     for watched in (same, other):
         lanes.offer(watched)
-    assert list(lanes.begin(20.0)) == [(same, 40.0), (other, 0.0)]
+    assert list(lanes.begin(20.0, 1000)) == [(same, 40.0), (other, 0.0)]
     one.asked_at = NOW + timedelta(seconds=1)
     lanes.offer(one)
     assert begun(lanes, 20.0) == [one]
