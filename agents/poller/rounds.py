@@ -189,7 +189,10 @@ class Rounds:
             watched.due_reading = began + watched.pace.reading_s
         decision = decide(bot, previous, outcome, watched.pace.check)
         self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent))
-        self._plan_next(watched, began + decision.pause_s, outcome)
+        # From when it was due: what it waited for the tick and its turn would else be lost at every look.
+        late = began - watched.due
+        due = watched.due if 0 <= late < watched.pace.check_s / 2 else began
+        self._plan_next(watched, due + decision.pause_s, outcome)
         return None
 
     def _keep(self, result: Result) -> None:

@@ -19,8 +19,8 @@ a process of their own, which counts as nobody's.
 - *At an even pace*: every bot on a port of its own, credentials really sealed, a full reading every fourth look. The
   poller, a bare loop of aiohttp on uvloop and Debian's prometheus-blackbox-exporter take turns, in turning order; each
   comes to its pace before its window begins. The bare loop makes the requests that the poller was seen to make, as
-  often as it made them, keeps its connections, decodes each answer, and starts what is due at each tick, as ours does:
-  spread evenly it would cost more. The exporter makes one request with the credential a probe, on a new connection as
+  often as it made them, keeps its connections, decodes each answer, and starts what is due every 50 ms: spread
+  evenly it would cost more. The exporter makes one request with the credential a probe, on a new connection as
   it always does.
 - *A crowd*: each bot at an address of its own in 127.0.0.0/8; of a hundred, two hang, one refuses connections, one
   answers 503 and one with what is no JSON. Poller and PostgreSQL are held to two cores; where the machine has no more,
