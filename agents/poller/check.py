@@ -21,9 +21,10 @@ from agents.engines import engine_for
 from agents.engines.base import Engine, Reading, Reason
 from agents.hosted import reached_at
 from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, Outcome, spread
+from agents.poller.sealed import SealedRows
 from agents.poller.tally import Tally
 from agents.poller.watched import Watched
-from agents.secrets import NotOpenedError, open_bot_secret
+from agents.secrets import NotOpenedError, open_secret_row
 from control_plane.database.away import DATABASE_AWAY
 from control_plane.engines.configs import ConfigError, decode_config
 from control_plane.engines.family import EngineConfig
@@ -42,8 +43,8 @@ _SHORTEST_PAUSE_S = 0.01
 #: the database or the key provider is away it may be used for twice as long.
 OPENED_S = 900.0
 _SPREAD = 0.25
-#: Credentials that are read at once: a start with many bots must leave connections to leases and to what was seen.
-_OPENING = 4
+#: What is opened at once: the keys of many tenants may be a service's to unwrap.
+_OPENING = 16
 
 _CHECKS = Tally("tradewise_poller_checks", "Checks by bot family and outcome.", ["engine", "outcome"])
 _NOTHING_READ = Reading(reachable=False, credential_ok=None, full=False)
@@ -90,6 +91,7 @@ class Checker:
         self._vault = vault
         # One timer for all looks: one for each would cost as much as judging what was seen.
         self._budgets = Deadlines(budget_s)
+        self._sealed = SealedRows(pool)
         self._opening = asyncio.Semaphore(_OPENING)
         self._published_at = reached_at(settings.publish_address)
         self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=limits)
@@ -98,6 +100,7 @@ class Checker:
     def close(self) -> None:
         """Close every connection that is kept."""
         self._budgets.close()
+        self._sealed.close()
         self._tenants.close()
         self._hosted.close()
 
@@ -130,8 +133,7 @@ class Checker:
         bot = watched.bot
         try:
             engine, url, config = _engine(bot), self._address(bot), _config(bot)
-            async with self._opening:
-                credential = await self._credential(bot)
+            credential = await self._credential(bot)
         except DATABASE_AWAY:
             if kept is not None and now < kept.until + OPENED_S:
                 return kept
@@ -155,9 +157,11 @@ class Checker:
 
     async def _credential(self, bot: Bot) -> Credential:
         try:
-            secret = await open_bot_secret(self._pool, self._vault, bot.tenant_id, bot.id, "credentials")
-            if secret is None:
+            row = await self._sealed.get(bot.tenant_id, bot.id)
+            if row is None:
                 raise _Local(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
+            async with self._opening:
+                secret = await open_secret_row(self._vault, row, bot.tenant_id)
             return decode_credentials(bot.engine, secret.reveal())
         except OpenError as error:
             if isinstance(error, NotOpenedError):
