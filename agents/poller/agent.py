@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import time
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from prometheus_client import Gauge
 
 from agents.agent import Agent
 from agents.egress import Limits
+from agents.poller import cycles
 from agents.poller.check import Checker
 from agents.poller.intervals import Intervals
 from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
@@ -48,9 +48,6 @@ _AT_ONCE: Final = 5000
 _LAST_CHECKS_S: Final = 5.0
 _LEAVING_PAUSE_S: Final = 0.1
 _OPEN_FILES: Final = 16384
-#: New objects between two searches for cycles. What a look makes is in none and goes by itself: with Python's 700 the
-#: search would cost a tenth of all looks.
-_NEW_OBJECTS: Final = 50_000
 
 _UNDER_WAY = Gauge("tradewise_poller_checks_under_way", "Checks that have begun and not ended.")
 _QUEUED = Gauge("tradewise_poller_checks_queued", "Bots that are due and wait for their turn.")
@@ -106,7 +103,7 @@ class Poller(Agent):
 
     async def open(self) -> None:
         """Begin to write results as they come, and to look at what is due."""
-        gc.set_threshold(_NEW_OBJECTS, 20, 20)
+        cycles.search_seldom()
         self._recording = asyncio.create_task(self._recorder.run())
         self._rounds.start()
 
@@ -200,9 +197,7 @@ class Poller(Agent):
             self._rounds.plan(watched, due)
         self._rounds.hurry(known)
         if not self._unloaded:
-            # All of it lives long: looking through it again and again would only take time.
-            gc.collect()
-            gc.freeze()
+            cycles.pass_over_what_is_there()
 
     def _ours(self, heard: set[str]) -> set[UUID]:
         """Which of the bots that were named are ours. Any role that may connect may notify: strange names are none."""

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from agents.agent import make_pool
 from agents.engines.base import Reading
+from agents.poller import cycles
 from agents.poller.decide import Outcome, decide
 from agents.poller.intervals import Intervals
 from agents.poller.record import Recorder
@@ -109,6 +110,9 @@ async def measure_recording(urls: Urls, wanted: Recording) -> list[Row]:
             await admin.execute(statement)
         writer = Writer(admin, pool, bots)
         await writer.open()
+        # As the agent does, for whoever is measured.
+        cycles.search_seldom()
+        cycles.pass_over_what_is_there()
         taken = [await _round(admin, pool, writer, wanted, number) for number in range(wanted.rounds + 1)][1:]
     finally:
         await pool.close()
