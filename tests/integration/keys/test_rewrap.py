@@ -127,7 +127,8 @@ async def test_two_at_once_do_no_harm_and_a_stop_is_heeded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     safes = [await safe(factory, f"t{number}", bots=1, versions=0) for number in range(25)]
-    monkeypatch.setattr(wraps, "_BATCH", 4)
+    # One at a time, so that there is always something left when the stop comes through.
+    monkeypatch.setattr(wraps, "_BATCH", 1)
     second = await vault.provider.rotate(await vault.provider.current_id())
     rotation = await rotations.begin(pool, "wraps", WHOLE)
     told: list[int] = []
@@ -141,7 +142,7 @@ async def test_two_at_once_do_no_harm_and_a_stop_is_heeded(
     stopped = await wraps.rewrap(pool, vault.provider, rotation, stop_soon)
     assert await stopping[0] == 1
     assert stopped.state == "stopped"
-    assert 8 <= stopped.done < 25
+    assert 2 <= stopped.done < 25
     again = await rotations.begin(pool, "wraps", WHOLE)
     assert again.id == rotation.id
     both = await asyncio.gather(*(wraps.rewrap(pool, vault.provider, again, lambda _: None) for _ in range(2)))

@@ -170,8 +170,10 @@ async def test_it_takes_no_more_than_its_plan_gives(rig: Rig) -> None:
     bot = await rig.bot()
     async with rig.launcher(plans={"free": Plan(disk_mib=1)}):
         instance = await rig.until_launched(bot)
-    assert await _inside(rig, instance, _BOUNDS) == {
-        "nofile": "4096 8192",
+    found = await _inside(rig, instance, _BOUNDS)
+    # What runc is written in raises its own soft limit to the hard one, and what it starts now and then inherits that.
+    assert found.pop("nofile") in {"4096 8192", "8192 8192"}
+    assert found == {
         "core": "0 0",
         "memory": str(256 * 2**20),
         "processes": "128",

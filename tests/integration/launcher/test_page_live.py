@@ -10,6 +10,7 @@ import pytest
 from tests.api import PASSWORD, Person
 from tests.e2e.browser import chromium, somebody
 from tests.integration.launcher.rig import TOKEN, Rig
+from tests.waiting import until
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
@@ -20,12 +21,18 @@ def pictures(tmp_path: Path) -> Path:
     return Path(os.environ.get("TRADEWISE_SCREENSHOTS") or tmp_path)
 
 
+async def _sampled_twice(rig: Rig) -> bool:
+    return bool(await rig.admin.fetchval("select count(*) > 1 from bot_stats"))
+
+
 async def test_what_a_bot_says_and_uses_is_on_its_page(
     ada: Person, rig: Rig, url: str, rogue_image: str, pictures: Path
 ) -> None:
     bot = await rig.rogue("chatty", rogue_image, name="Talker")
     async with rig.launcher(stats_interval=1.0), chromium() as browser:
         first = await rig.until_launched(bot)
+        # What it uses is drawn from two samples on. A bot of which nothing new is told draws nothing anew.
+        await until(lambda: _sampled_twice(rig), deadline_s=30, what="two samples")
         async with somebody(browser, url, pictures) as person:
             page = person.page
             await person.open("/sign-in")
