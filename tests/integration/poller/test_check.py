@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from agents.egress import Limits
 from agents.poller.check import OPENED_S, Checker
 from agents.poller.decide import Outcome
+from agents.poller.sealed import SealedRows
 from agents.poller.watched import Watched
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
@@ -73,7 +74,7 @@ async def test_what_was_opened_is_kept_for_a_while_and_longer_only_while_the_dat
         assert watched.opened is not opened
         # With nobody to ask, what is known is used twice as long; then nothing can be seen.
         away = await asyncpg.create_pool(min_size=0, max_size=1, host="127.0.0.1", port=1, timeout=1)
-        checker._pool = away
+        checker._sealed = SealedRows(away)
         watched.opened.until = time.monotonic()
         assert (await checker.check(watched, now, full=True)).good
         watched.opened.until = time.monotonic() - OPENED_S
