@@ -9,7 +9,6 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar
 from uuid import UUID
@@ -31,8 +30,6 @@ from control_plane.settings import Settings
 _BEAT_EVERY_S = 5.0
 _DRAIN_S = 20.0
 _LOST_BEATS_AFTER = "1 hour"
-# Read once: it is looked for among files.
-_version = cache(lambda: version("tradewise"))
 #: Agents that leave nothing behind in a session: no lock, setting or cursor. (A lock there is the launcher's lead.)
 _STATELESS = frozenset({"poller"})
 
@@ -49,6 +46,7 @@ class Agent(ABC):
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault) -> None:
         self.settings = settings
+        self._version = version("tradewise")
         self.pool = pool
         self.vault = vault
         self.process_id: UUID = uuid7()
@@ -103,7 +101,7 @@ class Agent(ABC):
             " on conflict (id) do update set beat_at = now(), state = excluded.state, detail = excluded.detail",
             self.process_id,
             self.kind,
-            _version(),
+            self._version,
             self.state,
             json.dumps(self.detail),
         )

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from agents.egress.deadlines import Deadlines, Spell
 
 
-@pytest.fixture
-async def soon() -> AsyncIterator[Deadlines]:
-    """A time that is over at once."""
-    deadlines = Deadlines(0.02)
+@asynccontextmanager
+async def deadlines_of(seconds: float) -> AsyncIterator[Deadlines]:
+    """A time of so many seconds, for which nobody waits any more at the end."""
+    deadlines = Deadlines(seconds)
     yield deadlines
     assert len(deadlines) == 0
     deadlines.close()
+
+
+@pytest.fixture
+async def soon() -> AsyncIterator[Deadlines]:
+    """A time that is over at once."""
+    async with deadlines_of(0.02) as made:
+        yield made
 
 
 @pytest.fixture
 async def later() -> AsyncIterator[Deadlines]:
     """A time that no test waits for."""
-    deadlines = Deadlines(60)
-    yield deadlines
-    assert len(deadlines) == 0
-    deadlines.close()
+    async with deadlines_of(60) as made:
+        yield made
 
 
 async def test_a_block_that_hangs_is_ended_and_its_task_goes_on(soon: Deadlines) -> None:
