@@ -220,6 +220,8 @@ def test_settings_arrive_as_they_were_given() -> None:
     assert (api.session_idle, api.session_lifetime) == (86400, 1209600)
     assert api.reading_interval == told["poller"].reading_interval
     assert (api.poll_interval, api.egress_allow) == (told["poller"].poll_interval, told["poller"].egress_allow)
+    # A large number must not be written as 1.5e+06.
+    assert told["poller"].poll_buffer == 1_500_000
     notifier = told["notifier"]
     assert (notifier.poll_interval, notifier.egress_allow) == (api.poll_interval, api.egress_allow)
     assert notifier.plans == told["poller"].plans == told["launcher"].plans == api.plans != load_settings({}).plans
@@ -243,6 +245,7 @@ def test_defaults_of_the_chart_are_those_of_the_program() -> None:
             "require_verified_email",
             "trusted_proxies",
         ),
+        "poller": ("poll_interval", "reading_interval", "poll_buffer"),
         "scheduler": (
             "key_suite",
             "audit_retention_months",

@@ -210,6 +210,8 @@ Every template that makes one object a component ranges over this list, so a new
 {{- define "tradewise.env.poller" -}}
 {{ include "tradewise.env.watching" .values }}
 {{ include "tradewise.env.reading" .values }}
+- name: TRADEWISE_POLL_BUFFER
+  value: {{ int64 .values.buffer | quote }}
 {{- include "tradewise.env.plans" .root.Values.hosting }}
 {{- end -}}
 
