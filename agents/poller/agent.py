@@ -23,10 +23,11 @@ from agents.poller import cycles
 from agents.poller.check import Checker
 from agents.poller.intervals import Intervals
 from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
+from agents.poller.opening import Opener
 from agents.poller.record import Recorder, Stored
 from agents.poller.rounds import Rounds
 from agents.poller.shards import BEAT_S, LEASE_S, SHARDS, Shards, shard_of
-from agents.poller.steer import Steerer
+from agents.poller.steer import LIMITS, Steerer
 from agents.poller.waiting import told
 from agents.poller.watched import Fleet, Watched, changed_since, first_due, load_bots, load_shards, phase
 from control_plane.database.away import DATABASE_AWAY
@@ -90,8 +91,8 @@ class Poller(Agent):
         self._shards = Shards(pool, self.process_id, lease_s=lease_s, beat_s=beat_s)
         self._fleet = Fleet(intervals)
         self._lanes = Lanes(room)
-        self._rounds = Rounds(self._shards, self._lanes, Checker(settings, pool, vault, limits=limits), self._recorder)
-        self._steerer = Steerer(settings, pool, vault, self._look_soon)
+        self._rounds = Rounds(self._shards, self._lanes, Checker(Opener(settings, pool, vault, limits)), self._recorder)
+        self._steerer = Steerer(pool, Opener(settings, pool, vault, LIMITS), self._look_soon)
         self._recording: asyncio.Task[None] | None = None
         self._heard: set[str] = set()
         self._named: set[UUID] = set()

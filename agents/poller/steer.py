@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -22,21 +21,12 @@ import structlog
 from prometheus_client import Counter
 from uuid_utils.compat import uuid7
 
-from agents.egress import EgressError, GuardedClient, Limits
-from agents.engines import engine_for
-from agents.engines.base import ControlRefused, Engine, ReadFailure, Reason
-from agents.hosted import reached_at
-from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot
-from agents.secrets import open_bot_secret
-from control_plane.bots.trading_models import ACTION_OF, CONFIRM_WITHIN_S
+from agents.egress import EgressError, Limits
+from agents.engines.base import ControlRefused, ReadFailure, Reason
+from agents.poller.decide import Bot
+from agents.poller.opening import CannotOpen, Opener
+from control_plane.bots.kinds import ACTION_OF, CONFIRM_WITHIN_S
 from control_plane.database.away import DATABASE_AWAY
-from control_plane.engines.configs import ConfigError, decode_config
-from control_plane.engines.family import EngineConfig
-from control_plane.engines.registry import family_of
-from control_plane.security.addresses import BotUrl, UrlRefused, parse_bot_url
-from control_plane.security.credentials import Credential, CredentialError, decode_credentials
-from control_plane.security.vault import OpenError, Vault
-from control_plane.settings import Settings
 
 NOT_CONFIRMED: Final = "not_confirmed"
 CONTROL_REFUSED: Final = "control_refused"
@@ -49,7 +39,7 @@ _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _LATER_S: Final = 3.0
 #: How often wishes are looked for that no loaded row has told of: those of a poller that was killed.
 _REFRESH_S: Final = 10.0
-_LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
+LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
 
 _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
 
@@ -151,41 +141,22 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-class _Hand(msgspec.Struct, frozen=True):
-    """Everything that it takes to call one bot."""
-
-    engine: Engine[Any, Any]
-    client: GuardedClient
-    url: BotUrl
-    credential: Credential
-    config: EngineConfig | None
-
-
-class _Cannot(Exception):  # noqa: N818 - an outcome to report
-    def __init__(self, reason: str, words: str) -> None:
-        super().__init__(words)
-        self.reason = reason
-
-
 class Steerer:
     """Steers the bots that this poller looks after. Each on its own: whoever hangs delays nobody else.
 
+    Nothing that was opened is kept: a wish is rare, and what is stored now counts. The opener is its own from then on.
     ``look_again`` is called with a bot whose trading has just changed: its health was seen before that.
     """
 
     def __init__(
         self,
-        settings: Settings,
         pool: asyncpg.Pool,
-        vault: Vault,
+        opener: Opener,
         look_again: Callable[[UUID], None] = lambda _: None,
     ) -> None:
         self._pool = pool
+        self._opener = opener
         self._look_again = look_again
-        self._vault = vault
-        self._published_at = reached_at(settings.publish_address)
-        self._tenants = GuardedClient.for_tenants(allow=settings.egress_allow, limits=_LIMITS)
-        self._hosted = GuardedClient.for_hosted([ip_network(ip_address(self._published_at))], limits=_LIMITS)
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
         self._pending: frozenset[UUID] = frozenset()
         self._refreshing: asyncio.Task[None] | None = None
@@ -215,8 +186,7 @@ class Steerer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._tenants.close()
-        self._hosted.close()
+        self._opener.close()
 
     async def _refresh(self) -> None:
         try:
@@ -267,9 +237,8 @@ class Steerer:
         if not await self._pool.fetchval(_TRY, bot.tenant_id, bot.id, wish.asked, wish.attempts):
             return None
         try:
-            hand = await self._hand(bot)
-            action = ACTION_OF[wish.wanted]
-            await hand.engine.control(hand.client, hand.url, hand.credential, hand.config, action)
+            to = await self._opener.open(bot)
+            await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
         except ControlRefused as refused:
             await self._give_up(bot, wish, CONTROL_REFUSED, str(refused))
             return None
@@ -277,17 +246,17 @@ class Steerer:
             return failure.detail
         except EgressError as error:
             return error.message
-        except _Cannot as cannot:
-            return str(cannot)
+        except CannotOpen as cannot:
+            return cannot.detail
         return None
 
     async def _look(self, bot: Bot) -> Seen:
         """The bot's own word of its trading state, now."""
         try:
-            hand = await self._hand(bot)
-        except _Cannot as cannot:
-            return Seen(state=None, problem=str(cannot), hopeless=cannot.reason)
-        reading = await hand.engine.check(hand.client, hand.url, hand.credential, hand.config, now=datetime.now(UTC))
+            to = await self._opener.open(bot)
+        except CannotOpen as cannot:
+            return Seen(state=None, problem=cannot.detail, hopeless=cannot.reason)
+        reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
         final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
         return Seen(
             state=reading.trading_state if reading.reason is None else None,
@@ -295,28 +264,6 @@ class Steerer:
             hopeless=reading.reason.value if final and reading.reason is not None else None,
             hangs=reading.reason is Reason.TIMEOUT,
         )
-
-    async def _hand(self, bot: Bot) -> _Hand:
-        """Opens the credential for one call and keeps nothing of it. Raises `_Cannot`."""
-        try:
-            engine = engine_for(bot.engine)
-            client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
-            own = BotUrl("http", self._published_at, bot.host_port or 0)
-            url = own if bot.hosted else parse_bot_url(bot.api_url or "")
-            secret = await open_bot_secret(self._pool, self._vault, bot.tenant_id, bot.id, "credentials")
-            if secret is None:
-                raise _Cannot(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
-            config = decode_config(family_of(bot.engine), bot.engine_config)
-            return _Hand(engine, client, url, decode_credentials(bot.engine, secret.reveal()), config)
-        except LookupError:
-            raise _Cannot(ENGINE_UNKNOWN, "This version of TradeWise has no engine of that name.") from None
-        except UrlRefused as refused:
-            raise _Cannot(Reason.EGRESS_REFUSED.value, refused.message) from None
-        except ConfigError:
-            raise _Cannot(CONFIG_INVALID, "What is stored of how this bot is to be read does not fit it.") from None
-        except (OpenError, CredentialError):
-            words = "The stored credentials cannot be opened: enter them again."
-            raise _Cannot(SECRET_UNREADABLE, words) from None
 
     async def _give_up(self, bot: Bot, wish: Wish, problem: str, detail: str) -> None:
         await self._pool.execute(_GIVE_UP, bot.tenant_id, bot.id, wish.asked, problem, detail, uuid7())

@@ -1,9 +1,18 @@
-"""Kinds of bots, apart from the tables: an agent needs the words alone, and models load half of the web tier."""
+"""Words and rules of bots, apart from the tables: an agent needs these alone, and models load half of the web tier."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+from control_plane.engines.family import Action
 
 BOT_TYPES: Final = ("external", "shared", "platform")
 #: Bots that we run as containers.
 HOSTED_TYPES: Final = ("shared", "platform")
+
+#: The trading states that can be wished for, by the action that leads there.
+STATE_OF: Final[Mapping[Action, str]] = {"start": "running", "stop": "stopped", "pause": "paused"}
+ACTION_OF: Final[Mapping[str, Action]] = {state: action for action, state in STATE_OF.items()}
+#: Seconds from a wish until it must have shown in the bot's state; after that nobody acts on it any more.
+CONFIRM_WITHIN_S: Final = 60.0

@@ -10,10 +10,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from control_plane.bots.kinds import HOSTED_TYPES
+from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, STATE_OF
 from control_plane.bots.schemas import TradingView
 from control_plane.bots.service import locked, note, refuse_subscribed
-from control_plane.bots.trading_models import CONFIRM_WITHIN_S, STATE_OF
 from control_plane.dashboard.reasons import remedy_of
 from control_plane.engines.family import Action
 from control_plane.engines.registry import family_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -10,14 +9,9 @@ from uuid import UUID
 from sqlalchemy import Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.base import Base, TenantOwned, Timestamp, one_of, tenant_index, tenant_reference
-from control_plane.engines.family import Action
 
-#: The trading states that can be wished for, by the action that leads there.
-STATE_OF: Final[Mapping[Action, str]] = {"start": "running", "stop": "stopped", "pause": "paused"}
-ACTION_OF: Final[Mapping[str, Action]] = {state: action for action, state in STATE_OF.items()}
-#: Seconds from a wish until it must have shown in the bot's state; after that nobody acts on it any more.
-CONFIRM_WITHIN_S: Final = 60.0
 #: Neither confirmed nor given up.
 _PENDING: Final = "confirmed_at is null and problem is null"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.bots.trading_models import CONFIRM_WITHIN_S, STATE_OF
+from control_plane.bots.kinds import CONFIRM_WITHIN_S, STATE_OF
 from control_plane.engines.family import Action
 from tests.freqtrade.published import Freqtrade
 from tests.freqtrade.story import CONNECTED, ONE_LOOK_S, THREE_LOOKS_S, Change, Story

@@ -10,11 +10,10 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
 
 from control_plane.bots import queries, service
-from control_plane.bots.kinds import BOT_TYPES, HOSTED_TYPES
+from control_plane.bots.kinds import BOT_TYPES, HOSTED_TYPES, STATE_OF
 from control_plane.bots.models import HOSTED_ENGINES, STATUSES
 from control_plane.bots.schemas import BotView, CrashPolicy, CreateBot, OnStop, PatchBot
 from control_plane.bots.trading import wish_trading
-from control_plane.bots.trading_models import STATE_OF
 from control_plane.dashboard import families
 from control_plane.dashboard.curve import BotCurve, beginning, bot_curve, chosen_range, newest
 from control_plane.dashboard.fleet import summarise

@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from agents.egress import Limits
-from agents.poller.check import OPENED_S, Checker
+from agents.poller.check import Checker
 from agents.poller.decide import Outcome
-from agents.poller.sealed import SealedRows
+from agents.poller.opening import OPENED_S, Opener
 from agents.poller.watched import Watched
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
@@ -42,13 +42,13 @@ async def test_a_bot_that_answers_too_slowly_is_a_timeout(factory: Factory, pool
         silent, well = bots[hanging.url], bots[server.url]
         now = datetime.now(UTC)
         for limits, budget_s in ((Limits(total_timeout=0.2), 20.0), (Limits(), 0.2)):
-            checker = Checker(settings, pool, vault, limits=limits, budget_s=budget_s)
+            checker = Checker(Opener(settings, pool, vault, limits), budget_s=budget_s)
             counted = _counted("timeout")
             assert (await checker.check(silent, now, full=True)).reason == "timeout"
             assert _counted("timeout") == counted + 1
             checker.close()
             silent.opened = None
-        checker = Checker(settings, pool, vault, limits=Limits())
+        checker = Checker(Opener(settings, pool, vault, Limits()))
         outcome = await checker.check(well, now, full=True)
         assert (outcome.good, outcome.observed_at, outcome.reading.full) == (True, now, True)
         assert not (await checker.check(well, now, full=False)).reading.full
@@ -62,7 +62,7 @@ async def test_what_was_opened_is_kept_for_a_while_and_longer_only_while_the_dat
     async with BotServer(token=TOKEN) as server:
         await factory.bot(await factory.owner(), api_url=server.url, credentials={"token": TOKEN})
         [watched] = (await watched_bots(pool)).values()
-        checker, now = Checker(settings, pool, vault, limits=Limits()), datetime.now(UTC)
+        checker, now = Checker(Opener(settings, pool, vault, Limits())), datetime.now(UTC)
         assert (await checker.check(watched, now, full=True)).good
         opened = watched.opened
         assert TOKEN not in repr(opened)
@@ -74,14 +74,15 @@ async def test_what_was_opened_is_kept_for_a_while_and_longer_only_while_the_dat
         assert watched.opened is not opened
         # With nobody to ask, what is known is used twice as long; then nothing can be seen.
         away = await asyncpg.create_pool(min_size=0, max_size=1, host="127.0.0.1", port=1, timeout=1)
-        checker._sealed = SealedRows(away)
+        blind = Checker(Opener(settings, away, vault, Limits()))
         watched.opened.until = time.monotonic()
-        assert (await checker.check(watched, now, full=True)).good
+        assert (await blind.check(watched, now, full=True)).good
         watched.opened.until = time.monotonic() - OPENED_S
         with pytest.raises(OSError):
-            await checker.check(watched, now, full=True)
+            await blind.check(watched, now, full=True)
         assert watched.opened is None
         await away.close()
+        blind.close()
         checker.close()
 
 
@@ -102,7 +103,7 @@ async def test_a_fault_of_ours_costs_its_own_bot_only_and_shows_nothing(
     owner = await factory.owner()
     async with BotServer(token=TOKEN) as server, BotServer(token=TOKEN) as other:
         poller = await poller_with(poll_interval=0.2)
-        checker = FaultyChecker(poller.settings, poller.pool, vault, limits=Limits())
+        checker = FaultyChecker(Opener(poller.settings, poller.pool, vault, Limits()))
         poller._rounds.checker.close()
         poller._rounds.checker = checker
         with capture_logs() as logs:

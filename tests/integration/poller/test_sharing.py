@@ -16,6 +16,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from agents.egress import Limits
+from agents.poller.check import Checker
+from agents.poller.decide import Bot
+from agents.poller.opening import Opened, Opener
 from control_plane.security.keyproviders import LocalKeyProvider
 from control_plane.security.vault import Vault
 from tests.factories import Factory, Urls
@@ -319,22 +323,28 @@ async def test_a_suspended_tenants_bots_rest_and_go_on(
         await until(lambda: len(server.requests) > asked, what="the bot to be looked at again")
 
 
+class CountingOpener(Opener):
+    """Knows how often it was asked."""
+
+    asked = 0
+
+    async def open(self, bot: Bot) -> Opened:
+        self.asked += 1
+        return await super().open(bot)
+
+
 async def test_an_opened_credential_costs_no_query_a_look(
-    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker, vault: Vault
 ) -> None:
     async with BotServer(token=TOKEN) as server:
         bot = await factory.bot(await factory.owner(), api_url=server.url, credentials=CREDENTIALS)
         poller = await poller_with(poll_interval=0.2)
         await until_checked(admin, bot, times=2)
-        asked: list[str] = []
-
-        class Watching:
-            """Notes what is asked of the pool besides what the recorder writes."""
-
-            def __getattr__(self, name: str) -> object:
-                asked.append(name)
-                return getattr(poller.pool, name)
-
-        poller._rounds.checker._pool = Watching()
+        opener = CountingOpener(poller.settings, poller.pool, vault, Limits())
+        poller._rounds.checker.close()
+        poller._rounds.checker = Checker(opener)
+        watched = poller._fleet.get(bot)
+        assert watched is not None
+        watched.opened = None
         await until_checked(admin, bot, times=4)
-        assert asked == []
+        assert opener.asked == 1

@@ -14,7 +14,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from agents.poller.decide import Bot
-from agents.poller.steer import Steerer
+from agents.poller.opening import Opener
+from agents.poller.steer import LIMITS, Steerer
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
 from tests.factories import Factory, Owner
@@ -213,7 +214,8 @@ async def test_a_bot_that_is_switched_off_meanwhile_is_not_asked(
 @asynccontextmanager
 async def steerer(pool: asyncpg.Pool, vault: Vault, looked: list[UUID] | None = None) -> AsyncIterator[Steerer]:
     again = [] if looked is None else looked
-    made = Steerer(load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"}), pool, vault, again.append)
+    settings = load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"})
+    made = Steerer(pool, Opener(settings, pool, vault, LIMITS), again.append)
     try:
         yield made
     finally:

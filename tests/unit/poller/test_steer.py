@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.poller.steer import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, words
-from control_plane.bots.trading_models import CONFIRM_WITHIN_S
+from control_plane.bots.kinds import CONFIRM_WITHIN_S
 from tests.unit.poller.test_decide import NOW
 
 SILENT = Seen(state=None, problem="Nothing listens there.")
