@@ -25,11 +25,12 @@ from agents.poller.intervals import Intervals
 from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
 from agents.poller.opening import Opener
 from agents.poller.record import Recorder, Stored
+from agents.poller.rhythm import TakeOver, phase
 from agents.poller.rounds import Rounds
 from agents.poller.shards import BEAT_S, LEASE_S, SHARDS, Shards, shard_of
 from agents.poller.steer import LIMITS, Steerer
 from agents.poller.waiting import told
-from agents.poller.watched import Fleet, Watched, changed_since, first_due, load_bots, load_shards, phase
+from agents.poller.watched import Fleet, Watched, changed_since, load_bots, load_shards
 from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
@@ -89,6 +90,7 @@ class Poller(Agent):
             limit=settings.poll_buffer,
         )
         self._shards = Shards(pool, self.process_id, lease_s=lease_s, beat_s=beat_s)
+        self._take_over = TakeOver(lease_s)
         self._fleet = Fleet(intervals)
         self._lanes = Lanes(room)
         self._rounds = Rounds(self._shards, self._lanes, Checker(Opener(settings, pool, vault, limits)), self._recorder)
@@ -192,7 +194,7 @@ class Poller(Agent):
         now = time.monotonic()
         moment = self._shards.moment(now)
         for watched in new:
-            due = now + first_due(watched, moment, self._shards.lease_s)
+            due = self._take_over.first_due(watched, now, moment)
             first = watched.health.observed_at is None
             watched.due_reading = due + (0.0 if first else phase(watched.bot.id, "reading") * watched.pace.reading_s)
             self._rounds.plan(watched, due)

@@ -14,6 +14,7 @@ from agents.poller.check import Checker
 from agents.poller.decide import Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
 from agents.poller.record import Recorder
+from agents.poller.rhythm import counted_from
 from agents.poller.shards import Shards
 from agents.poller.tally import Distribution, Tally
 from agents.poller.waiting import Result
@@ -189,10 +190,8 @@ class Rounds:
             watched.due_reading = began + watched.pace.reading_s
         decision = decide(bot, previous, outcome, watched.pace.check)
         self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent))
-        # From when it was due: what it waited for the tick and its turn would else be lost at every look.
-        late = began - watched.due
-        due = watched.due if 0 <= late < watched.pace.check_s / 2 else began
-        self._plan_next(watched, due + decision.pause_s, outcome)
+        at = counted_from(watched.due, began, watched.pace.check_s) + decision.pause_s
+        self._plan_next(watched, at, outcome)
         return None
 
     def _keep(self, result: Result) -> None:

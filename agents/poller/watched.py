@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -19,10 +18,6 @@ from agents.poller.unit_value import Figures, Mark
 
 #: Between two looks at one bot that somebody waits for.
 SHORTEST_GAP_S = 0.25
-#: A wish that nobody has answered for longer than this is no reason for haste when shards are taken over.
-_FRESH_S = 120.0
-#: What fell due while its shard changed hands is looked at within so much of its interval, or so many seconds.
-_CATCH_UP, _CATCH_UP_S = 0.25, 2.0
 
 #: In the place of a mark that was not read yet.
 UNREAD: Final = Mark(
@@ -186,29 +181,6 @@ def places_of(bot: Bot) -> tuple[str | None, str | None]:
     authority = bot.api_url.partition("://")[2].partition("/")[0].lower()
     host = authority if authority.endswith("]") else authority.rpartition(":")[0] or authority
     return sys.intern(authority), sys.intern(host)
-
-
-def phase(bot: UUID, of: str) -> float:
-    """From 0 to 1, the same for the same bot: what keeps bots that were loaded together from falling due together."""
-    return zlib.crc32(bot.bytes + of.encode()) / 0x1_0000_0000
-
-
-def first_due(watched: Watched, now: datetime, lease_s: float) -> float:
-    """In how many seconds a bot that was just taken over is due.
-
-    In its own rhythm where that goes on; soon where it fell due while nobody held it; spread over its interval where
-    that was long ago, so that the first minute after an outage is like every other.
-    """
-    interval, seen = watched.pace.check_s, watched.health
-    if watched.urgent and (now - watched.changed_at).total_seconds() < _FRESH_S:
-        return 0.0
-    spread = phase(watched.bot.id, "check")
-    if seen.observed_at is None:
-        return spread * interval
-    late = (now - seen.observed_at).total_seconds() - interval
-    if late <= 0:
-        return -late
-    return spread * (interval if late > interval + lease_s else min(_CATCH_UP * interval, _CATCH_UP_S))
 
 
 class Fleet:

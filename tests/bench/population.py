@@ -59,8 +59,6 @@ async def populate(admin: asyncpg.Connection, kek_file: Path, urls: Sequence[str
         await _copy(
             admin, "bot_secrets", ("id", "tenant_id", "bot_id", "kind", "sealed", "key_version", "suite"), secrets
         )
-    await admin.execute("update bot_health set observed_at = now(), healthy_at = now(), trading_state = 'running'")
-    await admin.execute("vacuum full analyze bot_health")
     await admin.execute("analyze")
     return made
 
@@ -76,19 +74,14 @@ async def _copy(admin: asyncpg.Connection, table: str, columns: tuple[str, ...],
 
 
 async def spread(admin: asyncpg.Connection, interval_s: float) -> None:
-    """Have all bots fall due evenly over one interval from now, where the rows say when they do."""
-    scheduled = await admin.fetchval(
-        "select count(*) from information_schema.columns where table_name = 'bot_health' and column_name = $1",
-        "next_poll_at",
+    """Have all bots been seen within the last interval, one after another: as by a poller that has ended just now."""
+    await admin.execute(
+        "update bot_health set trading_state = 'running',"
+        " observed_at = now() - random() * $1::text::interval, healthy_at = now() - random() * $1::text::interval",
+        f"{interval_s} seconds",
     )
-    if scheduled:
-        await admin.execute(
-            "update bot_health set lease_until = null,"
-            " next_poll_at = now() + interval '3 s' + random() * $1::text::interval",
-            f"{interval_s} seconds",
-        )
-        # What this left behind must not take the room of what is measured.
-        await admin.execute("vacuum bot_health")
+    # What this left behind must not take the room of what is measured.
+    await admin.execute("vacuum full analyze bot_health")
 
 
 async def updates(admin: asyncpg.Connection) -> tuple[int, int]:
