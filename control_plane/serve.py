@@ -8,6 +8,7 @@ import socket
 import uvicorn
 from prometheus_client import start_http_server
 
+from control_plane import cycles
 from control_plane.app import create_app
 from control_plane.database.check import require_ready
 from control_plane.database.visit import visiting
@@ -47,11 +48,17 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams first: each would otherwise hold up the shutdown for all of its grace."""
+    """Loaded for good once it serves; and ends the event streams first, which would hold up the shutdown otherwise."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; what is there by then stays until the process ends."""
+        await super().startup(sockets)
+        cycles.search_seldom()
+        cycles.pass_over_what_is_there()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, after the followers were told to leave."""

@@ -19,7 +19,6 @@ from prometheus_client import Gauge
 
 from agents.agent import Agent
 from agents.egress import Limits
-from agents.poller import cycles
 from agents.poller.check import Checker
 from agents.poller.intervals import Intervals
 from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
@@ -31,6 +30,7 @@ from agents.poller.shards import BEAT_S, LEASE_S, SHARDS, Shards, shard_of
 from agents.poller.steer import LIMITS, Steerer
 from agents.poller.waiting import told
 from agents.poller.watched import Fleet, Watched, changed_since, load_bots, load_shards
+from control_plane import cycles
 from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings

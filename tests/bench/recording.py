@@ -18,13 +18,13 @@ from uuid_utils.compat import uuid7
 
 from agents.agent import make_pool
 from agents.engines.base import Reading
-from agents.poller import cycles
 from agents.poller.decide import Outcome, decide
 from agents.poller.intervals import Intervals
 from agents.poller.record import Recorder
 from agents.poller.shards import SHARDS, Shards
 from agents.poller.waiting import Result
 from agents.poller.watched import Fleet, Watched, load_shards
+from control_plane import cycles
 from control_plane.security.keyproviders import create_kek_file
 from control_plane.settings import load_settings
 from tests.bench.harness import Row, row_of
