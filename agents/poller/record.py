@@ -20,7 +20,8 @@ from uuid_utils.compat import uuid7
 
 from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller import statements
-from agents.poller.decide import Health, StatusChange
+from agents.poller.columns import Columns, packed
+from agents.poller.decide import StatusChange
 from agents.poller.unit_value import Figures, Mark
 from agents.poller.waiting import Buffer, Result, Snapshot, Waiting
 from agents.poller.watched import UNREAD
@@ -30,7 +31,6 @@ _BATCH: Final = 5000
 _RETRY_S: Final = 0.5
 _POISON = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.LockNotAvailableError)
 _JUDGED_BY: Final = ("tenant_id", "id", "desired", "generation", "status")
-_HEALTH_FIELDS = Health.__struct_fields__
 
 _BATCHES = Histogram(
     "tradewise_poller_batch_size", "Bots in one write.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -197,9 +197,9 @@ class Recorder:
         for one in ours:
             (changed if one.changed else seen).append(one)
         if changed:
-            await connection.execute(statements.CHANGED, *_health_columns(changed, _HEALTH_FIELDS))
+            await connection.execute(statements.CHANGED, *_healths(changed, statements.CHANGED_COLUMNS))
         if seen:
-            await connection.execute(statements.SEEN, *_health_columns(seen, statements.SEEN_FIELDS))
+            await connection.execute(statements.SEEN, *_healths(seen, statements.SEEN_COLUMNS))
         told = await self._tell(connection, ours)
         # Most looks lead to no row.
         historic = [one for one in ours if one.rows]
@@ -212,7 +212,7 @@ class Recorder:
             )
         snapshots = [(one, row) for one in historic for row in one.snapshots]
         if snapshots:
-            await connection.execute(statements.SNAPSHOTS, *_snapshot_columns(snapshots))
+            await connection.execute(statements.SNAPSHOTS, *_snapshots(snapshots))
             await _note_resets(connection, snapshots)
         moved = {one for one, row in snapshots if row.told}
         followed = [one for one in ours if one in moved or (one.urgent and not one.changed)]
@@ -257,21 +257,24 @@ def _change(waiting: Waiting) -> StatusChange | None:
     return waiting.result.decision.change
 
 
-def _health_columns(batch: Sequence[Waiting], fields: Sequence[str]) -> list[list[object]]:
+def _healths(batch: Sequence[Waiting], columns: Columns) -> list[object]:
     healths = [one.result.decision.health for one in batch]
-    return [[one.result.bot.id for one in batch], *([getattr(health, name) for health in healths] for name in fields)]
+    values = ([getattr(health, name) for health in healths] for name in columns if name != "id")
+    return packed(columns, [[one.result.bot.id for one in batch], *values])
 
 
-def _snapshot_columns(snapshots: Sequence[tuple[Waiting, Snapshot]]) -> list[list[object]]:
+def _snapshots(snapshots: Sequence[tuple[Waiting, Snapshot]]) -> list[object]:
     readings = [row.reading for _, row in snapshots]
-    return [
-        [one.result.bot.tenant_id for one, _ in snapshots],
-        [one.result.bot.id for one, _ in snapshots],
-        [row.at for _, row in snapshots],
-        [row.value for _, row in snapshots],
-        [reading.latency_ms for reading in readings],
-        *([getattr(reading, name) for reading in readings] for name in statements.READING_COLUMNS),
-    ]
+    return packed(
+        statements.SNAPSHOT_COLUMNS,
+        [
+            [one.result.bot.tenant_id for one, _ in snapshots],
+            [one.result.bot.id for one, _ in snapshots],
+            [row.at for _, row in snapshots],
+            [row.value for _, row in snapshots],
+            *([getattr(reading, name) for reading in readings] for name in statements.READING_COLUMNS),
+        ],
+    )
 
 
 async def _note_resets(connection: asyncpg.Connection, snapshots: Sequence[tuple[Waiting, Snapshot]]) -> None:

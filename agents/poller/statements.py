@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from agents.poller.columns import Columns, given
+
 LOCK_BRIEFLY: Final = "set local lock_timeout = '2s'"
 #: What is still ours. The rows stay locked until the batch is written: no shard changes hands in between.
 HELD: Final = """
@@ -11,27 +13,36 @@ HELD: Final = """
     from (select shard, epoch from poll_shards where holder = $1 for share) held
 """
 
-#: A health row of which more than the time of the last look changed. The triggers that tell others look at these.
-CHANGED: Final = """
-    update bot_health h set state = n.state, reason = n.reason, detail = n.detail, observed_at = n.observed_at,
-        healthy_at = n.healthy_at, failures = n.failures, latency_ms = n.latency_ms, credential_ok = n.credential_ok,
-        trading_state = n.trading_state, loop_age_s = n.loop_age_s, simulated = n.simulated, version = n.version,
-        identity = n.identity, observed_generation = n.observed_generation
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
-        $8::float8[], $9::bool[], $10::text[], $11::float8[], $12::bool[], $13::text[], $14::text[], $15::int[])
-        as n (id, state, reason, detail, observed_at, healthy_at, failures, latency_ms, credential_ok, trading_state,
-            loop_age_s, simulated, version, identity, observed_generation)
-    where h.id = n.id
-"""
-#: One of which nothing else changed. No trigger names these columns, so nobody is told.
-SEEN: Final = """
-    update bot_health h set observed_at = n.observed_at, healthy_at = n.healthy_at, latency_ms = n.latency_ms,
-        loop_age_s = n.loop_age_s
-    from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::float8[])
-        as n (id, observed_at, healthy_at, latency_ms, loop_age_s)
-    where h.id = n.id
-"""
+_HEALTH: Final[Columns] = {
+    "state": "text",
+    "reason": "text",
+    "detail": "text",
+    "observed_at": "timestamptz",
+    "healthy_at": "timestamptz",
+    "failures": "int",
+    "latency_ms": "float8",
+    "credential_ok": "bool",
+    "trading_state": "text",
+    "loop_age_s": "float8",
+    "simulated": "bool",
+    "version": "text",
+    "identity": "text",
+    "observed_generation": "int",
+}
 SEEN_FIELDS: Final = ("observed_at", "healthy_at", "latency_ms", "loop_age_s")
+
+
+def _update(columns: Columns) -> str:
+    changed = ", ".join(f"{name} = n.{name}" for name in columns if name != "id")
+    return f"update bot_health h set {changed} from {given(columns, 'n')} where h.id = n.id"
+
+
+#: A health row of which more than the time of the last look changed. The triggers that tell others look at these.
+CHANGED_COLUMNS: Final[Columns] = {"id": "uuid"} | _HEALTH
+CHANGED: Final = _update(CHANGED_COLUMNS)
+#: One of which nothing else changed. No trigger names these columns, so nobody is told.
+SEEN_COLUMNS: Final[Columns] = {"id": "uuid"} | {name: _HEALTH[name] for name in SEEN_FIELDS}
+SEEN: Final = _update(SEEN_COLUMNS)
 
 #: A status and its event, if everything that it was judged by still stands and nobody holds the bot's row.
 TELL: Final = """
@@ -81,25 +92,29 @@ MARKS: Final = """
         limit 1
     ) p
 """
-SNAPSHOTS: Final = """
-    insert into performance_snapshots (tenant_id, bot_id, observed_at, unit_value, latency_ms, currency, simulated,
-        equity, capital_base, realized_profit, open_profit, win_rate, max_drawdown, closed_trades, open_positions)
-    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::numeric[], $5::float8[], $6::text[], $7::bool[],
-        $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[], $14::int[],
-        $15::int[])
+FIGURES: Final[Columns] = {
+    "equity": "numeric",
+    "capital_base": "numeric",
+    "realized_profit": "numeric",
+    "open_profit": "numeric",
+    "win_rate": "numeric",
+    "max_drawdown": "numeric",
+    "closed_trades": "int",
+    "open_positions": "int",
+}
+#: What a snapshot takes from its reading as it stands there.
+READING_COLUMNS: Final[Columns] = {"latency_ms": "float8", "currency": "text", "simulated": "bool"} | FIGURES
+SNAPSHOT_COLUMNS: Final[Columns] = {
+    "tenant_id": "uuid",
+    "bot_id": "uuid",
+    "observed_at": "timestamptz",
+    "unit_value": "numeric",
+} | READING_COLUMNS
+SNAPSHOTS: Final = f"""
+    insert into performance_snapshots ({", ".join(SNAPSHOT_COLUMNS)})
+    select * from {given(SNAPSHOT_COLUMNS, "n")}
     on conflict do nothing
 """
-FIGURES: Final = (
-    "equity",
-    "capital_base",
-    "realized_profit",
-    "open_profit",
-    "win_rate",
-    "max_drawdown",
-    "closed_trades",
-    "open_positions",
-)
-READING_COLUMNS: Final = ("currency", "simulated", *FIGURES)
 RESETS: Final = """
     insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
     select id, tenant_id, bot_id, 'counter_reset', detail, 'agent', 'agent:poller'
