@@ -65,6 +65,8 @@ class Answer:
     _little = False
     _website = False
     _unpacker: zlib._Decompress | None = None
+    # Told so, the parser need not find out for each answer that nobody asks for these.
+    on_message_begin = on_url = on_status = on_chunk_complete = None
 
     def __init__(self, header_bytes: int, body_bytes: int, *, little: bool = False, website: bool = False) -> None:
         if little or website:

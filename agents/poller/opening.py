@@ -87,7 +87,8 @@ class Opener:
         """Everything about a bot as it is stored now. Raises :class:`CannotOpen`, or for the database."""
         engine, url, config = _engine(bot), self._address(bot), _config(bot)
         credential = await self._credential(bot)
-        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id)
+        # By the bytes of its id, which are hashed for each call: an id itself is hashed in Python.
+        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id.bytes)
         until = time.monotonic() + OPENED_S * (1 + _SPREAD * spread(bot.id, datetime.now(UTC)))
         return Opened(engine, client, url, credential, config, until)
 

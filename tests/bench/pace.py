@@ -36,7 +36,7 @@ class Pace(msgspec.Struct, frozen=True):
 
     bots: int = int(os.environ.get("BENCH_PACED_BOTS", "1000"))
     rate: float = float(os.environ.get("BENCH_PACED_RATE", "500"))
-    rounds: int = int(os.environ.get("BENCH_PACED_ROUNDS", "5"))
+    rounds: int = int(os.environ.get("BENCH_PACED_ROUNDS", "9"))
     settle_s: float = float(os.environ.get("BENCH_PACED_SETTLE", "6"))
     window_s: float = float(os.environ.get("BENCH_PACED_WINDOW", "10"))
     tick_s: float = 0.05
