@@ -35,11 +35,8 @@ from control_plane.templates.marketplace import browse
 from tests.bench.harness import Row, row_of
 from tests.factories import Urls
 
-SNAPSHOTS = int(os.environ.get("TRADEWISE_BENCH_SNAPSHOTS", "10000000"))
 _BOUND = 1.5
 _GROWTH = 10
-_ROUNDS = 5
-_PIECES = 100
 _LISTINGS = 50  # a page of the marketplace, full in both
 _APART = timedelta(minutes=1)
 _DAY = timedelta(days=1)
@@ -82,6 +79,14 @@ _CHANGES = """
 """
 
 
+class Reads(msgspec.Struct, frozen=True):
+    """How much there is to read, and how often."""
+
+    snapshots: int = int(os.environ.get("TRADEWISE_BENCH_SNAPSHOTS", "10000000"))
+    rounds: int = 5
+    pieces: int = 100
+
+
 class _History(msgspec.Struct, frozen=True):
     """One database with its history."""
 
@@ -93,16 +98,21 @@ class _History(msgspec.Struct, frozen=True):
 
 
 async def measure(urls: Urls) -> list[Row]:
+    """What the environment asks for."""
+    return await measure_reads(urls, Reads())
+
+
+async def measure_reads(urls: Urls, wanted: Reads) -> list[Row]:
     """p99 of each question over the large history, against that over the small one."""
-    bots = max(_LISTINGS, min(500, SNAPSHOTS // 20_000))
-    readings = max(SNAPSHOTS // bots, _GROWTH)
+    bots = max(_LISTINGS, min(500, wanted.snapshots // 20_000))
+    readings = max(wanted.snapshots // bots, _GROWTH)
     large = await _history(urls.admin, "reads_large", bots, readings)
     small = await _history(urls.admin, "reads_small", max(bots // _GROWTH, _LISTINGS), max(readings // _GROWTH, 1))
     # As the API does: one search through all that is loaded is longer than any of these questions.
     cycles.search_seldom()
     cycles.pass_over_what_is_there()
     try:
-        return [await _compared(name, question, large, small) for name, question in _QUESTIONS.items()]
+        return [await _compared(wanted, name, large, small) for name in _QUESTIONS]
     finally:
         await large.database.close()
         await small.database.close()
@@ -195,15 +205,16 @@ async def _once(question: _Question, history: _History, number: int) -> float:
     return taken * 1e6
 
 
-async def _compared(name: str, question: _Question, large: _History, small: _History) -> Row:
+async def _compared(wanted: Reads, name: str, large: _History, small: _History) -> Row:
     pairs = []
-    for number in range(_ROUNDS + 1):
+    question = _QUESTIONS[name]
+    for number in range(wanted.rounds + 1):
         taken: tuple[list[float], list[float]] = ([], [])
-        for piece in range(_PIECES):
+        for piece in range(wanted.pieces):
             # In turns, and either first: what slows the machine for a while slows both.
             order = (0, 1) if piece % 2 else (1, 0)
             for side in order:
-                taken[side].append(await _once(question, (large, small)[side], number * _PIECES + piece))
+                taken[side].append(await _once(question, (large, small)[side], number * wanted.pieces + piece))
             await asyncio.sleep(0)
         if number:  # the first warms up
             pairs.append((_p99(taken[0]), _p99(taken[1])))

@@ -1,4 +1,4 @@
-"""The benchmark of the poller, small: that it runs and measures. What the figures are is for `make bench` to say."""
+"""The benchmarks of the poller and of reads, small: that they run and measure. Figures are for `make bench` to say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from tests.bench.crowd import Crowd, measure_crowd, quantile
 from tests.bench.harness import Row
 from tests.bench.pace import Pace, measure_pace
+from tests.bench.reads import Reads, measure_reads
 from tests.bench.recording import Recording, measure_recording
 from tests.bench.target import FIRST, address_of, conduct_of
 from tests.factories import Urls
@@ -34,6 +35,12 @@ async def test_a_crowd_is_looked_at_though_some_of_it_hang_and_fail(urls: Urls) 
     late, memory, *_ = rows
     assert 0 < late.ours < 60_000
     assert 20 < memory.ours < 2000
+
+
+async def test_reads_are_measured_over_a_large_and_a_small_history(urls: Urls) -> None:
+    rows = await measure_reads(urls, Reads(snapshots=10_000, rounds=1, pieces=2))
+    assert len(rows) == 5
+    assert all("10,000 / 1,000 snapshots" in row.name and row.bound == 1.5 and row.ours > 0 for row in rows)
 
 
 def test_addresses_are_distinct_and_tell_the_number_again() -> None:
