@@ -161,7 +161,7 @@ class Poller(Agent):
         for shard in turn.lost | turn.taken:
             # One that was ours before and is again: what another saw in between is not in memory.
             self._fleet.forget_shard(shard)
-        self._unloaded = (self._unloaded | turn.taken) - turn.lost
+        self._unloaded = (self._unloaded - turn.lost) | turn.taken
         if turn.taken or turn.lost:
             self.log.info("shards", taken=len(turn.taken), lost=len(turn.lost), held=len(self._shards.held))
         self._shards.leave(turn.surplus, time.monotonic() + _LAST_CHECKS_S)

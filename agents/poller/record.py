@@ -38,7 +38,11 @@ _BATCHES = Histogram(
 _WRITE_S = Histogram(
     "tradewise_poller_write_seconds", "One write of results.", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 )
-_LOST = Counter("tradewise_poller_results_lost", "Results that were seen and could not be kept.", ["cause"])
+_LOST = Counter(
+    "tradewise_poller_results_lost",
+    "Rows of history, and looks without any, that were seen and could not be kept.",
+    ["cause"],
+)
 _WAITING = Gauge("tradewise_poller_results_waiting", "Bots whose newest result is not written yet.")
 _ROWS = Gauge("tradewise_poller_rows_waiting", "Rows of history that are not written yet.")
 
@@ -93,9 +97,7 @@ class Recorder:
         self._arrived.set()
         if result.urgent or result.decision.change is not None:
             self._awaited.set()
-        if self._buffer.dropped:
-            self._lose("overflow", self._buffer.dropped)
-            self._buffer.dropped = 0
+        self._count_dropped()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -123,12 +125,14 @@ class Recorder:
                         stored = await self._store(batch)
                 except DATABASE_AWAY as error:
                     self._buffer.give_back(taken)
+                    self._count_dropped()
                     self._arrived.set()
                     self.behind = True
                     self._log.warning("results_not_stored", error=type(error).__name__, waiting=len(self._buffer))
                     break
                 except asyncio.CancelledError:
                     self._buffer.give_back(taken)
+                    self._count_dropped()
                     raise
                 del taken[:_BATCH]
                 self.behind = False
@@ -140,7 +144,7 @@ class Recorder:
 
     def give_up(self) -> None:
         """Count what was never written, at the end of the process."""
-        self._lose("shutdown", len(self._buffer.take()))
+        self._lose("shutdown", _worth(self._buffer.take()))
 
     async def _store(self, batch: list[Waiting]) -> list[Stored]:
         """A row that the database refuses, or that somebody holds for long, costs itself and not its batch."""
@@ -155,10 +159,13 @@ class Recorder:
     async def _store_less(self, waiting: Waiting, error: Exception) -> list[Stored]:
         held = isinstance(error, asyncpg.LockNotAvailableError)
         self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=str(error)[:200])
-        self._lose("held" if held else "refused", max(1, len(waiting.rows)))
+        self._lose("held" if held else "refused", _worth([waiting]))
         waiting.rows.clear()
         with contextlib.suppress(*_POISON):
             return [await self._store_whole([waiting])]
+        if held:
+            # What was refused would be refused again.
+            self._buffer.not_recorded(waiting)
         return []
 
     async def _store_whole(self, batch: list[Waiting]) -> Stored:
@@ -170,7 +177,7 @@ class Recorder:
             ours = [one for one in batch if held.get(one.result.watched.shard) == one.result.epoch]
             told = await self._write(connection, ours)
         if len(ours) < len(batch):
-            self._lose("overtaken", len(batch) - len(ours))
+            self._lose("overtaken", _worth(batch) - _worth(ours))
         return Stored(ours, told)
 
     async def _find_marks(self, batch: list[Waiting]) -> None:
@@ -247,10 +254,19 @@ class Recorder:
                 self._log.info("status", bot=str(bot.id), was=bot.status, now=change.status, reason=change.reason)
         return told
 
+    def _count_dropped(self) -> None:
+        self._lose("overflow", self._buffer.dropped)
+        self._buffer.dropped = 0
+
     def _lose(self, cause: str, count: int) -> None:
         if count:
             _LOST.labels(cause).inc(count)
             self._log.warning("results_lost", cause=cause, count=count)
+
+
+def _worth(batch: Sequence[Waiting]) -> int:
+    """What would be lost: rows of history, and where there are none the time of a look."""
+    return sum(max(1, len(one.rows)) for one in batch)
 
 
 def _change(waiting: Waiting) -> StatusChange | None:

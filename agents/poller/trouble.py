@@ -31,6 +31,7 @@ TROUBLES: Final = frozenset({LOOP_STALLED, EXCHANGE_UNREACHABLE})
 _LOOP_BOUND_S: Final[Mapping[str, float]] = {"freqtrade": 300.0, "tradewise": 300.0}
 _SHORTEST_BOUND_S: Final = 60.0
 _ROUNDS_MISSED: Final = 5
+_LONGEST_ROUND_S: Final = 1e7
 #: Two looks tell the same last round of a loop within this: our two clocks differ by as much while we are busy.
 _SAME_ROUND_S: Final = 2.0
 _LOOKS: Final = 3
@@ -59,9 +60,15 @@ NOTHING: Final = Finding()
 
 def loop_bound(engine: str, round_s: float | None) -> float | None:
     """How long a bot's loop may rest, in seconds. ``round_s`` is how often it says that it turns; None: not told."""
-    if round_s is not None and 0 < round_s < 1e7:
+    round_s = _length(round_s)
+    if round_s is not None:
         return max(_SHORTEST_BOUND_S, _ROUNDS_MISSED * round_s)
     return _LOOP_BOUND_S.get(engine)
+
+
+def _length(round_s: float | None) -> float | None:
+    """Of a round: None where it is no length of time, or none that a bot's loop could have."""
+    return round_s if round_s is not None and 0 < round_s < _LONGEST_ROUND_S else None
 
 
 def carried_age(before: Health, observed_at: datetime) -> float | None:
@@ -101,7 +108,7 @@ def _loop(
         # Its last round is long ago by our clock, and yet another one than before: only the clocks differ.
         return Finding(reason=CLOCK_SKEW, detail=f"Its clock is about {lasting(reading.loop_age_s)} behind ours.")
     doubts = before.failures + 1 if before.reason in {LOOP_STALLED, CLOCK_SKEW} else 1
-    patience = max(_INTERVALS * interval, timedelta(seconds=2 * (reading.loop_interval_s or 0.0)))
+    patience = max(_INTERVALS * interval, timedelta(seconds=2 * (_length(reading.loop_interval_s) or 0.0)))
     lasted = doubts * interval if before.healthy_at is None else observed_at - before.healthy_at
     words = f"It answers, but its trading loop has not turned for {lasting(reading.loop_age_s)}."
     believed = _stands(before, told, LOOP_STALLED) or (doubts >= _LOOKS and lasted >= patience)

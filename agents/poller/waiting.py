@@ -154,16 +154,20 @@ class Buffer:
 
     def put(self, result: Result) -> None:
         """Have a result wait, unless it says no more than what was written a moment ago."""
+        watched = result.watched
+        if watched.recorded is not None:
+            result = msgspec.structs.replace(result, previous=watched.recorded)
+            watched.recorded = None
         rows = rows_of(result)
-        waiting = self._bots.get(result.watched)
+        waiting = self._bots.get(watched)
         if waiting is None and not rows and result.repeats:
             return
-        result.watched.told_at = result.decision.health.observed_at
+        watched.told_at = result.decision.health.observed_at
         if waiting is not None and waiting.result.epoch != result.epoch:
             # Seen under a lease that has ended: it could not be recorded any more.
             waiting = None
         if waiting is None:
-            waiting = self._bots[result.watched] = Waiting(result)
+            waiting = self._bots[watched] = Waiting(result)
         else:
             waiting.result = result
             waiting.urgent = waiting.urgent or result.urgent
@@ -178,6 +182,14 @@ class Buffer:
         """Everything that waits, to be written now."""
         taken, self._bots, self._order = list(self._bots.values()), {}, deque()
         return taken
+
+    def not_recorded(self, waiting: Waiting) -> None:
+        """A health was given up: what comes next of its bot is compared with what its row still says."""
+        newer = self._bots.get(waiting.result.watched)
+        if newer is None:
+            waiting.result.watched.recorded = waiting.previous
+        else:
+            newer.previous = waiting.previous
 
     def give_back(self, taken: Sequence[Waiting]) -> None:
         """What could not be written waits on, before what came since."""

@@ -76,6 +76,7 @@ class Watched:
         "origin",
         "pace",
         "promised",
+        "recorded",
         "secret",
         "shard",
         "state",
@@ -108,6 +109,8 @@ class Watched:
         """Its rows told of a wish about its trading that nobody has seen to yet."""
         self.told_at: datetime | None = None
         """When the look was made that was handed on last to be written."""
+        self.recorded: Health | None = None
+        """What its row says, where that is not what was seen before: a write was given up."""
         self.trades: int | None = None
         """Closed trades as last told."""
         self.tick = -1

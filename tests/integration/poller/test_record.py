@@ -53,7 +53,8 @@ async def test_only_who_holds_the_shard_under_the_same_epoch_may_record(
     recorder, lost = recorder_of(pool, late), _lost("overtaken")
     recorder.put(result)
     await recorder.flush()
-    assert _lost("overtaken") == lost + 1
+    # Its change of health, and its snapshot.
+    assert _lost("overtaken") == lost + 2
     assert (await health_row(admin, bot))["observed_at"] is None
     assert (await bot_row(admin, bot))["status"] == "inactive"
     assert await snapshots(admin, bot) == []
@@ -61,7 +62,7 @@ async def test_only_who_holds_the_shard_under_the_same_epoch_may_record(
     recorder = recorder_of(pool, holder)
     recorder.put(msgspec.structs.replace(result, epoch=result.epoch))
     await recorder.flush()
-    assert _lost("overtaken") == lost + 2
+    assert _lost("overtaken") == lost + 4
     recorder.put(result_of((await watched_bots(pool))[bot], holder))
     await recorder.flush()
     assert (await bot_row(admin, bot))["status"] == "connected"
@@ -299,6 +300,38 @@ async def test_what_does_not_fit_is_lost_oldest_first_and_counted(
     kept = [row["observed_at"] for row in await snapshots(admin, bot)]
     assert kept == [result.decision.health.observed_at for result in results[5:]]
     assert (await health_row(admin, bot))["observed_at"] == kept[-1]
+
+
+async def test_what_an_ending_process_takes_with_it_is_counted_by_rows(factory: Factory, pool: asyncpg.Pool) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, lost, overflown = recorder_of(pool, shards, limit=5), _lost("shutdown"), _lost("overflow")
+    watched = (await watched_bots(pool))[bot]
+    for step in range(7):
+        recorder.put(result_of(watched, shards, after=timedelta(seconds=15 * step)))
+    recorder.give_up()
+    # Seven snapshots and one change of health, of which five had room.
+    assert (_lost("shutdown") - lost, _lost("overflow") - overflown) == (5, 3)
+
+
+async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    recorder.put(result_of(watched, shards, reading_with(trading_state="running")))
+    await recorder.flush()
+    async with admin.transaction():
+        await admin.execute("select from bot_health where id = $1 for update", bot)
+        recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=15)))
+        await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "running"
+    # By what is in memory nothing is new in this one.
+    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "stopped"
+    assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
 
 
 async def test_the_poller_may_not_write_what_people_want(

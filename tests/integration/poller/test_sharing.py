@@ -304,6 +304,28 @@ async def test_changes_that_no_notification_told_of_are_followed(
         assert len(server.requests) == asked
 
 
+async def test_shards_that_were_lost_and_are_ours_again_are_looked_after(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with BotServer(token=TOKEN) as server:
+        bot = await factory.bot(await factory.owner(), api_url=server.url, credentials=CREDENTIALS)
+        poller = await poller_with(poll_interval=0.2, beat_s=0.2)
+        await until_checked(admin, bot, times=2)
+        before = dict(poller._shards.held)
+        # Nothing that looks for changes is to find it.
+        await admin.execute("set session_replication_role = replica")
+        for table in ("tenants", "bots", "bot_secrets"):
+            await admin.execute(f"update {table} set updated_at = now() - interval '1 hour'")
+        await admin.execute("set session_replication_role = origin")
+        # As if another had taken them while this process was suspended, and had ended since.
+        await admin.execute("update poll_shards set holder = null, lease_until = null, epoch = epoch + 1")
+        await until(
+            lambda: len(poller._shards.held) == len(before) and not before.items() & poller._shards.held.items(),
+            what="the shards to be taken again",
+        )
+        await until_checked(admin, bot, times=3)
+
+
 async def test_a_suspended_tenants_bots_rest_and_go_on(
     factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
 ) -> None:

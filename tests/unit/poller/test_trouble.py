@@ -154,6 +154,14 @@ def test_a_slow_loop_may_take_its_time() -> None:
     assert set(story.looks(slow)) == {("healthy", None)}
 
 
+@pytest.mark.parametrize("round_s", [-1.0, 0.0, 1e7, 1e300, float("inf")])
+def test_a_round_that_is_no_length_of_time_is_not_believed(round_s: float) -> None:
+    assert Story().looks([check(900 + SECONDS * number, loop_interval_s=round_s) for number in range(6)])[-1] == (
+        "unhealthy",
+        "loop_stalled",
+    )
+
+
 @pytest.mark.parametrize("state", ["stopped", "webserver"])
 def test_trading_that_its_owner_stopped_is_never_down(state: str) -> None:
     story = Story()
