@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from control_plane.bots.models import HOSTED_ENGINES
-from control_plane.engines.family import Family
+from control_plane.engines.family import EngineConfig, Family
 from control_plane.engines.registry import FAMILIES
 from control_plane.security.credentials import Credential
 
@@ -78,7 +78,7 @@ def provenance(engine: str) -> Mapping[str, str]:
 
 
 def _form(family: Family) -> FamilyForm:
-    plain = () if family.config is None else _plain(family.config, family.config.hints)
+    plain = () if family.config is None else _plain(family.config)
     document = None
     if family.config is not None and plain is None:
         hints = "; ".join(f"{name}: {hint}" for name, hint in family.config.hints.items())
@@ -99,7 +99,7 @@ def _credential(shape: type[Credential]) -> tuple[Field, ...]:
     )
 
 
-def _plain(shape: type[msgspec.Struct], hints: Mapping[str, str]) -> tuple[Field, ...] | None:
+def _plain(shape: type[EngineConfig]) -> tuple[Field, ...] | None:
     """The fields of a configuration that a person can fill in one by one; None where it is more than that."""
     found = []
     described = inspect.type_info(shape)
@@ -109,7 +109,8 @@ def _plain(shape: type[msgspec.Struct], hints: Mapping[str, str]) -> tuple[Field
         if options is None:
             return None
         words = tuple((option, option) for option in options)
-        help_text = _sentence(hints.get(field.name, ""))
+        about = [shape.purposes.get(field.name, ""), shape.hints.get(field.name, "")]
+        help_text = " ".join(_sentence(words) for words in about if words)
         found.append(Field(f"engine_config.{field.name}", _label(field.name), help_text, field.required, options=words))
     return tuple(found)
 

@@ -42,6 +42,9 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     """A family's public configuration: which bot it is and how it is to be read. Holds nothing secret."""
 
     hints: ClassVar[Mapping[str, str]] = {}
+    """What each field has to be."""
+    purposes: ClassVar[Mapping[str, str]] = {}
+    """What a field is for, where its name does not tell it to whoever fills in a form."""
 
     @property
     def part(self) -> str:

@@ -44,7 +44,12 @@ class HummingbotConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, om
         "bot_name": "the instance's name as the API lists it: letters, digits, dots, hyphens and underscores",
         "controller_id": "letters, digits, dots, hyphens and underscores",
         "currency": "a short word such as USDT",
-        "capital": "an amount above zero, as a text or a number",
+        "capital": "an amount above zero",
+    }
+    purposes: ClassVar[Mapping[str, str]] = {
+        "controller_id": "one controller of the bot; left out: all of them together",
+        "currency": "what its pairs are quoted in, for the times when no open position tells it",
+        "capital": "what it was given to trade with, in that currency; without it, its equity and returns are unknown",
     }
 
     @property

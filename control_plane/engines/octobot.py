@@ -38,6 +38,10 @@ class OctobotConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_
     """classic: in what the worth of its portfolio is asked for."""
 
     hints: ClassVar[Mapping[str, str]] = {"mode": "classic or node", "currency": "a short word such as USDT"}
+    purposes: ClassVar[Mapping[str, str]] = {
+        "mode": "the web interface of one OctoBot (classic), or the API of an OctoBot node",
+        "currency": "in what the worth of its portfolio is asked for (classic)",
+    }
 
     def misfit(self, credential: Credential) -> tuple[str, str] | None:
         if not isinstance(credential, OctobotCredential):
