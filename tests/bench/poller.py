@@ -23,7 +23,8 @@ a process of their own, which counts as nobody's.
   evenly it would cost more. The exporter makes one request with the credential a probe, on a new connection as
   it always does.
 - *A crowd*: each bot at an address of its own in 127.0.0.0/8; of a hundred, two hang, one refuses connections, one
-  answers 503 and one with what is no JSON. Poller and PostgreSQL are held to two cores; where the machine has no more,
+  answers 503 and one with what is no JSON. Their rows tell of looks spread over the last interval, as by a poller that
+  has just ended; the window begins a minute and a half after ours has started. Poller and PostgreSQL are held to two cores; where the machine has no more,
   the bots are on them too. Lateness is the poller's own metric, interpolated within its bucket. Memory is what the
   processes hold with what they share counted once, at its highest.
 - *Recording*: the recorder that the poller uses, from results in memory to committed rows, beside a binary COPY of
