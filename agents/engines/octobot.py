@@ -7,6 +7,7 @@ Classic (`/api` of a website):
   address ban that address until the bot restarts: a refused one is not sent again for a while, and for twice as long
   after each further time.
 - `/api/ping` and `/api/version` answer a JSON text, without a login. Some routes send JSON and call it HTML.
+- `/api/positions` is one list that says of each what it is (`SoR`); older ones send an object of two lists.
 - `/commands/stop` ends the process, by a plain GET even: nothing here ever asks for a route that does anything.
 
 Node (`/api/v1`): HTTP Basic with the wallet's address in lower case; 503 before it is set up.
@@ -56,7 +57,7 @@ _MS_FROM: Final = 10**11
 _HIDDEN = re.compile(rb"<input\b[^>]*\bname=[\"']csrf_token[\"'][^>]*>", re.IGNORECASE)
 _VALUE = re.compile(rb"\bvalue=[\"']([^\"'<>]{1,512})[\"']", re.IGNORECASE)
 _COOKIE = re.compile(r"(?:\A|, ?)([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})=([!#-+\--:<-\[\]-~]{0,4096})")
-_SINCE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})")
+_SINCE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})", re.ASCII)
 
 T = TypeVar("T")
 
@@ -74,11 +75,16 @@ class _Point(msgspec.Struct):
 class _Position(msgspec.Struct):
     unrealized_pnl: Decimal | None = None
     market: str | None = None
+    kind: str | None = msgspec.field(default=None, name="SoR")
 
 
 class _Positions(msgspec.Struct):
     real_positions: list[_Position] = []
     simulated_positions: list[_Position] = []
+
+
+_SIMULATED: Final = {"Real": False, "Simulated": True}
+_AS_TOLD: Final[Any] = list[_Position] | _Positions
 
 
 class _Node(msgspec.Struct):
@@ -170,7 +176,7 @@ class OctobotEngine(Outside):
                 return await _read_node(client, url, credential, full=full)
             site = _Site(client, url, credential, self._session(url, credential), self._clock())
             reading = await _greet(site, reading)
-            positions = await site.ask("/api/positions", _Positions)
+            positions: list[_Position] | _Positions = await site.ask("/api/positions", _AS_TOLD)
             reading = _with_positions(msgspec.structs.replace(reading, credential_ok=True), positions, config)
             return await _read_figures(site, reading, config, now) if full else reading
         except EgressError as error:
@@ -280,24 +286,36 @@ async def _greet(site: _Site, reading: Reading) -> Reading:
     said = accepted(response, str)
     if not said.startswith("Running since"):
         raise ReadFailure(Reason.BAD_PAYLOAD, "The address answers, but not as a classic OctoBot.", reachable=True)
+    return msgspec.structs.replace(reading, reachable=True, latency_ms=response.latency_ms, started_at=_started(said))
+
+
+def _started(said: str) -> datetime | None:
     since = _SINCE.search(said)
-    started = datetime.fromisoformat(f"{since[1]}T{since[2]}+00:00") if since else None
-    return msgspec.structs.replace(reading, reachable=True, latency_ms=response.latency_ms, started_at=started)
+    try:
+        return datetime.fromisoformat(f"{since[1]}T{since[2]}+00:00") if since else None
+    except ValueError:
+        return None
 
 
-def _with_positions(reading: Reading, told: _Positions, config: OctobotConfig) -> Reading:
-    real, simulated = len(told.real_positions), len(told.simulated_positions)
-    if real and simulated:
+def _with_positions(reading: Reading, told: list[_Position] | _Positions, config: OctobotConfig) -> Reading:
+    kinds: set[bool | None]
+    if isinstance(told, list):
+        positions = told
+        kinds = {_SIMULATED.get(position.kind or "") for position in told}
+    else:
+        positions = told.real_positions + told.simulated_positions
+        kinds = {bool(told.simulated_positions), not told.real_positions} if positions else set()
+    if len(kinds) > 1:
         detail = "Some of its positions are real and some simulated: their amounts are not added up."
         return msgspec.structs.replace(reading, detail=detail)
-    positions = told.real_positions or told.simulated_positions
+    simulated = next(iter(kinds), None)
     same = all(position.market is None or position.market == config.currency for position in positions)
     return msgspec.structs.replace(
         reading,
         open_positions=count(len(positions)),
-        simulated=bool(simulated) if real or simulated else None,
+        simulated=simulated,
         # Spot trading has no positions in this sense, so none is no zero of open profit.
-        open_profit=_sum(position.unrealized_pnl for position in positions) if positions and same else None,
+        open_profit=None if simulated is None or not same else _sum(position.unrealized_pnl for position in positions),
     )
 
 
