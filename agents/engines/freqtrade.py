@@ -13,6 +13,7 @@ What its own documentation does not say and real processes do:
   that lie on the exchange: those protect a position that is kept, and stay.
 - `/stopentry` to a bot whose trading is stopped begins it again, paused; and only then does it cancel or exit.
 - `api_version` is a float (2.50 arrives as 2.5) and tells nothing that the answers do not: it is not read.
+- A POST to a route that a version does not know is 405, for the web interface's GET has every path; without it, 404.
 - API 2.40 has no `/pause`: there `/stopentry` sets `max_open_trades` to 0, the state goes on reading "running", and
   only `/reload_config` brings the entries back.
 - A reload closes the port for half a second: `unreachable` once, and the poller waits for more before it judges.
@@ -21,7 +22,7 @@ What its own documentation does not say and real processes do:
 from collections.abc import Hashable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -44,6 +45,8 @@ from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import FreqtradeCredential
 
 T = TypeVar("T")
+
+_NO_ROUTE: Final = frozenset({404, 405})
 
 
 # Only what is read is declared: fields come and go between versions, and nearly every one can be null.
@@ -165,17 +168,16 @@ class FreqtradeEngine:
         """One command, by its older name where the newer is not known."""
         del config
         bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
-        if action == "stop":
-            await bot.tell("stop")
-        elif action == "pause":
-            for route in ("pause", "stopentry", "stopbuy"):
-                if await bot.tell(route):
-                    return
-            raise ControlRefused("It offers no way to pause its entries.")
-        else:
+        routes: tuple[str, ...] = (action,)
+        if action == "pause":
+            routes = ("pause", "stopentry", "stopbuy")
+        elif action == "start" and _silently_paused(await _config(bot)):
             # What an older one calls running has no entries after a pause, and /start would change nothing.
-            told = await _config(bot)
-            await bot.tell("reload_config" if _silently_paused(told) else "start")
+            routes = ("reload_config",)
+        for route in routes:
+            if await bot.tell(route):
+                return
+        raise ControlRefused(f"Its API has no way to {action} its trading.")
 
     async def drain(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
@@ -185,8 +187,8 @@ class FreqtradeEngine:
         # A bot whose trading is stopped would begin to manage its trades again: only where there is something to exit.
         if close or (await _state(bot)) != "stopped":
             await _stop_entries(bot)
-        if close:
-            await bot.command("forceexit", {"tradeid": "all"})
+        if close and not await bot.command("forceexit", {"tradeid": "all"}):
+            raise DrainRefused("It offers no way to exit its trades.")
 
     async def drained(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
@@ -219,20 +221,22 @@ class _Bot:
     async def ping(self) -> Response:
         return await self._client.get_json(self._url, "/api/v1/ping")
 
-    async def command(self, route: str, body: dict[str, str] | None = None) -> int:
-        """Have it do something; the status, which is 404 where this version knows no such route. Raises as `accepted`,
-        save for the bot's word that it is done already."""
+    async def command(self, route: str, body: dict[str, str] | None = None) -> bool:
+        """Have it do something; False where this version knows no such route. Raises as `accepted`, save for the bot's
+        word that it is done already."""
         response = await self._client.post_json(self._url, f"/api/v1/{route}", body, auth=self._auth)
-        if response.status != 404 and not _is_complaint(response):
+        if response.status in _NO_ROUTE:
+            return False
+        if not _is_complaint(response):
             accepted(response, dict[str, Any])
-        return response.status
+        return True
 
     async def tell(self, route: str) -> bool:
         """A command; False where this version knows no such route. Raises `ControlRefused` where there is no trader."""
         response = await self._client.post_json(self._url, f"/api/v1/{route}", None, auth=self._auth)
         if _is_complaint(response):
             raise ControlRefused("It cannot do that in its present state: it has no trader that runs.")
-        if response.status == 404:
+        if response.status in _NO_ROUTE:
             return False
         accepted(response, dict[str, Any])
         return True
@@ -275,7 +279,7 @@ async def _config(bot: _Bot) -> _Config:
 
 async def _stop_entries(bot: _Bot) -> None:
     """By the older name where the newer is not known. Raises `DrainRefused` where neither is."""
-    if await bot.command("stopentry") == 404 and await bot.command("stopbuy") == 404:
+    if not await bot.command("stopentry") and not await bot.command("stopbuy"):
         raise DrainRefused("It offers no way to stop its entries.")
 
 

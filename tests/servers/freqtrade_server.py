@@ -15,6 +15,7 @@ from tests.servers.loopback import LoopbackServer, Reply, Request, json_reply
 _UNAUTHORIZED = {"detail": "Unauthorized"}
 _BAD_TOKEN = {"detail": "Could not validate credentials"}
 _NOT_FOUND = {"detail": "Not Found"}
+_NOT_ALLOWED = {"detail": "Method Not Allowed"}
 _WRONG_STATE = {"detail": "Bot is not in the correct state."}
 _TRADER_ROUTES = frozenset({"profit", "balance", "status", "count", "start", "stop", "pause", "stopentry", "stopbuy",
                             "forceexit"})  # fmt: skip
@@ -139,13 +140,13 @@ class FreqtradeServer(LoopbackServer):
         if route == "reload_config":
             self._reloading = asyncio.get_running_loop().create_task(self._reload())
             return json_reply({"status": "Reloading config ..."})
-        return json_reply(_NOT_FOUND, 404)
+        return _unknown()
 
     def _pause(self, route: str) -> Reply:
         if self.api_version < 2.45:
             # The older way: no more entries, though the state goes on reading "running".
             if route == "pause":
-                return json_reply(_NOT_FOUND, 404)
+                return _unknown()
             if self.trading_state == "running":
                 self.max_open_trades = 0.0
             return json_reply({"status": "No more entries will occur from now. Run /reload_config to reset."})
@@ -288,6 +289,11 @@ class FreqtradeServer(LoopbackServer):
 
     def _count(self) -> dict[str, Any]:
         return {"current": self.open_trades, "max": -1.0, "total_stake": 990.0 * self.open_trades}
+
+
+def _unknown() -> Reply:
+    """To a POST: every path is one of the web interface's, which are to be fetched."""
+    return json_reply(_NOT_ALLOWED, 405, Allow="GET")
 
 
 def _order(side: str, *, open_for: float) -> dict[str, Any]:
