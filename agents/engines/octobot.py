@@ -15,6 +15,7 @@ Node (`/api/v1`): HTTP Basic with the wallet's address in lower case; 503 before
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -41,7 +42,7 @@ from agents.engines.base import (
     failure_of,
     refusal,
 )
-from agents.engines.shared import key_of
+from agents.engines.shared import FIGURES_S, all_told, key_of
 from agents.engines.values import amount, count, label, word
 from control_plane.engines.octobot import FAMILY, OctobotConfig, OctobotCredential
 from control_plane.security.addresses import BotUrl
@@ -87,6 +88,14 @@ _SIMULATED: Final = {"Real": False, "Simulated": True}
 _AS_TOLD: Final[Any] = list[_Position] | _Positions
 
 
+@dataclass(slots=True)
+class _Figures:
+    """What a full look found out besides; None where it was not told."""
+
+    closed: list[_Pnl] | None = None
+    history: list[_Point] | None = None
+
+
 class _Node(msgspec.Struct):
     node_type: str | None = None
     status: str | None = None
@@ -114,8 +123,9 @@ class OctobotEngine(Outside):
 
     family = FAMILY
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, figures_s: float = FIGURES_S) -> None:
         self._clock = clock
+        self._figures_s = figures_s
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
     async def check(
@@ -171,6 +181,7 @@ class OctobotEngine(Outside):
         full: bool,
     ) -> Reading:
         reading = Reading(reachable=False, credential_ok=None, full=False)
+        until = asyncio.get_running_loop().time() + self._figures_s
         try:
             if config.mode == "node":
                 return await _read_node(client, url, credential, full=full)
@@ -178,7 +189,7 @@ class OctobotEngine(Outside):
             reading = await _greet(site, reading)
             positions: list[_Position] | _Positions = await site.ask("/api/positions", _AS_TOLD)
             reading = _with_positions(msgspec.structs.replace(reading, credential_ok=True), positions, config)
-            return await _read_figures(site, reading, config, now) if full else reading
+            return await _read_figures(site, reading, config, now, until) if full else reading
         except EgressError as error:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
@@ -319,13 +330,13 @@ def _with_positions(reading: Reading, told: list[_Position] | _Positions, config
     )
 
 
-async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, now: datetime) -> Reading:
+async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, now: datetime, until: float) -> Reading:
     version = accepted(await site.public("/api/version"), str)
     reading = msgspec.structs.replace(reading, version=label(version), currency=config.currency)
-    closed = await _if_there(site, "/api/pnl_history", list[_Pnl])
-    path = f"/api/historical_portfolio_value?currency={quote(config.currency, safe='')}&time_frame=1d"
-    history = await _if_there(site, path, list[_Point])
-    reading = msgspec.structs.replace(reading, full=closed is not None and history is not None)
+    told = _Figures()
+    whole = await all_told(_ask_figures(site, told, config), until)
+    closed, history = told.closed, told.history
+    reading = msgspec.structs.replace(reading, full=whole and closed is not None and history is not None)
     if closed is not None:
         reading = _with_profits(reading, closed, config)
     if history:
@@ -338,12 +349,18 @@ async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, no
     return reading
 
 
+async def _ask_figures(site: _Site, told: _Figures, config: OctobotConfig) -> None:
+    told.closed = await _if_there(site, "/api/pnl_history", list[_Pnl])
+    path = f"/api/historical_portfolio_value?currency={quote(config.currency, safe='')}&time_frame=1d"
+    told.history = await _if_there(site, path, list[_Point])
+
+
 async def _if_there(site: _Site, path: str, shape: type[T]) -> T | None:
     """None where the bot has none of that now, or more than may be read: then what else it told still holds."""
     try:
         return await site.ask(path, shape)
     except EgressError as error:
-        if error.code in {"too_large", "timeout"}:
+        if error.code == "too_large":
             return None
         raise
     except ReadFailure as failure:

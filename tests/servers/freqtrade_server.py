@@ -70,6 +70,8 @@ class FreqtradeServer(LoopbackServer):
         """Stake currency in open orders to buy, which the balance does not count as the bot's."""
         self.raw: dict[str, bytes] = {}
         """Bodies by route, such as `profit`, in place of the regular ones."""
+        self.hanging: set[str] = set()
+        """Routes that are never answered."""
         self.exchange_answers = asyncio.Event()
         """Cleared while the exchange hangs: then `/balance` hangs with it."""
         self.exchange_answers.set()
@@ -111,6 +113,8 @@ class FreqtradeServer(LoopbackServer):
             return self._cancel(route, int(route.split("/")[1]))
         if route == "count" and self.trading_state == "stopped":
             return json_reply({"error": "Error querying /api/v1/count: trader is not running"}, 502)
+        if route in self.hanging:
+            await asyncio.Event().wait()
         if route == "balance" or (self.prices_forgotten and route in {"profit", "status"}):
             await self.exchange_answers.wait()
         if route in self.raw:

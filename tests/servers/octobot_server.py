@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from base64 import b64encode
@@ -34,9 +35,13 @@ class OctobotServer(LoopbackServer):
         self.since = "2026-11-20 08:15:30"
         self.raw: dict[str, Reply] = {}
         """Answers by path in place of the regular ones."""
+        self.hanging: set[str] = set()
+        """Paths that are never answered."""
 
     async def handle(self, request: Request) -> Reply:
         path = request.path
+        if path in self.hanging:
+            await asyncio.Event().wait()
         if path == "/commands/stop":
             # By a GET as well: what a careless client does by fetching ahead.
             self.stopped = True

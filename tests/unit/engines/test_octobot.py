@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from agents.egress import Limits
 from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.engines.octobot import OctobotEngine
 from tests.servers.loopback import Reply, json_reply
 from tests.servers.octobot_server import OctobotNodeServer, OctobotServer
-from tests.unit.engines.support import Always, Looks
+from tests.unit.engines.support import Always, Looks, paths
 
 PASSWORD = "correct-horse&?"
 NOW = datetime.now(UTC)
+QUICK = Limits(total_timeout=0.3)
 
 
 def classic(server: OctobotServer | Always, password: str | None = None, **config: Any) -> Looks:
@@ -216,6 +219,31 @@ async def test_a_history_too_long_to_read_leaves_the_rest_standing() -> None:
         Decimal("1012.25"),
         None,
     )
+
+
+async def test_after_a_call_that_hangs_no_other_is_made_that_a_look_can_do_without() -> None:
+    async with OctobotServer() as server:
+        server.positions = [position("Real", 4)]
+        server.pnl, server.history = [profit(3)], [value("1000", timedelta(hours=3))]
+        server.hanging = {"/api/pnl_history", "/api/historical_portfolio_value"}
+        none = await classic(server).look(full=True, limits=QUICK)
+        assert paths(server)[-1] == "/api/pnl_history"
+        server.hanging = {"/api/historical_portfolio_value"}
+        some = await classic(server).look(full=True, limits=QUICK)
+    for reading in (none, some):
+        assert (reading.reason, reading.reachable, reading.credential_ok, reading.full) == (None, True, True, False)
+        assert (reading.version, reading.open_profit, reading.equity) == ("OctoBot 2.0.13", Decimal(4), None)
+    assert (none.closed_trades, none.realized_profit) == (None, None)
+    assert (some.closed_trades, some.realized_profit) == (1, Decimal(3))
+
+
+async def test_what_a_look_can_do_without_is_not_waited_for_longer_than_the_look_may_take() -> None:
+    async with OctobotServer() as server:
+        server.pnl, server.hanging = [profit(3)], {"/api/historical_portfolio_value"}
+        bot = Looks(OctobotEngine(figures_s=0.3), server.url, {}, {})
+        async with asyncio.timeout(5.0):
+            reading = await bot.read()
+    assert (reading.reason, reading.reachable, reading.full, reading.closed_trades) == (None, True, False, 1)
 
 
 async def test_a_node_tells_its_state_and_can_be_stopped() -> None:
