@@ -13,15 +13,18 @@ What its own documentation does not say and real processes do:
   that lie on the exchange: those protect a position that is kept, and stay.
 - `/stopentry` to a bot whose trading is stopped begins it again, paused; and only then does it cancel or exit.
 - `api_version` is a float (2.50 arrives as 2.5) and tells nothing that the answers do not: it is not read.
+- A POST to a route that a version does not know is 405, for the web interface's GET has every path; without it, 404.
 - API 2.40 has no `/pause`: there `/stopentry` sets `max_open_trades` to 0, the state goes on reading "running", and
   only `/reload_config` brings the entries back.
 - A reload closes the port for half a second: `unreachable` once, and the poller waits for more before it judges.
 """
 
+import asyncio
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -38,12 +41,15 @@ from agents.engines.base import (
     check_pong,
     failure_of,
 )
+from agents.engines.shared import FIGURES_S, all_told
 from agents.engines.values import age, amount, count, label, moment, share, word
 from control_plane.engines.freqtrade import FAMILY
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import FreqtradeCredential
 
 T = TypeVar("T")
+
+_NO_ROUTE: Final = frozenset({404, 405})
 
 
 # Only what is read is declared: fields come and go between versions, and nearly every one can be null.
@@ -102,6 +108,16 @@ class _Trade(msgspec.Struct):
     orders: list[_Order] = []
 
 
+@dataclass(slots=True)
+class _Figures:
+    """What a full look found out of the performance; None where it was not told."""
+
+    positions: int | None = None
+    profit: _Profit | None = None
+    balance: _Balance | None = None
+    trades: list[_Trade] | None = None
+
+
 class _Complaint(msgspec.Struct):
     error: str | None = None
     detail: str | None = None
@@ -115,6 +131,9 @@ class FreqtradeEngine:
     """Reads freqtrade bots."""
 
     family = FAMILY
+
+    def __init__(self, *, figures_s: float = FIGURES_S) -> None:
+        self._figures_s = figures_s
 
     def shared_key(self, base_url: BotUrl, credential: FreqtradeCredential, config: None) -> Hashable | None:  # noqa: ARG002
         """A process is one bot."""
@@ -144,11 +163,12 @@ class FreqtradeEngine:
         del config
         bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
         reading = Reading(reachable=False, credential_ok=None, full=False)
+        until = asyncio.get_running_loop().time() + self._figures_s
         try:
             reading = await _greet(bot, reading)
             reading, config_told = await _read_config(bot, reading)
             reading = await _read_loop(bot, reading, config_told, now)
-            return await _read_performance(bot, reading)
+            return await _read_performance(bot, reading, until)
         except EgressError as error:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
@@ -165,17 +185,16 @@ class FreqtradeEngine:
         """One command, by its older name where the newer is not known."""
         del config
         bot = _Bot(client, base_url, Authorization.basic(credential.username, credential.password))
-        if action == "stop":
-            await bot.tell("stop")
-        elif action == "pause":
-            for route in ("pause", "stopentry", "stopbuy"):
-                if await bot.tell(route):
-                    return
-            raise ControlRefused("It offers no way to pause its entries.")
-        else:
+        routes: tuple[str, ...] = (action,)
+        if action == "pause":
+            routes = ("pause", "stopentry", "stopbuy")
+        elif action == "start" and _silently_paused(await _config(bot)):
             # What an older one calls running has no entries after a pause, and /start would change nothing.
-            told = await _config(bot)
-            await bot.tell("reload_config" if _silently_paused(told) else "start")
+            routes = ("reload_config",)
+        for route in routes:
+            if await bot.tell(route):
+                return
+        raise ControlRefused(f"Its API has no way to {action} its trading.")
 
     async def drain(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
@@ -185,8 +204,8 @@ class FreqtradeEngine:
         # A bot whose trading is stopped would begin to manage its trades again: only where there is something to exit.
         if close or (await _state(bot)) != "stopped":
             await _stop_entries(bot)
-        if close:
-            await bot.command("forceexit", {"tradeid": "all"})
+        if close and not await bot.command("forceexit", {"tradeid": "all"}):
+            raise DrainRefused("It offers no way to exit its trades.")
 
     async def drained(
         self, client: GuardedClient, base_url: BotUrl, credential: FreqtradeCredential, *, close: bool
@@ -219,20 +238,22 @@ class _Bot:
     async def ping(self) -> Response:
         return await self._client.get_json(self._url, "/api/v1/ping")
 
-    async def command(self, route: str, body: dict[str, str] | None = None) -> int:
-        """Have it do something; the status, which is 404 where this version knows no such route. Raises as `accepted`,
-        save for the bot's word that it is done already."""
+    async def command(self, route: str, body: dict[str, str] | None = None) -> bool:
+        """Have it do something; False where this version knows no such route. Raises as `accepted`, save for the bot's
+        word that it is done already."""
         response = await self._client.post_json(self._url, f"/api/v1/{route}", body, auth=self._auth)
-        if response.status != 404 and not _is_complaint(response):
+        if response.status in _NO_ROUTE:
+            return False
+        if not _is_complaint(response):
             accepted(response, dict[str, Any])
-        return response.status
+        return True
 
     async def tell(self, route: str) -> bool:
         """A command; False where this version knows no such route. Raises `ControlRefused` where there is no trader."""
         response = await self._client.post_json(self._url, f"/api/v1/{route}", None, auth=self._auth)
         if _is_complaint(response):
             raise ControlRefused("It cannot do that in its present state: it has no trader that runs.")
-        if response.status == 404:
+        if response.status in _NO_ROUTE:
             return False
         accepted(response, dict[str, Any])
         return True
@@ -275,7 +296,7 @@ async def _config(bot: _Bot) -> _Config:
 
 async def _stop_entries(bot: _Bot) -> None:
     """By the older name where the newer is not known. Raises `DrainRefused` where neither is."""
-    if await bot.command("stopentry") == 404 and await bot.command("stopbuy") == 404:
+    if not await bot.command("stopentry") and not await bot.command("stopbuy"):
         raise DrainRefused("It offers no way to stop its entries.")
 
 
@@ -359,31 +380,42 @@ def _identity(bot_name: str | None, bot_start: Decimal | None) -> str | None:
     return f"freqtrade:{label(bot_name) or ''}@{int(first_start.timestamp())}"
 
 
-async def _read_performance(bot: _Bot, reading: Reading) -> Reading:
+async def _read_performance(bot: _Bot, reading: Reading, until: float) -> Reading:
     """What needs prices waits for the exchange once the bot has forgotten them. It has told its state by then: a
     silence here is its exchange's, and says no more than that the figures are not known now.
     """
-    try:
-        return await _read_figures(bot, reading)
-    except EgressError as error:
-        if error.code == "timeout":
-            return reading
-        raise
+    told = _Figures()
+    whole = await all_told(_ask_figures(bot, told), until)
+    full = whole and told.profit is not None and told.balance is not None and told.positions is not None
+    return _with_figures(msgspec.structs.replace(reading, full=full), told)
 
 
-async def _read_figures(bot: _Bot, reading: Reading) -> Reading:
-    profit = await bot.ask_if_possible("profit", _Profit)
-    balance = await _read_balance(bot)
-    positions = await _count_positions(bot)
-    full = profit is not None and balance is not None and positions is not None
-    reading = msgspec.structs.replace(reading, full=full, open_positions=count(positions))
+async def _ask_figures(bot: _Bot, told: _Figures) -> None:
+    """What the bot knows by itself comes first: after a call that waits for the exchange in vain no other is made."""
+    counted = await bot.ask_if_possible("count", _Count)
+    if counted is not None:
+        told.positions = counted.current
+    else:
+        # While stopped only the long list answers.
+        told.trades = await bot.ask_if_possible("status", list[_Trade])
+        told.positions = None if told.trades is None else len(told.trades)
+    told.profit = await bot.ask_if_possible("profit", _Profit)
+    told.balance = await bot.ask_if_possible("balance", _Balance)
+    priced = told.profit is not None and told.profit.profit_all_coin is not None
+    if priced and told.trades is None and told.balance is not None and _in_orders(told.balance):
+        told.trades = await bot.ask_if_possible("status", list[_Trade])
+
+
+def _with_figures(reading: Reading, told: _Figures) -> Reading:
+    profit, balance = told.profit, told.balance
+    reading = msgspec.structs.replace(reading, open_positions=count(told.positions))
     if balance is not None:
         reading = msgspec.structs.replace(reading, capital_base=amount(balance.starting_capital))
     if profit is None:
         return reading
     realized, together = amount(profit.profit_closed_coin), amount(profit.profit_all_coin)
     managed = None if together is None or balance is None else amount(balance.total_bot)
-    waiting = None if managed is None or balance is None else await _waiting(bot, balance)
+    waiting = None if balance is None else _waiting(balance, told.trades)
     closed_trades = count(profit.closed_trade_count)
     return msgspec.structs.replace(
         reading,
@@ -397,23 +429,17 @@ async def _read_figures(bot: _Bot, reading: Reading) -> Reading:
     )
 
 
-async def _read_balance(bot: _Bot) -> _Balance | None:
-    try:
-        return await bot.ask_if_possible("balance", _Balance)
-    except EgressError as error:
-        # Its exchange is slow, not the bot: what the other calls told still holds.
-        if error.code == "timeout":
-            return None
-        raise
-
-
-async def _waiting(bot: _Bot, balance: _Balance) -> Decimal | None:
-    """Stake currency in the bot's own open orders to buy, in spot trading; None where that cannot be told now."""
+def _in_orders(balance: _Balance) -> bool:
+    """Whether some of its stake currency is in orders, of the bot or of others, in spot trading."""
     holdings = balance.currencies
-    in_orders = any(holding.currency == balance.stake and holding.used for holding in holdings)
-    if not in_orders or any(holding.is_position for holding in holdings):
+    used = any(holding.currency == balance.stake and holding.used for holding in holdings)
+    return used and not any(holding.is_position for holding in holdings)
+
+
+def _waiting(balance: _Balance, trades: Sequence[_Trade] | None) -> Decimal | None:
+    """Stake currency in the bot's own open orders to buy, in spot trading; None where that cannot be told now."""
+    if not _in_orders(balance):
         return Decimal(0)
-    trades = await bot.ask_if_possible("status", list[_Trade])
     if trades is None:
         return None
     orders = [order for trade in trades for order in trade.orders if order.is_open and order.ft_order_side == "buy"]
@@ -424,12 +450,3 @@ async def _waiting(bot: _Bot, balance: _Balance) -> Decimal | None:
             return None
         total += remaining * price
     return total
-
-
-async def _count_positions(bot: _Bot) -> int | None:
-    counted = await bot.ask_if_possible("count", _Count)
-    if counted is not None:
-        return counted.current
-    # While stopped only the long list answers.
-    trades = await bot.ask_if_possible("status", list[_Trade])
-    return None if trades is None else len(trades)

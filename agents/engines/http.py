@@ -42,7 +42,7 @@ class HttpEngine(Outside):
     async def check(
         self, client: GuardedClient, base_url: BotUrl, credential: HttpCredential, config: HttpConfig, *, now: datetime
     ) -> Reading:
-        """The first call alone, with what is declared of its answer."""
+        """The first call, and those that tell the state; with all that is declared of their answers."""
         return await _look(client, base_url, credential, config, now, full=False)
 
     async def read(
@@ -62,7 +62,7 @@ async def _look(
     reading = Reading(reachable=False, credential_ok=None, full=False)
     answers: dict[str, Any] = {}
     try:
-        for name, path in list(config.calls.items())[: None if full else 1]:
+        for name, path in (config.calls if full else _calls_of_state(config)).items():
             response = await _call(client, url, path, credential, config)
             answers[name] = _document(response, name)
             if not reading.reachable:
@@ -74,6 +74,14 @@ async def _look(
         return reading.failed(failure_of(error))
     except ReadFailure as failure:
         return reading.failed(failure)
+
+
+def _calls_of_state(config: HttpConfig) -> dict[str, str]:
+    """Without the state a short look would take back, each time, what a full one told."""
+    fields = (config.fields.trading_state, config.fields.last_loop_at)
+    wanted = {field.call for field in fields if field is not None}
+    first = next(iter(config.calls))
+    return {name: path for name, path in config.calls.items() if name == first or name in wanted}
 
 
 async def _call(

@@ -7,6 +7,7 @@ Classic (`/api` of a website):
   address ban that address until the bot restarts: a refused one is not sent again for a while, and for twice as long
   after each further time.
 - `/api/ping` and `/api/version` answer a JSON text, without a login. Some routes send JSON and call it HTML.
+- `/api/positions` is one list that says of each what it is (`SoR`); older ones send an object of two lists.
 - `/commands/stop` ends the process, by a plain GET even: nothing here ever asks for a route that does anything.
 
 Node (`/api/v1`): HTTP Basic with the wallet's address in lower case; 503 before it is set up.
@@ -14,6 +15,7 @@ Node (`/api/v1`): HTTP Basic with the wallet's address in lower case; 503 before
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -40,7 +42,7 @@ from agents.engines.base import (
     failure_of,
     refusal,
 )
-from agents.engines.shared import key_of
+from agents.engines.shared import FIGURES_S, all_told, key_of
 from agents.engines.values import amount, count, label, word
 from control_plane.engines.octobot import FAMILY, OctobotConfig, OctobotCredential
 from control_plane.security.addresses import BotUrl
@@ -56,7 +58,7 @@ _MS_FROM: Final = 10**11
 _HIDDEN = re.compile(rb"<input\b[^>]*\bname=[\"']csrf_token[\"'][^>]*>", re.IGNORECASE)
 _VALUE = re.compile(rb"\bvalue=[\"']([^\"'<>]{1,512})[\"']", re.IGNORECASE)
 _COOKIE = re.compile(r"(?:\A|, ?)([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})=([!#-+\--:<-\[\]-~]{0,4096})")
-_SINCE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})")
+_SINCE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})", re.ASCII)
 
 T = TypeVar("T")
 
@@ -74,11 +76,24 @@ class _Point(msgspec.Struct):
 class _Position(msgspec.Struct):
     unrealized_pnl: Decimal | None = None
     market: str | None = None
+    kind: str | None = msgspec.field(default=None, name="SoR")
 
 
 class _Positions(msgspec.Struct):
     real_positions: list[_Position] = []
     simulated_positions: list[_Position] = []
+
+
+_SIMULATED: Final = {"Real": False, "Simulated": True}
+_AS_TOLD: Final[Any] = list[_Position] | _Positions
+
+
+@dataclass(slots=True)
+class _Figures:
+    """What a full look found out besides; None where it was not told."""
+
+    closed: list[_Pnl] | None = None
+    history: list[_Point] | None = None
 
 
 class _Node(msgspec.Struct):
@@ -108,8 +123,9 @@ class OctobotEngine(Outside):
 
     family = FAMILY
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, figures_s: float = FIGURES_S) -> None:
         self._clock = clock
+        self._figures_s = figures_s
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
     async def check(
@@ -165,14 +181,15 @@ class OctobotEngine(Outside):
         full: bool,
     ) -> Reading:
         reading = Reading(reachable=False, credential_ok=None, full=False)
+        until = asyncio.get_running_loop().time() + self._figures_s
         try:
             if config.mode == "node":
                 return await _read_node(client, url, credential, full=full)
             site = _Site(client, url, credential, self._session(url, credential), self._clock())
             reading = await _greet(site, reading)
-            positions = await site.ask("/api/positions", _Positions)
+            positions: list[_Position] | _Positions = await site.ask("/api/positions", _AS_TOLD)
             reading = _with_positions(msgspec.structs.replace(reading, credential_ok=True), positions, config)
-            return await _read_figures(site, reading, config, now) if full else reading
+            return await _read_figures(site, reading, config, now, until) if full else reading
         except EgressError as error:
             return reading.failed(failure_of(error))
         except ReadFailure as failure:
@@ -280,34 +297,46 @@ async def _greet(site: _Site, reading: Reading) -> Reading:
     said = accepted(response, str)
     if not said.startswith("Running since"):
         raise ReadFailure(Reason.BAD_PAYLOAD, "The address answers, but not as a classic OctoBot.", reachable=True)
+    return msgspec.structs.replace(reading, reachable=True, latency_ms=response.latency_ms, started_at=_started(said))
+
+
+def _started(said: str) -> datetime | None:
     since = _SINCE.search(said)
-    started = datetime.fromisoformat(f"{since[1]}T{since[2]}+00:00") if since else None
-    return msgspec.structs.replace(reading, reachable=True, latency_ms=response.latency_ms, started_at=started)
+    try:
+        return datetime.fromisoformat(f"{since[1]}T{since[2]}+00:00") if since else None
+    except ValueError:
+        return None
 
 
-def _with_positions(reading: Reading, told: _Positions, config: OctobotConfig) -> Reading:
-    real, simulated = len(told.real_positions), len(told.simulated_positions)
-    if real and simulated:
+def _with_positions(reading: Reading, told: list[_Position] | _Positions, config: OctobotConfig) -> Reading:
+    kinds: set[bool | None]
+    if isinstance(told, list):
+        positions = told
+        kinds = {_SIMULATED.get(position.kind or "") for position in told}
+    else:
+        positions = told.real_positions + told.simulated_positions
+        kinds = {bool(told.simulated_positions), not told.real_positions} if positions else set()
+    if len(kinds) > 1:
         detail = "Some of its positions are real and some simulated: their amounts are not added up."
         return msgspec.structs.replace(reading, detail=detail)
-    positions = told.real_positions or told.simulated_positions
+    simulated = next(iter(kinds), None)
     same = all(position.market is None or position.market == config.currency for position in positions)
     return msgspec.structs.replace(
         reading,
         open_positions=count(len(positions)),
-        simulated=bool(simulated) if real or simulated else None,
+        simulated=simulated,
         # Spot trading has no positions in this sense, so none is no zero of open profit.
-        open_profit=_sum(position.unrealized_pnl for position in positions) if positions and same else None,
+        open_profit=None if simulated is None or not same else _sum(position.unrealized_pnl for position in positions),
     )
 
 
-async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, now: datetime) -> Reading:
+async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, now: datetime, until: float) -> Reading:
     version = accepted(await site.public("/api/version"), str)
     reading = msgspec.structs.replace(reading, version=label(version), currency=config.currency)
-    closed = await _if_there(site, "/api/pnl_history", list[_Pnl])
-    path = f"/api/historical_portfolio_value?currency={quote(config.currency, safe='')}&time_frame=1d"
-    history = await _if_there(site, path, list[_Point])
-    reading = msgspec.structs.replace(reading, full=closed is not None and history is not None)
+    told = _Figures()
+    whole = await all_told(_ask_figures(site, told, config), until)
+    closed, history = told.closed, told.history
+    reading = msgspec.structs.replace(reading, full=whole and closed is not None and history is not None)
     if closed is not None:
         reading = _with_profits(reading, closed, config)
     if history:
@@ -320,12 +349,18 @@ async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, no
     return reading
 
 
+async def _ask_figures(site: _Site, told: _Figures, config: OctobotConfig) -> None:
+    told.closed = await _if_there(site, "/api/pnl_history", list[_Pnl])
+    path = f"/api/historical_portfolio_value?currency={quote(config.currency, safe='')}&time_frame=1d"
+    told.history = await _if_there(site, path, list[_Point])
+
+
 async def _if_there(site: _Site, path: str, shape: type[T]) -> T | None:
     """None where the bot has none of that now, or more than may be read: then what else it told still holds."""
     try:
         return await site.ask(path, shape)
     except EgressError as error:
-        if error.code in {"too_large", "timeout"}:
+        if error.code == "too_large":
             return None
         raise
     except ReadFailure as failure:

@@ -1,4 +1,6 @@
-"""One call that answers for many bots, and secrets as keys that tell nothing."""
+"""What engines have in common: one call that answers for many bots, calls that a look can do without, and secrets as
+keys that tell nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from agents.egress import EgressError
 from control_plane.security.addresses import BotUrl
 
 V = TypeVar("V")
+
+#: How long after a look began it may wait for what it can do without, in seconds: the poller gives a look 20 s in all,
+#: and what was told early must not be lost to what comes late.
+FIGURES_S: Final = 17.0
 
 _MOST_KEPT: Final = 4096
 _KEY: Final = secrets.token_bytes(32)
@@ -26,6 +33,23 @@ def key_of(url: BotUrl, *secret: str | None) -> bytes:
         encoded = b"" if part is None else part.encode()
         mixed.update(len(encoded).to_bytes(4, "big") + encoded)
     return mixed.digest()
+
+
+async def all_told(calls: Awaitable[object], until: float) -> bool:
+    """Make calls that a look can do without, until one is not answered in time or the loop's clock says `until`.
+
+    Whether all were answered. Raises whatever else becomes of them.
+    """
+    try:
+        async with asyncio.timeout_at(until):
+            await calls
+    except TimeoutError:
+        return False
+    except EgressError as error:
+        if error.code == "timeout":
+            return False
+        raise
+    return True
 
 
 @dataclass(slots=True)

@@ -148,7 +148,7 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
     """The declaration of one bot."""
 
     calls: dict[_CallName, _CallPath]
-    """GET calls under the bot's address, by names of your own. The first is the short look's."""
+    """GET calls under the bot's address, by names of your own. A short look makes the first, and those of the state."""
     fields: HttpFields
     auth: AuthKind = "none"
     header: _Header | None = None

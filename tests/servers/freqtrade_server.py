@@ -15,6 +15,7 @@ from tests.servers.loopback import LoopbackServer, Reply, Request, json_reply
 _UNAUTHORIZED = {"detail": "Unauthorized"}
 _BAD_TOKEN = {"detail": "Could not validate credentials"}
 _NOT_FOUND = {"detail": "Not Found"}
+_NOT_ALLOWED = {"detail": "Method Not Allowed"}
 _WRONG_STATE = {"detail": "Bot is not in the correct state."}
 _TRADER_ROUTES = frozenset({"profit", "balance", "status", "count", "start", "stop", "pause", "stopentry", "stopbuy",
                             "forceexit"})  # fmt: skip
@@ -69,6 +70,8 @@ class FreqtradeServer(LoopbackServer):
         """Stake currency in open orders to buy, which the balance does not count as the bot's."""
         self.raw: dict[str, bytes] = {}
         """Bodies by route, such as `profit`, in place of the regular ones."""
+        self.hanging: set[str] = set()
+        """Routes that are never answered."""
         self.exchange_answers = asyncio.Event()
         """Cleared while the exchange hangs: then `/balance` hangs with it."""
         self.exchange_answers.set()
@@ -110,6 +113,8 @@ class FreqtradeServer(LoopbackServer):
             return self._cancel(route, int(route.split("/")[1]))
         if route == "count" and self.trading_state == "stopped":
             return json_reply({"error": "Error querying /api/v1/count: trader is not running"}, 502)
+        if route in self.hanging:
+            await asyncio.Event().wait()
         if route == "balance" or (self.prices_forgotten and route in {"profit", "status"}):
             await self.exchange_answers.wait()
         if route in self.raw:
@@ -139,13 +144,13 @@ class FreqtradeServer(LoopbackServer):
         if route == "reload_config":
             self._reloading = asyncio.get_running_loop().create_task(self._reload())
             return json_reply({"status": "Reloading config ..."})
-        return json_reply(_NOT_FOUND, 404)
+        return _unknown()
 
     def _pause(self, route: str) -> Reply:
         if self.api_version < 2.45:
             # The older way: no more entries, though the state goes on reading "running".
             if route == "pause":
-                return json_reply(_NOT_FOUND, 404)
+                return _unknown()
             if self.trading_state == "running":
                 self.max_open_trades = 0.0
             return json_reply({"status": "No more entries will occur from now. Run /reload_config to reset."})
@@ -288,6 +293,11 @@ class FreqtradeServer(LoopbackServer):
 
     def _count(self) -> dict[str, Any]:
         return {"current": self.open_trades, "max": -1.0, "total_stake": 990.0 * self.open_trades}
+
+
+def _unknown() -> Reply:
+    """To a POST: every path is one of the web interface's, which are to be fetched."""
+    return json_reply(_NOT_ALLOWED, 405, Allow="GET")
 
 
 def _order(side: str, *, open_for: float) -> dict[str, Any]:

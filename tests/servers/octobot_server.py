@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from base64 import b64encode
@@ -29,12 +30,18 @@ class OctobotServer(LoopbackServer):
         self.stopped = False
         self.pnl: list[dict[str, Any]] = []
         self.history: list[dict[str, Any]] = []
-        self.positions: dict[str, list[dict[str, Any]]] = {"real_positions": [], "simulated_positions": []}
+        self.positions: list[dict[str, Any]] | dict[str, list[dict[str, Any]]] = []
+        """A list that says of each what it is; of older ones an object, `real_positions` and `simulated_positions`."""
+        self.since = "2026-11-20 08:15:30"
         self.raw: dict[str, Reply] = {}
         """Answers by path in place of the regular ones."""
+        self.hanging: set[str] = set()
+        """Paths that are never answered."""
 
     async def handle(self, request: Request) -> Reply:
         path = request.path
+        if path in self.hanging:
+            await asyncio.Event().wait()
         if path == "/commands/stop":
             # By a GET as well: what a careless client does by fetching ahead.
             self.stopped = True
@@ -42,7 +49,7 @@ class OctobotServer(LoopbackServer):
         if path in self.raw:
             return self.raw[path]
         if path == "/api/ping":
-            return json_reply("Running since 2026-11-20 08:15:30.")
+            return json_reply(f"Running since {self.since}.")
         if path == "/api/version":
             return json_reply("OctoBot 2.0.13")
         if path == "/login":
@@ -53,6 +60,8 @@ class OctobotServer(LoopbackServer):
 
     def _api(self, path: str) -> Reply:
         if path == "/api/positions":
+            if isinstance(self.positions, list):
+                return json_reply(self.positions)
             # Text that is JSON, sent as the framework sends any text.
             return Reply(200, json.dumps(self.positions).encode(), "text/html; charset=utf-8")
         if path == "/api/pnl_history":

@@ -93,6 +93,17 @@ async def test_an_old_freqtrade_pauses_in_silence_and_starts_by_a_reload() -> No
         assert (await bot.check()).trading_state == "running"
 
 
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize(("action", "asked"), [("stop", ["stop"]), ("pause", ["pause", "stopentry", "stopbuy"])])
+async def test_a_freqtrade_that_knows_no_such_route_by_any_name_is_told(
+    action: Action, asked: list[str], status: int
+) -> None:
+    async with Always(json_reply({"detail": "no"}, status)) as server:
+        with pytest.raises(ControlRefused, match=f"no way to {action}"):
+            await Looks(FreqtradeEngine(), server.url, CREDENTIALS["freqtrade"]).control(action)
+    assert paths(server) == asked
+
+
 @pytest.mark.parametrize("action", ["start", "stop", "pause"])
 async def test_a_freqtrade_without_a_trader_says_so(action: Action) -> None:
     async with FreqtradeServer() as server:

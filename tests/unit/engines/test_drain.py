@@ -14,7 +14,9 @@ from control_plane.security.addresses import parse_bot_url
 from control_plane.security.credentials import FreqtradeCredential, TradewiseCredential
 from tests.servers.bot_server import BotServer
 from tests.servers.freqtrade_server import FreqtradeServer
+from tests.servers.loopback import json_reply
 from tests.unit.egress.support import LOOPBACK
+from tests.unit.engines.support import Always, paths
 
 
 @pytest.fixture
@@ -137,6 +139,15 @@ async def test_an_older_freqtrade_knows_the_older_name(client: GuardedClient) ->
         looks = await theirs(client, server, close=False)
         assert "/api/v1/stopentry" in {request.path for request in server.requests}
     assert looks[-1].settled
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_freqtrade_that_knows_no_such_route_cannot_wind_down(client: GuardedClient, status: int) -> None:
+    async with Always(json_reply({"detail": "no"}, status)) as server:
+        credential = FreqtradeCredential("freqtrader", "correct-horse")
+        with pytest.raises(DrainRefused, match="no way to stop its entries"):
+            await FreqtradeEngine().drain(client, parse_bot_url(server.url), credential, close=True)
+    assert paths(server) == ["stopentry", "stopbuy"]
 
 
 async def test_a_freqtrade_without_a_trader_cannot_be_asked(client: GuardedClient) -> None:

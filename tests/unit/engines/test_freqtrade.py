@@ -10,23 +10,31 @@ import pytest
 from agents.egress import Authorization, GuardedClient, Limits
 from agents.engines.base import Reading, Reason
 from agents.engines.freqtrade import FreqtradeEngine
+from agents.engines.shared import FIGURES_S
 from control_plane.security.addresses import parse_bot_url
 from control_plane.security.credentials import FreqtradeCredential
 from tests.servers.freqtrade_server import FreqtradeServer
 from tests.servers.hostile_server import always, hostile_server, http
 from tests.unit.egress.support import LOOPBACK, until
+from tests.unit.engines.support import paths
 
 PASSWORD = "correct-horse"
 QUICK = Limits(total_timeout=0.3)
 
 
 async def read(
-    url: str, *, password: str = PASSWORD, now: datetime | None = None, limits: Limits | None = None
+    url: str,
+    *,
+    password: str = PASSWORD,
+    now: datetime | None = None,
+    limits: Limits | None = None,
+    figures_s: float = FIGURES_S,
 ) -> Reading:
     """One reading of the bot at `url`."""
     async with GuardedClient.for_tenants(allow=LOOPBACK, limits=limits) as client:
         credential = FreqtradeCredential("freqtrader", password)
-        return await FreqtradeEngine().read(client, parse_bot_url(url), credential, None, now=now or datetime.now(UTC))
+        engine = FreqtradeEngine(figures_s=figures_s)
+        return await engine.read(client, parse_bot_url(url), credential, None, now=now or datetime.now(UTC))
 
 
 async def test_a_running_bot_is_read_in_full() -> None:
@@ -90,7 +98,7 @@ async def test_a_stopped_bot_refuses_to_count_and_is_counted_by_its_list() -> No
         server.trading_state, server.open_trades = "stopped", 3
         reading = await read(server.url)
     assert (reading.open_positions, reading.full, reading.reason) == (3, True, None)
-    assert [request.path.rpartition("/")[2] for request in server.requests][-2:] == ["count", "status"]
+    assert paths(server) == ["ping", "show_config", "health", "count", "status", "profit", "balance"]
 
 
 async def test_web_server_mode_has_no_performance_and_is_not_ill() -> None:
@@ -234,6 +242,28 @@ async def test_what_waits_for_prices_that_are_forgotten_is_unknown_and_the_bot_i
         reading = await read(server.url, limits=QUICK)
     assert (reading.reason, reading.reachable, reading.credential_ok, reading.full) == (None, True, True, False)
     assert (reading.trading_state, reading.realized_profit, reading.equity) == ("running", None, None)
+    # The next would wait as long, and the whole look ends before both are over.
+    assert paths(server) == ["ping", "show_config", "health", "count", "profit"]
+    assert reading.open_positions == 5
+
+
+async def test_a_list_of_orders_that_hangs_leaves_the_equity_unknown_and_the_rest_standing() -> None:
+    async with FreqtradeServer() as server:
+        server.waiting = 12.0
+        server.hanging = {"status"}
+        reading = await read(server.url, limits=QUICK)
+    assert (reading.reason, reading.reachable, reading.full) == (None, True, False)
+    assert (reading.realized_profit, reading.capital_base) == (Decimal("-175.44"), Decimal(9900))
+    assert reading.equity is None
+
+
+async def test_what_a_look_can_do_without_is_not_waited_for_longer_than_the_look_may_take() -> None:
+    async with FreqtradeServer() as server:
+        server.exchange_answers.clear()
+        async with asyncio.timeout(5.0):
+            reading = await read(server.url, figures_s=0.3)
+    assert (reading.reason, reading.reachable, reading.full) == (None, True, False)
+    assert (reading.realized_profit, reading.open_positions, reading.equity) == (Decimal("-175.44"), 5, None)
 
 
 async def test_a_hanging_bot_is_a_timeout() -> None:

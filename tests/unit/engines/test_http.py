@@ -74,12 +74,36 @@ async def test_every_field_can_be_declared() -> None:
     assert (reading.closed_trades, reading.open_positions) == (8, 2)
 
 
-async def test_a_short_look_makes_the_first_call_alone() -> None:
+async def test_a_short_look_makes_the_first_call_alone_where_that_tells_the_state() -> None:
     async with JsonServer(state=STATE, money=MONEY) as server:
         reading = await bot(server, WHOLE, calls=CALLS).look(full=False, now=NOW)
         assert [request.path for request in server.requests] == ["/state"]
     assert (reading.full, reading.trading_state, reading.equity, reading.detail) == (False, "running", None, None)
     assert reading.capital_base is None  # of a currency that the second call would tell
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked"),
+    [
+        ({"version": {"path": "v"}}, ["/a"]),
+        ({"version": {"call": "c", "path": "v"}, "trading_state": {"path": "s"}}, ["/a"]),
+        ({"trading_state": {"call": "b", "path": "s"}}, ["/a", "/b"]),
+        ({"trading_state": {"call": "c", "path": "s"}, "last_loop_at": {"path": "t", "unit": "s"}}, ["/a", "/c"]),
+        ({"trading_state": {"call": "c", "path": "s"}, "last_loop_at": {"call": "b", "path": "t", "unit": "s"}},
+         ["/a", "/b", "/c"]),
+    ],
+)  # fmt: skip
+async def test_a_short_look_tells_the_state_that_a_full_one_does(fields: Any, asked: list[str]) -> None:
+    document = {"v": "1", "s": "Running", "t": int(NOW.timestamp()) - 5}
+    calls = {"a": "/a", "b": "/b", "c": "/c", "d": "/d"}
+    async with JsonServer(a=document, b=document, c=document, d=document) as server:
+        declared = bot(server, fields, calls=calls)
+        short = await declared.look(full=False, now=NOW)
+        assert [request.path for request in server.requests] == asked
+        whole = await declared.look(full=True, now=NOW)
+    assert (short.reason, short.full, whole.full) == (None, False, True)
+    assert (short.trading_state, short.loop_age_s) == (whole.trading_state, whole.loop_age_s)
+    assert (whole.trading_state is None) == ("trading_state" not in fields)
 
 
 async def test_fractions_keep_every_digit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from agents.egress import Limits
 from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.engines.octobot import OctobotEngine
 from tests.servers.loopback import Reply, json_reply
 from tests.servers.octobot_server import OctobotNodeServer, OctobotServer
-from tests.unit.engines.support import Always, Looks
+from tests.unit.engines.support import Always, Looks, paths
 
 PASSWORD = "correct-horse&?"
 NOW = datetime.now(UTC)
+QUICK = Limits(total_timeout=0.3)
 
 
 def classic(server: OctobotServer | Always, password: str | None = None, **config: Any) -> Looks:
@@ -31,6 +34,10 @@ def profit(pnl: Any, currency: str = "USDT") -> dict[str, Any]:
     return {"ex_t": 1764000000, "ex_d": "2026-11-20", "pnl": pnl, "pnl_a": 0.1, "q": currency, "tc": 1}
 
 
+def position(kind: str | None, pnl: Any = 1, market: str = "USDT") -> dict[str, Any]:
+    return {"symbol": "BTC/USDT:USDT", "side": "long", "market": market, "unrealized_pnl": pnl, "SoR": kind}
+
+
 def value(amount: str, age: timedelta) -> dict[str, Any]:
     return {"time": (NOW - age).timestamp(), "value": amount}
 
@@ -39,7 +46,7 @@ async def test_a_classic_one_without_a_password_is_read_in_full() -> None:
     async with OctobotServer() as server:
         server.pnl = [profit(12.5), profit("-2.5"), profit(1), profit(2)]
         server.history = [value("1000", timedelta(days=9)), value("1012.25", timedelta(hours=3))]
-        server.positions["simulated_positions"] = [{"symbol": "BTC/USDT", "market": "USDT", "unrealized_pnl": -1.5}]
+        server.positions = [position("Simulated", -1.5)]
         reading = await classic(server).read()
     assert (reading.reachable, reading.credential_ok, reading.full, reading.reason) == (True, True, True, None)
     assert (reading.version, reading.simulated, reading.trading_state) == ("OctoBot 2.0.13", True, None)
@@ -75,12 +82,42 @@ async def test_currencies_and_kinds_are_never_added_up() -> None:
         mixed = await classic(server).read()
         assert (mixed.realized_profit, mixed.win_rate, mixed.closed_trades) == (None, None, 2)
         assert "another currency" in (mixed.detail or "")
-        server.positions = {"real_positions": [{"unrealized_pnl": 1}], "simulated_positions": [{"unrealized_pnl": 1}]}
-        both = await classic(server).check()
-        assert (both.simulated, both.open_profit, both.open_positions) == (None, None, None)
-        server.positions = {"real_positions": [{"unrealized_pnl": 1, "market": "BTC"}], "simulated_positions": []}
-        other = await classic(server).check()
-    assert (other.simulated, other.open_profit, other.open_positions) == (False, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "simulated", "open_profit", "open_positions"),
+    [
+        ([], None, None, 0),
+        ([position("Real"), position("Real", "2.5")], False, Decimal("3.5"), 2),
+        ([position("Simulated"), position("Simulated", None)], True, None, 2),
+        ([position("Real"), position("Simulated")], None, None, None),
+        ([position("Real"), position("Virtual")], None, None, None),
+        ([position(None), position("Virtual")], None, None, 2),
+        ([position("Real", market="BTC")], False, None, 1),
+        ({"real_positions": [], "simulated_positions": []}, None, None, 0),
+        ({"real_positions": [{"unrealized_pnl": 1}], "simulated_positions": []}, False, Decimal(1), 1),
+        ({"simulated_positions": [{"unrealized_pnl": 1}] * 2}, True, Decimal(2), 2),
+        ({"real_positions": [{"unrealized_pnl": 1, "market": "BTC"}]}, False, None, 1),
+        ({"real_positions": [{"unrealized_pnl": 1}], "simulated_positions": [{}]}, None, None, None),
+    ],
+)
+async def test_positions_are_read_as_a_list_and_as_older_ones_tell_them(
+    told: Any, simulated: bool | None, open_profit: Decimal | None, open_positions: int | None
+) -> None:
+    async with OctobotServer() as server:
+        server.positions = told
+        reading = await classic(server).check()
+    assert (reading.reason, reading.credential_ok) == (None, True)
+    assert (reading.simulated, reading.open_profit, reading.open_positions) == (simulated, open_profit, open_positions)
+    assert (reading.detail is None) == (open_positions is not None)
+
+
+@pytest.mark.parametrize("since", ["2026-13-01 10:00:00", "2026-11-20 25:00:00", "٢٠٢٦-11-20 08:15:30", "yesterday"])
+async def test_a_start_that_cannot_be_read_is_unknown_and_the_bot_is_well(since: str) -> None:
+    async with OctobotServer() as server:
+        server.since = since
+        reading = await classic(server).check()
+    assert (reading.started_at, reading.reachable, reading.reason) == (None, True, None)
 
 
 async def test_a_login_is_made_once_and_anew_when_it_is_over() -> None:
@@ -182,6 +219,31 @@ async def test_a_history_too_long_to_read_leaves_the_rest_standing() -> None:
         Decimal("1012.25"),
         None,
     )
+
+
+async def test_after_a_call_that_hangs_no_other_is_made_that_a_look_can_do_without() -> None:
+    async with OctobotServer() as server:
+        server.positions = [position("Real", 4)]
+        server.pnl, server.history = [profit(3)], [value("1000", timedelta(hours=3))]
+        server.hanging = {"/api/pnl_history", "/api/historical_portfolio_value"}
+        none = await classic(server).look(full=True, limits=QUICK)
+        assert paths(server)[-1] == "/api/pnl_history"
+        server.hanging = {"/api/historical_portfolio_value"}
+        some = await classic(server).look(full=True, limits=QUICK)
+    for reading in (none, some):
+        assert (reading.reason, reading.reachable, reading.credential_ok, reading.full) == (None, True, True, False)
+        assert (reading.version, reading.open_profit, reading.equity) == ("OctoBot 2.0.13", Decimal(4), None)
+    assert (none.closed_trades, none.realized_profit) == (None, None)
+    assert (some.closed_trades, some.realized_profit) == (1, Decimal(3))
+
+
+async def test_what_a_look_can_do_without_is_not_waited_for_longer_than_the_look_may_take() -> None:
+    async with OctobotServer() as server:
+        server.pnl, server.hanging = [profit(3)], {"/api/historical_portfolio_value"}
+        bot = Looks(OctobotEngine(figures_s=0.3), server.url, {}, {})
+        async with asyncio.timeout(5.0):
+            reading = await bot.read()
+    assert (reading.reason, reading.reachable, reading.full, reading.closed_trades) == (None, True, False, 1)
 
 
 async def test_a_node_tells_its_state_and_can_be_stopped() -> None:

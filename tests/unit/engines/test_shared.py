@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from agents.engines.shared import Shared, key_of
+from agents.egress import EgressError
+from agents.engines.shared import FIGURES_S, Shared, all_told, key_of
+from agents.poller.check import BUDGET_S
 from control_plane.security.addresses import parse_bot_url
 
 KEY, OTHER = b"one", b"other"
@@ -105,3 +107,30 @@ def test_keys_tell_origins_and_credentials_apart_and_hold_none() -> None:
     keys = {key_of(one, "u", "p"), key_of(other, "u", "p"), key_of(one, "up", ""), key_of(one, "u", None), key_of(one)}
     assert len(keys) == 5
     assert key_of(one, "u", "p") == key_of(one, "u", "p")
+
+
+def test_what_a_look_can_do_without_ends_before_the_look_does() -> None:
+    # With room for a bot of ours that is asked again while it starts.
+    assert FIGURES_S + 2.0 < BUDGET_S
+
+
+@pytest.mark.parametrize(("error", "all_came"), [(None, True), (EgressError("timeout", "late"), False)])
+async def test_calls_are_made_until_one_is_not_answered_in_time(error: EgressError | None, all_came: bool) -> None:
+    async def calls() -> None:
+        if error is not None:
+            raise error
+
+    assert await all_told(calls(), asyncio.get_running_loop().time() + 5.0) is all_came
+    assert await all_told(asyncio.Event().wait(), asyncio.get_running_loop().time() + 0.01) is False
+
+
+async def test_whatever_else_becomes_of_calls_is_told() -> None:
+    async def broken() -> None:
+        raise EgressError("bad_payload", "no JSON")
+
+    with pytest.raises(EgressError):
+        await all_told(broken(), asyncio.get_running_loop().time() + 5.0)
+    # The look's own end is no end of its figures.
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await all_told(asyncio.Event().wait(), asyncio.get_running_loop().time() + 5.0)
