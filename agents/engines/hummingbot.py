@@ -35,6 +35,12 @@ _WON: Final = frozenset({"TAKE_PROFIT", "TRAILING_STOP"})
 _LOST: Final = frozenset({"STOP_LOSS"})
 _CLOSED: Final = _WON | _LOST | {"TIME_LIMIT", "COMPLETED"}
 
+_UNTOLD: Final = "{}, so they are not added up: state it in the bot's configuration (currency)."
+_DIFFERENT: Final = (
+    "Its pairs have different quote currencies, or another than you stated: their amounts are not added up."
+)
+_SOME_ON_PAPER: Final = "Some of its connectors trade on paper and some do not: their amounts are not added up."
+
 T = TypeVar("T")
 
 
@@ -233,17 +239,19 @@ def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Read
     controllers = bot.performance or {}
     if config.controller_id is not None:
         controllers = {name: one for name, one in controllers.items() if name == config.controller_id}
-    told = [one.performance for one in controllers.values() if one.performance is not None]
-    if not told:
+    if all(one.performance is None for one in controllers.values()):
         # Nothing is known now, which is no zero: after a stop the API forgets them.
         return msgspec.structs.replace(reading, full=True)
+    # One that cannot be read now leaves the sums unknown: left out of them, it would seem lost and then won again.
+    told = [one.performance or _Performance() for one in controllers.values()]
     positions = [position for one in told for position in one.positions_summary or ()]
-    simulated = _the_one(_is_paper(position) for position in positions)
+    # What the positions of one controller tell is not told of another's amounts.
+    silent = len(told) > 1 and any(_is_silent(one) for one in told)
+    simulated = None if silent else _the_one(_is_paper(position) for position in positions)
     reading = msgspec.structs.replace(reading, full=True, simulated=simulated, **_counts(told, positions))
-    currency = _currency(positions, config)
-    mixed = _mixed(positions, currency)
-    if mixed is not None:
-        return msgspec.structs.replace(reading, detail=mixed)
+    currency, problem = _currency(positions, config, silent=silent)
+    if problem is not None:
+        return msgspec.structs.replace(reading, detail=problem)
     realized = _sum(one.realized_pnl_quote for one in told)
     unrealized = _sum(one.unrealized_pnl_quote for one in told)
     capital = amount(config.capital)
@@ -258,15 +266,9 @@ def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Read
     )
 
 
-def _mixed(positions: list[_Position], currency: str | None) -> str | None:
-    """Why no amount is told, where none may be."""
-    if len({_is_paper(position) for position in positions}) > 1:
-        return "Some of its connectors trade on paper and some do not: their amounts are not added up."
-    if currency is not None:
-        return None
-    if positions:
-        return "Its pairs have different quote currencies, or another than you stated: their amounts are not added up."
-    return "No open position tells in which currency its amounts are: state it in the bot's configuration (currency)."
+def _is_silent(one: _Performance) -> bool:
+    """Whether it has amounts, and no position by which to know their currency, or whether they are of paper."""
+    return not one.positions_summary and bool(one.realized_pnl_quote or one.unrealized_pnl_quote)
 
 
 def _counts(told: list[_Performance], positions: list[_Position]) -> dict[str, Any]:
@@ -290,12 +292,24 @@ def _counts(told: list[_Performance], positions: list[_Position]) -> dict[str, A
     }
 
 
-def _currency(positions: list[_Position], config: HummingbotConfig) -> str | None:
-    """The quote of all pairs, agreeing with what the owner states; None where there is no such one."""
+def _currency(positions: list[_Position], config: HummingbotConfig, *, silent: bool) -> tuple[str | None, str | None]:
+    """The currency of all amounts, or why no amount may be told: the quote of all pairs, agreeing with what is stated.
+
+    What the owner states is their word for every pair of the bot, also of a controller that has no position now: it is
+    asked for just that, and without it a bot would have no equity whenever one of its controllers is out of the market.
+    """
+    if len({_is_paper(position) for position in positions}) > 1:
+        return None, _SOME_ON_PAPER
     quotes = {_quote(position) for position in positions}
     if config.currency is not None:
         quotes.add(config.currency.upper())
-    return quotes.pop() if len(quotes) == 1 else None
+    if not quotes:
+        return None, _UNTOLD.format("No open position tells in which currency its amounts are")
+    if len(quotes) > 1 or None in quotes:
+        return None, _DIFFERENT
+    if silent and config.currency is None:
+        return None, _UNTOLD.format("A controller has amounts, and no open position to tell their currency")
+    return quotes.pop(), None
 
 
 def _quote(position: _Position) -> str | None:

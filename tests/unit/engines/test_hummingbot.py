@@ -88,6 +88,52 @@ async def test_different_currencies_and_paper_with_real_are_never_added_up(
 
 
 @pytest.mark.parametrize(
+    ("config", "told", "simulated", "word"),
+    [
+        ({}, (None, None, None, None), None, "not added up: state it"),
+        (
+            {"currency": "USDT", "capital": "1000"},
+            ("USDT", Decimal("100.5"), Decimal(2), Decimal("1102.5")),
+            None,
+            None,
+        ),
+        ({"currency": "BTC", "capital": "1"}, (None, None, None, None), None, "another than you stated"),
+        ({"controller_id": "silent"}, (None, None, None, None), None, "state it"),
+        ({"controller_id": "silent", "currency": "BTC"}, ("BTC", Decimal("0.5"), Decimal(0), None), None, None),
+        ({"controller_id": "maker"}, ("USDT", Decimal(100), Decimal(2), None), False, None),
+    ],
+)
+async def test_positions_of_one_controller_do_not_tell_what_the_amounts_of_another_are(
+    config: dict[str, Any], told: tuple[Any, ...], simulated: bool | None, word: str | None
+) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {
+            "maker": performance(100, 2, position("BTC-USDT"), TAKE_PROFIT=2),
+            "silent": performance("0.5", 0, TAKE_PROFIT=1),
+        }
+        reading = await bot(server, **config).read()
+    assert (reading.currency, reading.realized_profit, reading.open_profit, reading.equity) == told
+    assert (reading.full, reading.reason, reading.simulated) == (True, None, simulated)
+    assert reading.detail is None if word is None else word in (reading.detail or "")
+
+
+async def test_a_controller_without_amounts_has_no_say() -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, 2, position("BTC-USDT")), "fresh": performance(0, "0.0")}
+        reading = await bot(server).read()
+    assert (reading.currency, reading.realized_profit, reading.simulated) == ("USDT", Decimal(1), False)
+
+
+async def test_a_controller_that_tells_nothing_leaves_the_sums_unknown() -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, 2, position("BTC-USDT"), TAKE_PROFIT=2)}
+        server.bots["alpha"]["taker"] = {"status": "error", "error": "Some metrics are not numeric"}
+        reading = await bot(server, currency="USDT", capital="1000").read()
+    assert (reading.realized_profit, reading.open_profit, reading.equity) == (None, None, None)
+    assert (reading.closed_trades, reading.open_positions, reading.full) == (None, None, True)
+
+
+@pytest.mark.parametrize(
     ("connectors", "simulated"),
     [(["a_paper_trade", "b_paper_trade"], True), (["binance"], False), ([], None), (["a_paper_trade", "b"], None)],
 )
