@@ -108,6 +108,8 @@ class HummingbotEngine(Outside):
     def __init__(self, *, fresh_for_s: float = FRESH_S) -> None:
         self._statuses: Shared[_Told] = Shared(fresh_for_s)
         self._versions: Shared[str | None] = Shared(_SLOW_S)
+        # By bot: a list of them all would be long, and still lack the run of one that was deployed long ago.
+        self._runs: Shared[str | None] = Shared(_SLOW_S)
 
     def shared_key(self, base_url: BotUrl, credential: HummingbotCredential, config: HummingbotConfig) -> Hashable:  # type: ignore[override]
         """All bots of one API and credential."""
@@ -156,8 +158,9 @@ class HummingbotEngine(Outside):
             base_url, f"/bot-orchestration/{action}-bot", {"bot_name": config.bot_name}, auth=api.auth
         )
         done = accepted(answer, _Answer).response.success
-        # What all bots share would go on showing the state of before.
+        # What is kept would go on showing the state of before.
         self._statuses.forget(api.key)
+        self._runs.forget(api.key_of_run(config.bot_name))
         if not done:
             raise ControlRefused(f"The API refuses to {action} it: it knows no running instance of this name.")
 
@@ -167,7 +170,7 @@ class HummingbotEngine(Outside):
             told = await self._statuses.get(api.key, api.statuses)
             reading = msgspec.structs.replace(reading, credential_ok=True, latency_ms=told.latency_ms)
             bot = _entry(told, config.bot_name)
-            reading = await _with_state(reading, bot, api, config)
+            reading = await self._with_state(reading, bot, api, config)
             if full:
                 reading = msgspec.structs.replace(reading, version=await self._versions.get(api.key, api.version))
                 reading = _with_figures(reading, bot, config)
@@ -177,6 +180,28 @@ class HummingbotEngine(Outside):
             return reading.failed(failure)
         return reading
 
+    async def _with_state(self, reading: Reading, bot: _Bot, api: _Api, config: HummingbotConfig) -> Reading:
+        state, detail = word(bot.status), None
+        if state == "stopped" and await self._run_status(api, config.bot_name) != "STOPPED":
+            state = None
+            detail = (
+                "The API has no figures of this bot, so whether it trades is unknown: it may have no controllers, have"
+                " been stopped by other means, or the API has just been started."
+            )
+        return msgspec.structs.replace(reading, reachable=True, trading_state=state, detail=detail)
+
+    async def _run_status(self, api: _Api, bot_name: str) -> str | None:
+        """How the newest run of a bot stands; unknown where the API cannot tell, which is no fault of the bot's."""
+        try:
+            return await self._runs.get(api.key_of_run(bot_name), lambda: api.run_status(bot_name))
+        except EgressError:
+            return None
+        except ReadFailure as failure:
+            # These are of the credential and of the whole API, whatever was asked.
+            if failure.reason in {Reason.AUTH, Reason.RATE_LIMITED}:
+                raise
+            return None
+
 
 class _Api:
     """One hummingbot-api, as a set of calls."""
@@ -185,7 +210,12 @@ class _Api:
         self._client = client
         self._url = url
         self.auth = Authorization.basic(credential.username, credential.password)
-        self.key = key_of(url, credential.username, credential.password)
+        self._secret = (credential.username, credential.password)
+        self.key = key_of(url, *self._secret)
+
+    def key_of_run(self, bot_name: str) -> bytes:
+        """Like ``key``, for what is asked of one bot."""
+        return key_of(self._url, *self._secret, bot_name)
 
     async def statuses(self) -> _Told:
         answer = await self._client.get_json(self._url, "/bot-orchestration/status", auth=self.auth)
@@ -222,17 +252,6 @@ def _entry(told: _Told, name: str) -> _Bot:
 def _absent() -> NoReturn:
     detail = "The API answers, but has no bot of this name that runs: see whether its instance does, and its bot_name."
     raise ReadFailure(Reason.UNREACHABLE, detail, reachable=False, credential_ok=True)
-
-
-async def _with_state(reading: Reading, bot: _Bot, api: _Api, config: HummingbotConfig) -> Reading:
-    state, detail = word(bot.status), None
-    if state == "stopped" and await api.run_status(config.bot_name) != "STOPPED":
-        state = None
-        detail = (
-            "The API has no figures of this bot, so whether it trades is unknown: it may have no controllers, have been"
-            " stopped by other means, or the API has just been started."
-        )
-    return msgspec.structs.replace(reading, reachable=True, trading_state=state, detail=detail)
 
 
 def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Reading:

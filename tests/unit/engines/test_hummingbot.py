@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agents.egress import Limits
 from agents.engines.base import ControlRefused, Reason
 from agents.engines.hummingbot import HummingbotEngine
 from tests.servers.hummingbot_server import HummingbotServer, performance, position
@@ -177,6 +178,54 @@ async def test_no_figures_is_stopped_only_where_the_newest_run_says_so(run: str 
     assert (short.trading_state, full.trading_state) == (state, state)
     assert (short.reason, short.reachable, short.full, full.full) == (None, True, False, True)
     assert ("unknown" in (short.detail or "")) is (state is None)
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [
+        *(json_reply({"detail": "no"}, status) for status in (404, 500, 503)),
+        Reply(200, b"<html>", "text/html"),
+        json_reply({"data": 7}),
+        None,
+    ],
+    ids=["404", "500", "503", "no JSON", "another form", "too late"],
+)
+async def test_runs_that_cannot_be_read_leave_the_state_unknown_and_the_bot_well(ill: Reply | None) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"], server.ill = {}, ill
+        if ill is None:
+            server.runs_answer.clear()
+        for full in (False, True):
+            reading = await bot(server).look(full=full, limits=Limits(total_timeout=0.5))
+            assert (reading.reason, reading.reachable, reading.credential_ok) == (None, True, True)
+            assert (reading.trading_state, reading.full) == (None, full)
+            assert "unknown" in (reading.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "credential_ok"), [(401, Reason.AUTH, False), (429, Reason.RATE_LIMITED, True)]
+)
+async def test_runs_that_are_refused_are_a_refusal(status: int, reason: Reason, credential_ok: bool) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"], server.ill = {}, json_reply({"detail": "no"}, status)
+        reading = await bot(server).check()
+    assert (reading.reason, reading.reachable, reading.credential_ok) == (reason, True, credential_ok)
+
+
+async def test_a_stopped_bot_costs_no_call_of_its_own_at_every_look() -> None:
+    async with HummingbotServer() as server:
+        server.bots, server.runs = {"alpha": {}, "beta": {}}, {"alpha": "STOPPED", "beta": "RUNNING"}
+        engine = HummingbotEngine(fresh_for_s=0.0)
+        for _ in range(3):
+            looks = (bot(server, "alpha", engine), bot(server, "beta", engine))
+            assert [(await one.check()).trading_state for one in looks] == ["stopped", None]
+        assert asked(server, "/bot-orchestration/bot-runs") == 2
+        server.ill = json_reply({}, 500)
+        await looks[0].control("stop")
+        # What was known before it was told to is of no use any more; and that nothing is known is not kept.
+        assert (await looks[0].check()).trading_state is None
+        server.ill = None
+        assert (await looks[0].check()).trading_state == "stopped"
 
 
 async def test_an_unknown_bot_is_not_reached_though_its_api_answers() -> None:
