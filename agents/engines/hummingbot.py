@@ -303,6 +303,8 @@ def _counts(told: list[_Performance], positions: list[_Position]) -> dict[str, A
     won = sum(number for kind, number in counts.items() if kind in _WON)
     telling = won + sum(number for kind, number in counts.items() if kind in _LOST)
     return {
+        # A market maker may close nothing but by quoting anew: that is no trade, but forgotten when its amounts are.
+        "tally": sum(counts.values()) if known else None,
         "closed_trades": closed if known and closed < 2**31 else None,
         "win_rate": round(Decimal(won) / closed, 8) if known and closed and telling == closed else None,
         "open_positions": sum(bool(position.amount) for position in positions)

@@ -154,6 +154,18 @@ async def test_a_win_rate_that_cannot_be_known_is_unknown(closes: dict[str, int]
     assert reading.closed_trades == sum(number for name, number in closes.items() if name != "EARLY_STOP")
 
 
+@pytest.mark.parametrize(
+    ("closes", "tally"),
+    [({"EARLY_STOP": 3000}, 3000), ({"EARLY_STOP": 9, "TAKE_PROFIT": 2, "POSITION_HOLD": 1}, 12), ({}, 0)],
+)
+async def test_however_its_executors_closed_they_are_counted(closes: dict[str, int], tally: int) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, 2, **closes)}
+        server.bots["beta"] = {"maker": performance(1, 2, **closes), "taker": {"performance": {}}}
+        one, other = await bot(server).read(), await bot(server, "beta").read()
+    assert (one.tally, other.tally) == (tally, None)
+
+
 async def test_null_stays_unknown() -> None:
     async with HummingbotServer() as server:
         server.bots["alpha"] = {"maker": performance(None, None, position("BTC-USDT"))}
