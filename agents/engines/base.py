@@ -94,6 +94,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """As the bot itself tells it, 0 to 1; families differ in what they count. Our own comes from the equity series."""
     closed_trades: int | None = None
     open_positions: int | None = None
+    tally: int | None = None
+    """A count that grows until the bot begins anew, where its closed trades may not tell of that. Kept in no row."""
 
     def failed(self, failure: "ReadFailure") -> "Reading":
         """What was learned before the failure, and the failure."""

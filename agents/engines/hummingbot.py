@@ -35,6 +35,12 @@ _WON: Final = frozenset({"TAKE_PROFIT", "TRAILING_STOP"})
 _LOST: Final = frozenset({"STOP_LOSS"})
 _CLOSED: Final = _WON | _LOST | {"TIME_LIMIT", "COMPLETED"}
 
+_UNTOLD: Final = "{}, so they are not added up: state it in the bot's configuration (currency)."
+_DIFFERENT: Final = (
+    "Its pairs have different quote currencies, or another than you stated: their amounts are not added up."
+)
+_SOME_ON_PAPER: Final = "Some of its connectors trade on paper and some do not: their amounts are not added up."
+
 T = TypeVar("T")
 
 
@@ -102,6 +108,8 @@ class HummingbotEngine(Outside):
     def __init__(self, *, fresh_for_s: float = FRESH_S) -> None:
         self._statuses: Shared[_Told] = Shared(fresh_for_s)
         self._versions: Shared[str | None] = Shared(_SLOW_S)
+        # By bot: a list of them all would be long, and still lack the run of one that was deployed long ago.
+        self._runs: Shared[str | None] = Shared(_SLOW_S)
 
     def shared_key(self, base_url: BotUrl, credential: HummingbotCredential, config: HummingbotConfig) -> Hashable:  # type: ignore[override]
         """All bots of one API and credential."""
@@ -150,8 +158,9 @@ class HummingbotEngine(Outside):
             base_url, f"/bot-orchestration/{action}-bot", {"bot_name": config.bot_name}, auth=api.auth
         )
         done = accepted(answer, _Answer).response.success
-        # What all bots share would go on showing the state of before.
+        # What is kept would go on showing the state of before.
         self._statuses.forget(api.key)
+        self._runs.forget(api.key_of_run(config.bot_name))
         if not done:
             raise ControlRefused(f"The API refuses to {action} it: it knows no running instance of this name.")
 
@@ -161,7 +170,7 @@ class HummingbotEngine(Outside):
             told = await self._statuses.get(api.key, api.statuses)
             reading = msgspec.structs.replace(reading, credential_ok=True, latency_ms=told.latency_ms)
             bot = _entry(told, config.bot_name)
-            reading = await _with_state(reading, bot, api, config)
+            reading = await self._with_state(reading, bot, api, config)
             if full:
                 reading = msgspec.structs.replace(reading, version=await self._versions.get(api.key, api.version))
                 reading = _with_figures(reading, bot, config)
@@ -171,6 +180,28 @@ class HummingbotEngine(Outside):
             return reading.failed(failure)
         return reading
 
+    async def _with_state(self, reading: Reading, bot: _Bot, api: _Api, config: HummingbotConfig) -> Reading:
+        state, detail = word(bot.status), None
+        if state == "stopped" and await self._run_status(api, config.bot_name) != "STOPPED":
+            state = None
+            detail = (
+                "The API has no figures of this bot, so whether it trades is unknown: it may have no controllers, have"
+                " been stopped by other means, or the API has just been started."
+            )
+        return msgspec.structs.replace(reading, reachable=True, trading_state=state, detail=detail)
+
+    async def _run_status(self, api: _Api, bot_name: str) -> str | None:
+        """How the newest run of a bot stands; unknown where the API cannot tell, which is no fault of the bot's."""
+        try:
+            return await self._runs.get(api.key_of_run(bot_name), lambda: api.run_status(bot_name))
+        except EgressError:
+            return None
+        except ReadFailure as failure:
+            # These are of the credential and of the whole API, whatever was asked.
+            if failure.reason in {Reason.AUTH, Reason.RATE_LIMITED}:
+                raise
+            return None
+
 
 class _Api:
     """One hummingbot-api, as a set of calls."""
@@ -179,7 +210,12 @@ class _Api:
         self._client = client
         self._url = url
         self.auth = Authorization.basic(credential.username, credential.password)
-        self.key = key_of(url, credential.username, credential.password)
+        self._secret = (credential.username, credential.password)
+        self.key = key_of(url, *self._secret)
+
+    def key_of_run(self, bot_name: str) -> bytes:
+        """Like ``key``, for what is asked of one bot."""
+        return key_of(self._url, *self._secret, bot_name)
 
     async def statuses(self) -> _Told:
         answer = await self._client.get_json(self._url, "/bot-orchestration/status", auth=self.auth)
@@ -218,32 +254,23 @@ def _absent() -> NoReturn:
     raise ReadFailure(Reason.UNREACHABLE, detail, reachable=False, credential_ok=True)
 
 
-async def _with_state(reading: Reading, bot: _Bot, api: _Api, config: HummingbotConfig) -> Reading:
-    state, detail = word(bot.status), None
-    if state == "stopped" and await api.run_status(config.bot_name) != "STOPPED":
-        state = None
-        detail = (
-            "The API has no figures of this bot, so whether it trades is unknown: it may have no controllers, have been"
-            " stopped by other means, or the API has just been started."
-        )
-    return msgspec.structs.replace(reading, reachable=True, trading_state=state, detail=detail)
-
-
 def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Reading:
     controllers = bot.performance or {}
     if config.controller_id is not None:
         controllers = {name: one for name, one in controllers.items() if name == config.controller_id}
-    told = [one.performance for one in controllers.values() if one.performance is not None]
-    if not told:
+    if all(one.performance is None for one in controllers.values()):
         # Nothing is known now, which is no zero: after a stop the API forgets them.
         return msgspec.structs.replace(reading, full=True)
+    # One that cannot be read now leaves the sums unknown: left out of them, it would seem lost and then won again.
+    told = [one.performance or _Performance() for one in controllers.values()]
     positions = [position for one in told for position in one.positions_summary or ()]
-    simulated = _the_one(_is_paper(position) for position in positions)
+    # What the positions of one controller tell is not told of another's amounts.
+    silent = len(told) > 1 and any(_is_silent(one) for one in told)
+    simulated = None if silent else _the_one(_is_paper(position) for position in positions)
     reading = msgspec.structs.replace(reading, full=True, simulated=simulated, **_counts(told, positions))
-    currency = _currency(positions, config)
-    mixed = _mixed(positions, currency)
-    if mixed is not None:
-        return msgspec.structs.replace(reading, detail=mixed)
+    currency, problem = _currency(positions, config, silent=silent)
+    if problem is not None:
+        return msgspec.structs.replace(reading, detail=problem)
     realized = _sum(one.realized_pnl_quote for one in told)
     unrealized = _sum(one.unrealized_pnl_quote for one in told)
     capital = amount(config.capital)
@@ -258,15 +285,9 @@ def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Read
     )
 
 
-def _mixed(positions: list[_Position], currency: str | None) -> str | None:
-    """Why no amount is told, where none may be."""
-    if len({_is_paper(position) for position in positions}) > 1:
-        return "Some of its connectors trade on paper and some do not: their amounts are not added up."
-    if currency is not None:
-        return None
-    if positions:
-        return "Its pairs have different quote currencies, or another than you stated: their amounts are not added up."
-    return "No open position tells in which currency its amounts are: state it in the bot's configuration (currency)."
+def _is_silent(one: _Performance) -> bool:
+    """Whether it has amounts, and no position by which to know their currency, or whether they are of paper."""
+    return not one.positions_summary and bool(one.realized_pnl_quote or one.unrealized_pnl_quote)
 
 
 def _counts(told: list[_Performance], positions: list[_Position]) -> dict[str, Any]:
@@ -282,6 +303,8 @@ def _counts(told: list[_Performance], positions: list[_Position]) -> dict[str, A
     won = sum(number for kind, number in counts.items() if kind in _WON)
     telling = won + sum(number for kind, number in counts.items() if kind in _LOST)
     return {
+        # A market maker may close nothing but by quoting anew: that is no trade, but forgotten when its amounts are.
+        "tally": sum(counts.values()) if known else None,
         "closed_trades": closed if known and closed < 2**31 else None,
         "win_rate": round(Decimal(won) / closed, 8) if known and closed and telling == closed else None,
         "open_positions": sum(bool(position.amount) for position in positions)
@@ -290,12 +313,24 @@ def _counts(told: list[_Performance], positions: list[_Position]) -> dict[str, A
     }
 
 
-def _currency(positions: list[_Position], config: HummingbotConfig) -> str | None:
-    """The quote of all pairs, agreeing with what the owner states; None where there is no such one."""
+def _currency(positions: list[_Position], config: HummingbotConfig, *, silent: bool) -> tuple[str | None, str | None]:
+    """The currency of all amounts, or why no amount may be told: the quote of all pairs, agreeing with what is stated.
+
+    What the owner states is their word for every pair of the bot, also of a controller that has no position now: it is
+    asked for just that, and without it a bot would have no equity whenever one of its controllers is out of the market.
+    """
+    if len({_is_paper(position) for position in positions}) > 1:
+        return None, _SOME_ON_PAPER
     quotes = {_quote(position) for position in positions}
     if config.currency is not None:
         quotes.add(config.currency.upper())
-    return quotes.pop() if len(quotes) == 1 else None
+    if not quotes:
+        return None, _UNTOLD.format("No open position tells in which currency its amounts are")
+    if len(quotes) > 1 or None in quotes:
+        return None, _DIFFERENT
+    if silent and config.currency is None:
+        return None, _UNTOLD.format("A controller has amounts, and no open position to tell their currency")
+    return quotes.pop(), None
 
 
 def _quote(position: _Position) -> str | None:

@@ -24,6 +24,7 @@ _FRESH_S: Final = 5.0
 _FRESH_LOOKS: Final = 3
 _GAP_BEGINS: Final = 2
 _ENDED = "Its closed trades fell from {was} to {now}: it counts anew. The index goes on."
+_FEWER = "What it counts fell from {was} to {now}: it counts anew. The index goes on."
 _ANOTHER = "It tells of another database than before: it counts anew. The index goes on."
 #: What of health is more than of the moment: a change of it is written whole, and others are told.
 _lasting = attrgetter(*(name for name in Health.__struct_fields__ if name not in SEEN_FIELDS))
@@ -94,12 +95,20 @@ class Snapshot:
             if watched.trades is not None and now.closed_trades < watched.trades:
                 self.reset = _ENDED.format(was=watched.trades, now=now.closed_trades)
             watched.trades = now.closed_trades
+        tally = self.reading.tally
+        if tally is not None:
+            if self.reset is None and watched.tally is not None and tally < watched.tally:
+                self.reset = _FEWER.format(was=watched.tally, now=tally)
+            watched.tally = tally
         if self.anew and self.reset is None:
             self.reset = _ANOTHER
-        self.value = unit_value(mark, now, anew=self.reset is not None)
+        # Until there is a mark of after the reset: what is unknown now would be told as a loss later.
+        watched.anew = watched.anew or self.reset is not None
+        self.value = unit_value(mark, now, anew=watched.anew)
         self.told = mark is None or mark.figures != now
         if self.value is not None:
             watched.mark = Mark(figures=now, unit_value=self.value)
+            watched.anew = False
         self.valued = True
 
 

@@ -62,6 +62,7 @@ class Watched:
     """One bot that is ours to look after. The only mutable thing about a bot in this process."""
 
     __slots__ = (
+        "anew",
         "asked_at",
         "bot",
         "changed_at",
@@ -80,6 +81,7 @@ class Watched:
         "secret",
         "shard",
         "state",
+        "tally",
         "tick",
         "told_at",
         "trades",
@@ -113,6 +115,10 @@ class Watched:
         """What its row says, where that is not what was seen before: a write was given up."""
         self.trades: int | None = None
         """Closed trades as last told."""
+        self.tally: int | None = None
+        """Its tally as last told, and unknown when the poller has just begun to watch it: no row keeps it."""
+        self.anew = False
+        """It counts anew since its mark."""
         self.tick = -1
         self.due = 0.0
         self.due_reading = 0.0

@@ -36,7 +36,7 @@ class HummingbotConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, om
     controller_id: _Name | None = None
     """One controller of it; left out: all of them together."""
     currency: _Currency | None = None
-    """The quote currency of its pairs, for the times when no open position tells it."""
+    """The quote currency of all its pairs, for the times when no open position of a controller tells it."""
     capital: Decimal | None = None
     """What it was given to trade with, in that currency: the API knows no capital of one bot."""
 
@@ -84,10 +84,11 @@ FAMILY: Final = Family(
         "latency_ms": "The time of /bot-orchestration/status, shared by all bots of one API.",
         "trading_state": "That bot's status. idle: silent for 30 seconds. What the API calls stopped for want of"
         " figures counts as stopped only where its newest run is STOPPED, and else as unknown.",
-        "simulated": "True where every connector is a paper_trade one; unknown where none is told.",
+        "simulated": "True where every connector is a paper_trade one; unknown where none is told, or one of several"
+        " controllers with amounts has no position to tell.",
         "version": "/: version, of the API.",
-        "currency": "The quote of all pairs in positions_summary, or what you state. Unknown where they differ; then no"
-        " amount is told.",
+        "currency": "The quote of all pairs in positions_summary, or what you state. Unknown where they differ, or one"
+        " of several controllers with amounts has no position and you state none; then no amount is told.",
         "equity": "The capital that you state and both profits. Unknown where you state none.",
         "capital_base": "The capital that you state.",
         "realized_profit": "The sum of realized_pnl_quote of its controllers.",

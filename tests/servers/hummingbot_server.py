@@ -63,6 +63,11 @@ class HummingbotServer(LoopbackServer):
         """Bots that have sent nothing for 30 seconds."""
         self.runs: dict[str, str] = {}
         """The `run_status` of each bot's newest run."""
+        self.ill: Reply | None = None
+        """What it answers about runs, where it cannot tell of them."""
+        self.runs_answer = asyncio.Event()
+        self.runs_answer.set()
+        """Cleared: nothing about runs comes."""
         self.answers = asyncio.Event()
         self.answers.set()
         """Cleared: the list of all bots does not come."""
@@ -84,6 +89,9 @@ class HummingbotServer(LoopbackServer):
             await self.answers.wait()
             return json_reply({"status": "success", "data": {name: self._status(name) for name in self.bots}})
         if route == "bot-runs":
+            await self.runs_answer.wait()
+            if self.ill is not None:
+                return self.ill
             name = unquote(request.query["bot_name"])
             runs = [{"id": 1, "bot_name": name, "run_status": self.runs[name]}] if name in self.runs else []
             return json_reply({"status": "success", "data": runs, "total": len(runs), "limit": 1, "offset": 0})

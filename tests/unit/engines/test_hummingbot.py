@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agents.egress import Limits
 from agents.engines.base import ControlRefused, Reason
 from agents.engines.hummingbot import HummingbotEngine
 from tests.servers.hummingbot_server import HummingbotServer, performance, position
@@ -88,6 +89,52 @@ async def test_different_currencies_and_paper_with_real_are_never_added_up(
 
 
 @pytest.mark.parametrize(
+    ("config", "told", "simulated", "word"),
+    [
+        ({}, (None, None, None, None), None, "not added up: state it"),
+        (
+            {"currency": "USDT", "capital": "1000"},
+            ("USDT", Decimal("100.5"), Decimal(2), Decimal("1102.5")),
+            None,
+            None,
+        ),
+        ({"currency": "BTC", "capital": "1"}, (None, None, None, None), None, "another than you stated"),
+        ({"controller_id": "silent"}, (None, None, None, None), None, "state it"),
+        ({"controller_id": "silent", "currency": "BTC"}, ("BTC", Decimal("0.5"), Decimal(0), None), None, None),
+        ({"controller_id": "maker"}, ("USDT", Decimal(100), Decimal(2), None), False, None),
+    ],
+)
+async def test_positions_of_one_controller_do_not_tell_what_the_amounts_of_another_are(
+    config: dict[str, Any], told: tuple[Any, ...], simulated: bool | None, word: str | None
+) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {
+            "maker": performance(100, 2, position("BTC-USDT"), TAKE_PROFIT=2),
+            "silent": performance("0.5", 0, TAKE_PROFIT=1),
+        }
+        reading = await bot(server, **config).read()
+    assert (reading.currency, reading.realized_profit, reading.open_profit, reading.equity) == told
+    assert (reading.full, reading.reason, reading.simulated) == (True, None, simulated)
+    assert reading.detail is None if word is None else word in (reading.detail or "")
+
+
+async def test_a_controller_without_amounts_has_no_say() -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, 2, position("BTC-USDT")), "fresh": performance(0, "0.0")}
+        reading = await bot(server).read()
+    assert (reading.currency, reading.realized_profit, reading.simulated) == ("USDT", Decimal(1), False)
+
+
+async def test_a_controller_that_tells_nothing_leaves_the_sums_unknown() -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, 2, position("BTC-USDT"), TAKE_PROFIT=2)}
+        server.bots["alpha"]["taker"] = {"status": "error", "error": "Some metrics are not numeric"}
+        reading = await bot(server, currency="USDT", capital="1000").read()
+    assert (reading.realized_profit, reading.open_profit, reading.equity) == (None, None, None)
+    assert (reading.closed_trades, reading.open_positions, reading.full) == (None, None, True)
+
+
+@pytest.mark.parametrize(
     ("connectors", "simulated"),
     [(["a_paper_trade", "b_paper_trade"], True), (["binance"], False), ([], None), (["a_paper_trade", "b"], None)],
 )
@@ -105,6 +152,18 @@ async def test_a_win_rate_that_cannot_be_known_is_unknown(closes: dict[str, int]
         reading = await bot(server).read()
     assert reading.win_rate is None
     assert reading.closed_trades == sum(number for name, number in closes.items() if name != "EARLY_STOP")
+
+
+@pytest.mark.parametrize(
+    ("closes", "tally"),
+    [({"EARLY_STOP": 3000}, 3000), ({"EARLY_STOP": 9, "TAKE_PROFIT": 2, "POSITION_HOLD": 1}, 12), ({}, 0)],
+)
+async def test_however_its_executors_closed_they_are_counted(closes: dict[str, int], tally: int) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, 2, **closes)}
+        server.bots["beta"] = {"maker": performance(1, 2, **closes), "taker": {"performance": {}}}
+        one, other = await bot(server).read(), await bot(server, "beta").read()
+    assert (one.tally, other.tally) == (tally, None)
 
 
 async def test_null_stays_unknown() -> None:
@@ -131,6 +190,54 @@ async def test_no_figures_is_stopped_only_where_the_newest_run_says_so(run: str 
     assert (short.trading_state, full.trading_state) == (state, state)
     assert (short.reason, short.reachable, short.full, full.full) == (None, True, False, True)
     assert ("unknown" in (short.detail or "")) is (state is None)
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [
+        *(json_reply({"detail": "no"}, status) for status in (404, 500, 503)),
+        Reply(200, b"<html>", "text/html"),
+        json_reply({"data": 7}),
+        None,
+    ],
+    ids=["404", "500", "503", "no JSON", "another form", "too late"],
+)
+async def test_runs_that_cannot_be_read_leave_the_state_unknown_and_the_bot_well(ill: Reply | None) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"], server.ill = {}, ill
+        if ill is None:
+            server.runs_answer.clear()
+        for full in (False, True):
+            reading = await bot(server).look(full=full, limits=Limits(total_timeout=0.5))
+            assert (reading.reason, reading.reachable, reading.credential_ok) == (None, True, True)
+            assert (reading.trading_state, reading.full) == (None, full)
+            assert "unknown" in (reading.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "credential_ok"), [(401, Reason.AUTH, False), (429, Reason.RATE_LIMITED, True)]
+)
+async def test_runs_that_are_refused_are_a_refusal(status: int, reason: Reason, credential_ok: bool) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"], server.ill = {}, json_reply({"detail": "no"}, status)
+        reading = await bot(server).check()
+    assert (reading.reason, reading.reachable, reading.credential_ok) == (reason, True, credential_ok)
+
+
+async def test_a_stopped_bot_costs_no_call_of_its_own_at_every_look() -> None:
+    async with HummingbotServer() as server:
+        server.bots, server.runs = {"alpha": {}, "beta": {}}, {"alpha": "STOPPED", "beta": "RUNNING"}
+        engine = HummingbotEngine(fresh_for_s=0.0)
+        for _ in range(3):
+            looks = (bot(server, "alpha", engine), bot(server, "beta", engine))
+            assert [(await one.check()).trading_state for one in looks] == ["stopped", None]
+        assert asked(server, "/bot-orchestration/bot-runs") == 2
+        server.ill = json_reply({}, 500)
+        await looks[0].control("stop")
+        # What was known before it was told to is of no use any more; and that nothing is known is not kept.
+        assert (await looks[0].check()).trading_state is None
+        server.ill = None
+        assert (await looks[0].check()).trading_state == "stopped"
 
 
 async def test_an_unknown_bot_is_not_reached_though_its_api_answers() -> None:

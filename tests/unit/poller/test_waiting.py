@@ -13,11 +13,12 @@ import pytest
 from agents.engines.base import Reading
 from agents.poller.decide import Bot, Health, Outcome, decide
 from agents.poller.intervals import Pace
-from agents.poller.waiting import Buffer, Result
+from agents.poller.waiting import Buffer, Result, Snapshot
 from agents.poller.watched import Watched
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 WELL = Reading(reachable=True, credential_ok=True, full=False, latency_ms=1.0, trading_state="running", loop_age_s=0.5)
+ONE = Decimal(1)
 PACE = Pace(check_s=2.0, reading_s=8.0, check=timedelta(seconds=2))
 
 
@@ -94,3 +95,52 @@ def test_where_an_older_one_still_waits_the_newest_is_what_is_written() -> None:
         looks.at += timedelta(seconds=2)
     [waiting] = buffer.take()
     assert waiting.result.decision.health.observed_at == NOW + timedelta(seconds=2)
+
+
+def settled(*readings: dict[str, Any]) -> list[tuple[Decimal | None, bool]]:
+    """The index after each of some full readings of one bot, and whether its counters were seen to begin anew."""
+    watched, seen = Watched(), []
+    watched.mark = None
+    for told in readings:
+        figures = {"currency": "USDT", "capital_base": Decimal(1000), "closed_trades": 0} | told
+        snapshot = Snapshot(NOW, msgspec.structs.replace(WELL, full=True, **figures), anew=False)
+        snapshot.settle(watched)
+        seen.append((snapshot.value, snapshot.reset is not None))
+    return seen
+
+
+def worth(equity: int | None, tally: int | None, **more: Any) -> dict[str, Any]:
+    return {"equity": None if equity is None else Decimal(equity), "tally": tally, **more}
+
+
+def test_a_tally_that_fell_is_a_reset_where_no_closed_trade_tells_of_one() -> None:
+    seen = settled(worth(1500, 3000), worth(1000, 0), worth(1100, 7))
+    assert seen == [(ONE, False), (ONE, True), (Decimal("1.1"), False)]
+
+
+def test_a_tally_that_is_unknown_for_a_while_is_remembered() -> None:
+    seen = settled(worth(1500, 3000), worth(1500, None), worth(1000, 2), worth(1000, 2))
+    assert seen == [(ONE, False), (ONE, False), (ONE, True), (ONE, False)]
+
+
+@pytest.mark.parametrize("tallies", [(None, None), (3000, None), (None, 0), (3000, 3000), (3000, 3001)])
+def test_without_a_tally_that_fell_a_loss_is_a_loss(tallies: tuple[int | None, int | None]) -> None:
+    first, second = tallies
+    assert settled(worth(1500, first), worth(750, second)) == [(ONE, False), (Decimal("0.5"), False)]
+
+
+def test_both_counters_that_fell_are_one_reset() -> None:
+    seen = settled(worth(1500, 3000, closed_trades=7), worth(1000, 0), worth(1000, 0))
+    assert seen == [(ONE, False), (ONE, True), (ONE, False)]
+
+
+@pytest.mark.parametrize("tallies", [(3000, 0, 1), (None, None, None)])
+def test_a_reset_seen_while_the_equity_is_unknown_is_no_loss_later(tallies: tuple[int | None, ...]) -> None:
+    # More trades than before the reset by the time that the equity is known again.
+    seen = settled(
+        worth(1500, tallies[0], closed_trades=2),
+        worth(None, tallies[1], closed_trades=0),
+        worth(1000, tallies[2], closed_trades=3),
+        worth(1100, tallies[2], closed_trades=3),
+    )
+    assert seen == [(ONE, False), (None, True), (ONE, False), (Decimal("1.1"), False)]
