@@ -152,11 +152,11 @@ async def test_every_family_that_runs_elsewhere_has_a_form_without_scripts(brows
         form = await browser.get(f"/bots/new?engine={engine}")
         assert f'name="engine" value="{engine}"' in form.text
         assert "data-when" not in form.text
-    form = (await browser.get("/bots/new?engine=hummingbot")).text
-    assert 'name="engine_config.bot_name"' in form
+    asked = (await browser.get("/bots/new?engine=hummingbot")).text
+    assert 'name="engine_config.bot_name"' in asked
     # What a field is for, and what it has to be.
-    assert "What it was given to trade with, in that currency" in form
-    assert "An amount above zero." in form
+    assert "What it was given to trade with, in that currency" in asked
+    assert "An amount above zero." in asked
     assert '<option value="node"' in (await browser.get("/bots/new?engine=octobot")).text
     assert '<textarea class="textarea" id="engine_config"' in (await browser.get("/bots/new?engine=http")).text
     assert "What kind of bot" in words_of(await browser.get("/bots/new?engine=perpetuum"))
