@@ -92,6 +92,25 @@ async def test_one_sight_is_no_alert(person: Person, health: Health, receiver: W
     assert await incidents(person) == []
 
 
+async def test_what_was_just_told_again_is_not_reminded_of(
+    person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs, admin: asyncpg.Connection
+) -> None:
+    bot = await external(person)
+    await hook(person, receiver)
+    await person.call("PATCH", "/alerts/settings", json={"remind_after_seconds": 3600}, status=200)
+    await health.down(person.tenant_id, bot)
+    await jobs.judge()
+    await health.up(person.tenant_id, bot)
+    await jobs.judge()
+    await admin.execute("update alert_incidents set opened_at = now() - interval '2 hours'")
+    await health.down(person.tenant_id, bot, since_s=80)
+    for _ in range(2):
+        await jobs.judge()
+    for _ in range(4):
+        await jobs.tell()
+    assert receiver.types == ["incident.opened", "incident.resolved", "incident.reopened"]
+
+
 @pytest.mark.parametrize(
     ("state", "columns", "kind"),
     [

@@ -123,7 +123,11 @@ class Stage:
             bots = frozenset(one.bot_id for one in action.bots)
             if action.again is not None:
                 was = self._get(action.again)
-                self._put(msgspec.structs.replace(was, closed_at=None, flaps=was.flaps + 1, bot_ids=bots))
+                self._put(
+                    msgspec.structs.replace(
+                        was, closed_at=None, flaps=was.flaps + 1, bot_ids=bots, reminded_at=self.now
+                    )
+                )
                 self.said.append(("again", action.kind, action.cause))
                 return
             assert all(one.cause != action.cause or one.kind != action.kind for one in self.open)

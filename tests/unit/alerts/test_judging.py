@@ -192,6 +192,20 @@ def test_reminders_are_off_until_asked_for() -> None:
     assert [what for what, _, _ in loud.said] == ["opened", "reminder", "reminder", "reminder"]
 
 
+def test_a_reminder_counts_from_the_last_word() -> None:
+    stage = Stage(bot(1), remind_after=HOUR)
+    for _ in range(2):
+        stage.down(1)
+        stage.pass_(25 * MINUTE)
+        stage.up(1)
+        stage.pass_(3 * MINUTE)
+    stage.down(1)
+    stage.pass_(30 * MINUTE)
+    assert [what for what, _, _ in stage.said] == ["opened", "back", "again"]
+    stage.pass_(20 * MINUTE)
+    assert [what for what, _, _ in stage.said] == ["opened", "back", "again", "reminder"]
+
+
 def test_defaults_hold_until_written_over() -> None:
     rules = rules_in_force(TENANT, ())
     assert [rule.kind for rule in rules] == list(KINDS)
