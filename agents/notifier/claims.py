@@ -21,8 +21,8 @@ A_CHANNEL: Final = 2
 #: However many endpoints of one tenant hang, others' messages go out beside them.
 A_TENANT: Final = 12
 
-# The lock looks at the message anew: what another has claimed meanwhile is no longer due. What is held until quiet hours
-# are over keeps nobody waiting but what follows of its own incident: what is urgent passes it by.
+# The lock looks at the message anew: what another has claimed meanwhile is no longer due. What quiet hours hold keeps
+# nothing waiting but what follows of its own incident: what is urgent passes it by.
 _CLAIM: Final = """
     with candidates as (
         select m.id, row_number() over (partition by m.channel_id order by m.next_attempt_at, m.seq) as place,

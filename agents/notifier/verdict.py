@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from agents.engines.base import Reason
+from agents.poller.trouble import RECOVERING
 from control_plane.alerts.kinds import Kind, Rule, Scope
 
 #: The engine's silence lasts this long before it is believed.
@@ -39,10 +40,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     observed_at: datetime | None
     failures: int
-    credential_ok: bool | None
     trading_state: str | None
     engine_lost_at: datetime | None
-    #: Since when its health is what it is now.
+    #: Since when its health is what it is now: well, or down, or refusing us.
     state_since: datetime | None
     #: Since when it has not been trading although it had been, or has been trading again.
     trading_since: datetime | None
@@ -90,6 +90,8 @@ def _not_watched(_seen: Seen, _rule: Rule) -> Verdict:
 
 
 def _bot_down(seen: Seen, _rule: Rule) -> Verdict:
+    if seen.reason == RECOVERING:
+        return UNKNOWN  # one good look: the next one tells
     if seen.state == "unhealthy" and not _refused(seen):
         return Verdict("bad", seen.state_since, _seen_again(seen, seen.state_since), seen.reason)
     if seen.state == "healthy" or _refused(seen):
@@ -133,7 +135,8 @@ _JUDGES: Final[dict[Kind, Callable[[Seen, Rule], Verdict]]] = {
 
 
 def _refused(seen: Seen) -> bool:
-    return seen.reason == Reason.AUTH or seen.credential_ok is False
+    # By what history has as well: the poller writes this reason wherever it finds the credentials not accepted.
+    return seen.reason == Reason.AUTH
 
 
 def _seen_again(seen: Seen, since: datetime | None) -> bool:

@@ -40,7 +40,6 @@ def bot(number: int, **changes: Any) -> Seen:
         "reason": None,
         "observed_at": START,
         "failures": 0,
-        "credential_ok": True,
         "trading_state": "running",
         "engine_lost_at": None,
         "state_since": START - timedelta(days=1),
@@ -60,12 +59,15 @@ class Stage:
         self.rules = tuple(rules)
         self.remind_after = remind_after
         self.incidents: list[Incident] = []
+        self._runs = {one.bot_id: _run(one) for one in bots}
         self.said: list[tuple[str, str, str]] = []
 
     def set(self, number: int, **changes: Any) -> None:
-        """What is seen of a bot from now on. A new state begins now."""
+        """What is seen of a bot from now on. A new state begins now; one good look of a bot that failed begins none."""
         was = self.bots[bot_id(number)]
-        if "state" in changes and changes["state"] != was.state:
+        run = _run(msgspec.structs.replace(was, **changes))
+        if changes.get("reason") != "recovering" and run != self._runs[was.bot_id]:
+            self._runs[was.bot_id] = run
             changes.setdefault("state_since", self.now)
         if "trading_state" in changes and changes["trading_state"] != was.trading_state:
             changes.setdefault("trading_since", self.now)
@@ -73,7 +75,7 @@ class Stage:
 
     def down(self, *numbers: int, reason: str = "unreachable") -> None:
         for number in numbers:
-            self.set(number, state="unhealthy", reason=reason, failures=3, credential_ok=None)
+            self.set(number, state="unhealthy", reason=reason, failures=3)
 
     def up(self, *numbers: int) -> None:
         for number in numbers:
@@ -159,3 +161,8 @@ class Stage:
 
     def _put(self, changed: Incident) -> None:
         self.incidents = [changed if one.id == changed.id else one for one in self.incidents]
+
+
+def _run(seen: Seen) -> tuple[str, bool]:
+    """What goes on from look to look."""
+    return seen.state, seen.reason == "auth"
