@@ -41,6 +41,13 @@ _SEEN: Final = r"""
                 where x.tenant_id = b.tenant_id and x.bot_id = b.id and x.trading_state = any(w.other)
             )
         ) as trading_since,
+        case when b.id = any($6::uuid[]) then (
+            select min(c.at) from bot_health_changes c
+            where c.tenant_id = b.tenant_id and c.bot_id = b.id and c.at > (
+                select max(x.at) from bot_health_changes x
+                where x.tenant_id = b.tenant_id and x.bot_id = b.id and x.state = 'unknown'
+            )
+        ) end as watched_since,
         case when p.peak > 0 and p.latest is not null then greatest(0, 1 - p.latest / p.peak) end as drawdown
     from bots b
     join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
@@ -90,10 +97,12 @@ async def read(connection: asyncpg.Connection, stale_after: timedelta) -> dict[U
     for row in await connection.fetch(_INCIDENTS, FLAP_WITHIN):
         values = dict(row) | {"bot_ids": frozenset(row["bot_ids"])}
         incidents[values.pop("tenant_id")].append(Incident(**values))
-    held = [bot for of in incidents.values() for one in of if one.closed_at is None for bot in one.bot_ids]
+    open_now = [one for of in incidents.values() for one in of if one.closed_at is None]
+    held = [bot for one in open_now for bot in one.bot_ids]
+    unseen = [bot for one in open_now if one.kind == "not_watched" for bot in one.bot_ids]
     seen: dict[UUID, list[Seen]] = defaultdict(list)
     for row in await connection.fetch(
-        _SEEN, stale_after.total_seconds(), LEAST_DRAWDOWN, held, RECOVERING, Reason.AUTH.value
+        _SEEN, stale_after.total_seconds(), LEAST_DRAWDOWN, held, RECOVERING, Reason.AUTH.value, unseen
     ):
         values = dict(row)
         seen[values.pop("tenant_id")].append(Seen(**values))

@@ -16,7 +16,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import Api, Person
 from tests.factories import Urls
-from tests.integration.notifier.alerts import Health, Jobs, external, hook, jobs_of, soon
+from tests.integration.notifier.alerts import Health, Jobs, external, hook, incidents, jobs_of, soon
 from tests.servers.webhook_receiver import WebhookReceiver
 from tests.waiting import until
 
@@ -43,11 +43,6 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
 async def jobs(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Jobs]:
     async with jobs_of(settings, pool, vault) as made:
         yield made
-
-
-async def incidents(person: Person, **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await person.call("GET", "/alerts/incidents", params=query, status=200))["items"]
-    return found
 
 
 async def test_down_and_back_again(person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs) -> None:
@@ -90,47 +85,6 @@ async def test_one_sight_is_no_alert(person: Person, health: Health, receiver: W
     await health.seen(person.tenant_id, bot, "unhealthy", reason="timeout", failures=3)
     await jobs.judge()
     assert await incidents(person) == []
-
-
-REFUSED = {"reason": "auth", "failures": 1}
-DEAD = {"reason": "unreachable", "failures": 3}
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "kinds"),
-    [
-        ([REFUSED], {"reason": "recovering", "credential_ok": True}, []),
-        ([REFUSED], {"reason": "timeout", "failures": 2}, []),
-        ([REFUSED, {"reason": "recovering"}], {"reason": "timeout", "failures": 1}, []),
-        ([DEAD], REFUSED, []),
-        ([DEAD, {"reason": "recovering"}], {"reason": "timeout", "failures": 1}, ["bot_down"]),
-        ([REFUSED, {"reason": "recovering"}], REFUSED, ["credential_expired"]),
-    ],
-)
-async def test_what_is_wrong_now_began_when_it_was_seen_first(
-    person: Person, health: Health, jobs: Jobs, before: list[dict[str, Any]], now: dict[str, Any], kinds: list[str]
-) -> None:
-    rules = (await person.call("GET", "/alerts/rules", status=200))["items"]
-    down = next(rule for rule in rules if rule["kind"] == "bot_down")
-    await person.call("PATCH", f"/alerts/rules/{down['id']}", json={"delay_seconds": 0}, status=200)
-    bot = await external(person)
-    await health.seen(person.tenant_id, bot, "healthy", ago_s=7200)
-    for number, columns in enumerate(before):
-        await health.seen(person.tenant_id, bot, "unhealthy", ago_s=3600 - number, **columns)
-    await health.seen(person.tenant_id, bot, "unhealthy", **now)
-    await jobs.judge()
-    assert [one["kind"] for one in await incidents(person)] == kinds
-
-
-async def test_a_bot_that_was_down_and_refuses_us_is_not_back_again_at_the_first_sight(
-    person: Person, health: Health, jobs: Jobs
-) -> None:
-    bot = await external(person)
-    await health.down(person.tenant_id, bot, since_s=3600)
-    await jobs.judge()
-    await health.seen(person.tenant_id, bot, "unhealthy", **REFUSED)
-    await jobs.judge()
-    assert [(one["kind"], one["state"]) for one in await incidents(person)] == [("bot_down", "open")]
 
 
 async def test_what_was_just_told_again_is_not_reminded_of(

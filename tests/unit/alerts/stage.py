@@ -44,6 +44,7 @@ def bot(number: int, **changes: Any) -> Seen:
         "engine_lost_at": None,
         "state_since": START - timedelta(days=1),
         "trading_since": None,
+        "watched_since": None,
         "drawdown": Decimal(0),
         **changes,
     }
@@ -71,7 +72,7 @@ class Stage:
             changes.setdefault("state_since", self.now)
         if "trading_state" in changes and changes["trading_state"] != was.trading_state:
             changes.setdefault("trading_since", self.now)
-        self.bots[was.bot_id] = msgspec.structs.replace(was, observed_at=self.now, **changes)
+        self.bots[was.bot_id] = self._looked(msgspec.structs.replace(was, **changes), INTERVAL)
 
     def down(self, *numbers: int, reason: str = "unreachable") -> None:
         for number in numbers:
@@ -81,10 +82,10 @@ class Stage:
         for number in numbers:
             self.set(number, state="healthy", reason=None, failures=0)
 
-    def look(self) -> None:
+    def look(self, every: timedelta = INTERVAL) -> None:
         """The poller looks at every bot and finds it as it was."""
         for key, one in self.bots.items():
-            self.bots[key] = msgspec.structs.replace(one, observed_at=self.now)
+            self.bots[key] = self._looked(one, every)
 
     def judge(self) -> list[tuple[str, str, str]]:
         """One pass; what it says."""
@@ -112,13 +113,19 @@ class Stage:
         while self.now < until:
             self.now = min(self.now + every, until)
             if looking:
-                self.look()
+                self.look(every)
             self.judge()
         return self.said[before:]
 
     @property
     def open(self) -> list[Incident]:
         return [one for one in self.incidents if one.closed_at is None]
+
+    def _looked(self, one: Seen, every: timedelta) -> Seen:
+        """Seen now; after a time when nobody looked, watched again since now."""
+        missed = one.observed_at is not None and self.now - one.observed_at > 3 * every
+        since = self.now if missed else one.watched_since
+        return msgspec.structs.replace(one, observed_at=self.now, watched_since=since)
 
     def _apply(self, action: Open | Change | Resolve | Remind) -> None:
         if isinstance(action, Open):

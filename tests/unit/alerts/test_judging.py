@@ -169,6 +169,28 @@ def test_nobody_looked_means_neither_down_nor_well() -> None:
     assert [one.cause for one in stage.open] == [of_bot(1)]
 
 
+def test_a_bot_that_asked_for_rest_is_being_watched() -> None:
+    stage = Stage(bot(1), bot(2))
+    stage.down(2)
+    stage.pass_(5 * MINUTE)
+    stage.said.clear()
+    for number in (1, 2):
+        stage.set(number, state="stale", reason="rate_limited")
+    assert stage.pass_(HOUR, looking=False) == []
+    assert [one.cause for one in stage.open] == [of_bot(2)]
+    # No bot is given a longer rest: from then on, nobody looks.
+    assert stage.pass_(2 * MINUTE, looking=False) == [("opened", "not_watched", "platform")]
+
+
+def test_watching_that_comes_and_goes_is_told_twice_and_then_has_to_stay() -> None:
+    stage = Stage(bot(1))
+    for _ in range(6):
+        stage.pass_(10 * MINUTE, looking=False)
+        stage.pass_(3 * MINUTE)
+    assert [what for what, _, _ in stage.said] == ["opened", "back", "again"]
+    assert stage.pass_(HOUR) == [("back", "not_watched", "platform")]
+
+
 def test_a_bot_that_is_switched_off_or_removed_ends_its_incident() -> None:
     stage = Stage(bot(1), bot(2))
     stage.down(1)
