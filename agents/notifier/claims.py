@@ -21,7 +21,8 @@ A_CHANNEL: Final = 2
 #: However many endpoints of one tenant hang, others' messages go out beside them.
 A_TENANT: Final = 12
 
-# The lock looks at the message anew: what another has claimed meanwhile is no longer due.
+# The lock looks at the message anew: what another has claimed meanwhile is no longer due. What quiet hours hold keeps
+# nothing waiting but what follows of its own incident: what is urgent passes it by.
 _CLAIM: Final = """
     with candidates as (
         select m.id, row_number() over (partition by m.channel_id order by m.next_attempt_at, m.seq) as place,
@@ -32,7 +33,7 @@ _CLAIM: Final = """
             and not exists (
                 select from alert_messages e
                 where e.tenant_id = m.tenant_id and e.channel_id = m.channel_id and e.line = m.line and e.seq < m.seq
-                    and e.state in ('pending', 'held')
+                    and (e.state = 'pending' or (e.state = 'held' and e.incident_id = m.incident_id))
             )
     ), due as (
         select m.id from alert_messages m join candidates c on c.id = m.id and c.place <= $4 and c.of_tenant <= $7

@@ -40,7 +40,7 @@ _OPEN: Final = """
 """
 _AGAIN: Final = """
     update alert_incidents set closed_at = null, resolution = null, flaps = flaps + 1, bot_ids = $3, reason = $4,
-        since = $5, reminded_at = null
+        since = $5, reminded_at = now()
     where tenant_id = $1 and id = $2 and closed_at is not null returning *
 """
 _CHANGE: Final = """

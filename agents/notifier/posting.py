@@ -29,7 +29,8 @@ _ADD: Final = """
 """
 # Held ones whose quiet hours are over: all of a channel at once, so that they become one message.
 _RELEASED: Final = """
-    select m.tenant_id, m.channel_id, array_agg(m.id order by m.seq) as ids, array_agg(m.body order by m.seq) as bodies
+    select m.tenant_id, m.channel_id, array_agg(m.id order by m.seq) as ids, array_agg(m.body order by m.seq) as bodies,
+        coalesce(array_agg(m.id) filter (where m.type = $2), '{}') as apart
     from alert_messages m
     where m.state = 'held' and (m.tenant_id, m.channel_id) in (
         select h.tenant_id, h.channel_id from alert_messages h where h.state = 'held' and h.release_at <= $1
@@ -38,6 +39,11 @@ _RELEASED: Final = """
 """
 _SUMMARISED: Final = """
     update alert_messages set state = 'summarised', settled_at = now() where id = any($1::uuid[]) and state = 'held'
+"""
+# A summary tells of incidents alone: what is about none goes out as it was written.
+_APART: Final = """
+    update alert_messages set state = 'pending', release_at = null, next_attempt_at = now()
+    where id = any($1::uuid[]) and state = 'held'
 """
 #: A summary tells of so many incidents, the newest ones.
 _MOST_SUMMED: Final = 100
@@ -82,8 +88,8 @@ def quiet_of(settings: asyncpg.Record) -> Quiet | None:
 
 
 async def release(connection: asyncpg.Connection, now: datetime) -> int:
-    """Tell what was held, one summary a channel, each incident once and as it stands by now. How many summaries."""
-    rows = await connection.fetch(_RELEASED, now)
+    """Tell what was held, one summary a channel, each incident once and as it stands by now. How many channels."""
+    rows = await connection.fetch(_RELEASED, now, DISABLED)
     for row in rows:
         newest: dict[str, Any] = {}
         for body in row["bodies"]:
@@ -97,6 +103,7 @@ async def release(connection: asyncpg.Connection, now: datetime) -> int:
             await connection.execute(
                 _ADD, uuid7(), row["tenant_id"], row["channel_id"], None, SUMMARY, row["channel_id"], body, None
             )
+        await connection.execute(_APART, row["apart"])
         await connection.execute(_SUMMARISED, row["ids"])
     return len(rows)
 

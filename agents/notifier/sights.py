@@ -10,24 +10,28 @@ from uuid import UUID
 
 import asyncpg
 
+from agents.engines.base import Reason
 from agents.notifier.judging import FLAP_WITHIN, Incident, Tenant
 from agents.notifier.verdict import Seen
+from agents.poller.trouble import RECOVERING
 from control_plane.alerts.kinds import Rule, rules_in_force
 
 # One walk over the narrow health rows finds who is not known to be well; only for those is history looked at. A run of
-# a state begins after the newest row that says otherwise.
+# a state begins after the newest row that says otherwise: one that refuses us and one that is down are both unhealthy,
+# and neither is the other. A single good look among bad ones begins no run and ends none.
 _SEEN: Final = r"""
     select b.tenant_id, b.id as bot_id, b.name, b.bot_type <> 'external' as hosted, b.status,
         b.reason as status_reason, b.status_since, b.deleted_at is null and b.desired = 'running' as watched,
         substring(b.api_url from '^https?://(\[[^]]+\]|[^/:]+)') as host, h.state, h.reason, h.observed_at, h.failures,
-        h.credential_ok, h.engine_lost_at,
+        h.engine_lost_at,
         -- Whoever asked for it need not be told that it has stopped.
         case when wish.wanted is null then h.trading_state end as trading_state,
         coalesce((
             select min(c.at) from bot_health_changes c
-            where c.tenant_id = b.tenant_id and c.bot_id = b.id and c.at > coalesce((
+            where c.tenant_id = b.tenant_id and c.bot_id = b.id and c.reason is distinct from $4 and c.at > coalesce((
                 select max(x.at) from bot_health_changes x
-                where x.tenant_id = b.tenant_id and x.bot_id = b.id and x.state <> h.state
+                where x.tenant_id = b.tenant_id and x.bot_id = b.id and x.reason is distinct from $4
+                    and (x.state <> h.state or (x.reason is not distinct from $5) <> (h.reason is not distinct from $5))
             ), '-infinity')
         ), h.healthy_at, b.created_at) as state_since,
         (
@@ -37,6 +41,13 @@ _SEEN: Final = r"""
                 where x.tenant_id = b.tenant_id and x.bot_id = b.id and x.trading_state = any(w.other)
             )
         ) as trading_since,
+        case when b.id = any($6::uuid[]) then (
+            select min(c.at) from bot_health_changes c
+            where c.tenant_id = b.tenant_id and c.bot_id = b.id and c.at > (
+                select max(x.at) from bot_health_changes x
+                where x.tenant_id = b.tenant_id and x.bot_id = b.id and x.state = 'unknown'
+            )
+        ) end as watched_since,
         case when p.peak > 0 and p.latest is not null then greatest(0, 1 - p.latest / p.peak) end as drawdown
     from bots b
     join bot_health h on h.tenant_id = b.tenant_id and h.id = b.id
@@ -86,9 +97,13 @@ async def read(connection: asyncpg.Connection, stale_after: timedelta) -> dict[U
     for row in await connection.fetch(_INCIDENTS, FLAP_WITHIN):
         values = dict(row) | {"bot_ids": frozenset(row["bot_ids"])}
         incidents[values.pop("tenant_id")].append(Incident(**values))
-    held = [bot for of in incidents.values() for one in of if one.closed_at is None for bot in one.bot_ids]
+    open_now = [one for of in incidents.values() for one in of if one.closed_at is None]
+    held = [bot for one in open_now for bot in one.bot_ids]
+    unseen = [bot for one in open_now if one.kind == "not_watched" for bot in one.bot_ids]
     seen: dict[UUID, list[Seen]] = defaultdict(list)
-    for row in await connection.fetch(_SEEN, stale_after.total_seconds(), LEAST_DRAWDOWN, held):
+    for row in await connection.fetch(
+        _SEEN, stale_after.total_seconds(), LEAST_DRAWDOWN, held, RECOVERING, Reason.AUTH.value, unseen
+    ):
         values = dict(row)
         seen[values.pop("tenant_id")].append(Seen(**values))
     tenants = list(seen.keys() | {tenant for tenant, of in incidents.items() if any(i.closed_at is None for i in of)})

@@ -13,11 +13,14 @@ from uuid import UUID
 
 import msgspec
 
-from agents.engines.base import Reason
+from agents.engines.base import LONGEST_RETRY_S, Reason
+from agents.poller.trouble import RECOVERING
 from control_plane.alerts.kinds import Kind, Rule, Scope
 
 #: The engine's silence lasts this long before it is believed.
 _ENGINE_AWAY: Final = timedelta(seconds=60)
+#: No bot that asked for fewer calls is left alone for longer.
+_LONGEST_REST: Final = timedelta(seconds=LONGEST_RETRY_S)
 #: A drawdown is over below this part of its limit, so that it does not come and go at the limit itself.
 _DRAWDOWN_OVER: Final = Decimal("0.9")
 _STOPPED: Final = frozenset({"stopped", "paused"})
@@ -39,13 +42,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     observed_at: datetime | None
     failures: int
-    credential_ok: bool | None
     trading_state: str | None
     engine_lost_at: datetime | None
-    #: Since when its health is what it is now.
+    #: Since when its health is what it is now: well, or down, or refusing us.
     state_since: datetime | None
     #: Since when it has not been trading although it had been, or has been trading again.
     trading_since: datetime | None
+    #: Since when it is being looked at again, after a time when nobody did.
+    watched_since: datetime | None
     #: The part of its highest value that its own index has fallen by, 0 to 1.
     drawdown: Decimal | None
 
@@ -80,16 +84,20 @@ def verdict(kind: Kind, seen: Seen, rule: Rule, now: datetime, stale_after: time
     if seen.observed_at is None:
         return UNKNOWN
     if now - seen.observed_at > stale_after:
+        if _resting(seen) and now - seen.observed_at <= _LONGEST_REST + stale_after:
+            return Verdict("good") if kind == "not_watched" else UNKNOWN
         silent = Verdict("bad", seen.observed_at, confirmed=True, reason="not_checked_lately", scope="platform")
         return silent if kind == "not_watched" else UNKNOWN
     return _JUDGES[kind](seen, rule)
 
 
-def _not_watched(_seen: Seen, _rule: Rule) -> Verdict:
-    return Verdict("good")
+def _not_watched(seen: Seen, _rule: Rule) -> Verdict:
+    return Verdict("good", seen.watched_since, _seen_again(seen, seen.watched_since))
 
 
 def _bot_down(seen: Seen, _rule: Rule) -> Verdict:
+    if seen.reason == RECOVERING:
+        return UNKNOWN  # one good look: the next one tells
     if seen.state == "unhealthy" and not _refused(seen):
         return Verdict("bad", seen.state_since, _seen_again(seen, seen.state_since), seen.reason)
     if seen.state == "healthy" or _refused(seen):
@@ -133,7 +141,13 @@ _JUDGES: Final[dict[Kind, Callable[[Seen, Rule], Verdict]]] = {
 
 
 def _refused(seen: Seen) -> bool:
-    return seen.reason == Reason.AUTH or seen.credential_ok is False
+    # By what history has as well: the poller writes this reason wherever it finds the credentials not accepted.
+    return seen.reason == Reason.AUTH
+
+
+def _resting(seen: Seen) -> bool:
+    """It asked for fewer calls: the poller leaves it alone, which is no neglect of ours."""
+    return seen.state == "stale" and seen.reason == Reason.RATE_LIMITED
 
 
 def _seen_again(seen: Seen, since: datetime | None) -> bool:

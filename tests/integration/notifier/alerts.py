@@ -140,6 +140,12 @@ async def hook(person: Person, receiver: WebhookReceiver, **fields: Any) -> dict
     return made
 
 
+async def incidents(person: Person, **query: Any) -> list[dict[str, Any]]:
+    """The incidents that ``person`` is shown, the newest first."""
+    found: list[dict[str, Any]] = (await person.call("GET", "/alerts/incidents", params=query, status=200))["items"]
+    return found
+
+
 async def soon(admin: asyncpg.Connection) -> None:
     """Whatever waits for another try is due now."""
     await admin.execute("update alert_messages set next_attempt_at = now() where state = 'pending'")

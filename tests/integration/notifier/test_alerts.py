@@ -16,7 +16,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import Api, Person
 from tests.factories import Urls
-from tests.integration.notifier.alerts import Health, Jobs, external, hook, jobs_of, soon
+from tests.integration.notifier.alerts import Health, Jobs, external, hook, incidents, jobs_of, soon
 from tests.servers.webhook_receiver import WebhookReceiver
 from tests.waiting import until
 
@@ -43,11 +43,6 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
 async def jobs(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Jobs]:
     async with jobs_of(settings, pool, vault) as made:
         yield made
-
-
-async def incidents(person: Person, **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await person.call("GET", "/alerts/incidents", params=query, status=200))["items"]
-    return found
 
 
 async def test_down_and_back_again(person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs) -> None:
@@ -90,6 +85,25 @@ async def test_one_sight_is_no_alert(person: Person, health: Health, receiver: W
     await health.seen(person.tenant_id, bot, "unhealthy", reason="timeout", failures=3)
     await jobs.judge()
     assert await incidents(person) == []
+
+
+async def test_what_was_just_told_again_is_not_reminded_of(
+    person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs, admin: asyncpg.Connection
+) -> None:
+    bot = await external(person)
+    await hook(person, receiver)
+    await person.call("PATCH", "/alerts/settings", json={"remind_after_seconds": 3600}, status=200)
+    await health.down(person.tenant_id, bot)
+    await jobs.judge()
+    await health.up(person.tenant_id, bot)
+    await jobs.judge()
+    await admin.execute("update alert_incidents set opened_at = now() - interval '2 hours'")
+    await health.down(person.tenant_id, bot, since_s=80)
+    for _ in range(2):
+        await jobs.judge()
+    for _ in range(4):
+        await jobs.tell()
+    assert receiver.types == ["incident.opened", "incident.resolved", "incident.reopened"]
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,60 @@ async def test_critical_ones_break_through_where_the_tenant_says_so(
     assert len(chats.sent) == breaks
 
 
+async def test_a_held_warning_keeps_no_critical_one_waiting(
+    person: Person, health: Health, jobs: Jobs, chats: TelegramServer, admin: asyncpg.Connection
+) -> None:
+    await chat(person, chats, jobs)
+    change = {"quiet_hours": around_now(2), "critical_breaks_quiet": True}
+    await person.call("PATCH", "/alerts/settings", json=change, status=200)
+    stopped, dead = [await external(person, number) for number in range(2)]
+    await health.seen(person.tenant_id, stopped, "healthy", ago_s=900, trading_state="running")
+    await health.seen(person.tenant_id, stopped, "healthy", ago_s=300, trading_state="stopped")
+    await health.seen(person.tenant_id, stopped, "healthy", trading_state="stopped")
+    await jobs.judge()
+    await health.down(person.tenant_id, dead)
+    await jobs.judge()
+    await jobs.tell()
+    assert [sent["text"].splitlines()[0] for sent in chats.sent] == ["<b>bot 1 is down</b>"]
+    assert await admin.fetchval("select count(*) from alert_messages where state = 'held'") == 1
+
+
+async def test_what_is_held_of_an_incident_stays_before_what_follows_of_it(
+    person: Person, bot: Any, health: Health, jobs: Jobs, chats: TelegramServer
+) -> None:
+    await chat(person, chats, jobs)
+    await person.call("PATCH", "/alerts/settings", json={"quiet_hours": around_now(2)}, status=200)
+    await health.down(person.tenant_id, bot)
+    await jobs.judge()
+    await person.call("PATCH", "/alerts/settings", json={"critical_breaks_quiet": True}, status=200)
+    await health.up(person.tenant_id, bot)
+    await jobs.judge()
+    await jobs.tell()
+    assert chats.sent == []
+
+
+async def test_a_channel_given_up_while_it_was_quiet_is_told_afterwards(
+    person: Person, bot: Any, health: Health, jobs: Jobs, chats: TelegramServer, admin: asyncpg.Connection
+) -> None:
+    await chat(person, chats, jobs)
+    await person.call("PATCH", "/alerts/settings", json={"quiet_hours": around_now(2)}, status=200)
+    async with WebhookReceiver() as receiver:
+        await hook(person, receiver, name="pager")
+        receiver.status = 410
+        await health.down(person.tenant_id, bot)
+        await jobs.judge()
+        await jobs.tell()
+    assert chats.sent == []
+    await admin.execute("update alert_messages set release_at = now() where state = 'held'")
+    await jobs.judge()
+    for _ in range(2):
+        await jobs.tell()
+    assert [sent["text"].splitlines()[0] for sent in chats.sent] == [
+        "<b>The channel “pager” was switched off</b>",
+        "<b>While it was quiet: 1 incident</b>",
+    ]
+
+
 async def test_settings_and_rules_that_do_not_fit(person: Person) -> None:
     hours = {"start": "22:00", "end": "22:00"}
     assert (await person.call("PATCH", "/alerts/settings", json={"quiet_hours": hours}, status=422))["errors"][0][

@@ -40,11 +40,11 @@ def bot(number: int, **changes: Any) -> Seen:
         "reason": None,
         "observed_at": START,
         "failures": 0,
-        "credential_ok": True,
         "trading_state": "running",
         "engine_lost_at": None,
         "state_since": START - timedelta(days=1),
         "trading_since": None,
+        "watched_since": None,
         "drawdown": Decimal(0),
         **changes,
     }
@@ -60,29 +60,32 @@ class Stage:
         self.rules = tuple(rules)
         self.remind_after = remind_after
         self.incidents: list[Incident] = []
+        self._runs = {one.bot_id: _run(one) for one in bots}
         self.said: list[tuple[str, str, str]] = []
 
     def set(self, number: int, **changes: Any) -> None:
-        """What is seen of a bot from now on. A new state begins now."""
+        """What is seen of a bot from now on. A new state begins now; one good look of a bot that failed begins none."""
         was = self.bots[bot_id(number)]
-        if "state" in changes and changes["state"] != was.state:
+        run = _run(msgspec.structs.replace(was, **changes))
+        if changes.get("reason") != "recovering" and run != self._runs[was.bot_id]:
+            self._runs[was.bot_id] = run
             changes.setdefault("state_since", self.now)
         if "trading_state" in changes and changes["trading_state"] != was.trading_state:
             changes.setdefault("trading_since", self.now)
-        self.bots[was.bot_id] = msgspec.structs.replace(was, observed_at=self.now, **changes)
+        self.bots[was.bot_id] = self._looked(msgspec.structs.replace(was, **changes), INTERVAL)
 
     def down(self, *numbers: int, reason: str = "unreachable") -> None:
         for number in numbers:
-            self.set(number, state="unhealthy", reason=reason, failures=3, credential_ok=None)
+            self.set(number, state="unhealthy", reason=reason, failures=3)
 
     def up(self, *numbers: int) -> None:
         for number in numbers:
             self.set(number, state="healthy", reason=None, failures=0)
 
-    def look(self) -> None:
+    def look(self, every: timedelta = INTERVAL) -> None:
         """The poller looks at every bot and finds it as it was."""
         for key, one in self.bots.items():
-            self.bots[key] = msgspec.structs.replace(one, observed_at=self.now)
+            self.bots[key] = self._looked(one, every)
 
     def judge(self) -> list[tuple[str, str, str]]:
         """One pass; what it says."""
@@ -110,7 +113,7 @@ class Stage:
         while self.now < until:
             self.now = min(self.now + every, until)
             if looking:
-                self.look()
+                self.look(every)
             self.judge()
         return self.said[before:]
 
@@ -118,12 +121,22 @@ class Stage:
     def open(self) -> list[Incident]:
         return [one for one in self.incidents if one.closed_at is None]
 
+    def _looked(self, one: Seen, every: timedelta) -> Seen:
+        """Seen now; after a time when nobody looked, watched again since now."""
+        missed = one.observed_at is not None and self.now - one.observed_at > 3 * every
+        since = self.now if missed else one.watched_since
+        return msgspec.structs.replace(one, observed_at=self.now, watched_since=since)
+
     def _apply(self, action: Open | Change | Resolve | Remind) -> None:
         if isinstance(action, Open):
             bots = frozenset(one.bot_id for one in action.bots)
             if action.again is not None:
                 was = self._get(action.again)
-                self._put(msgspec.structs.replace(was, closed_at=None, flaps=was.flaps + 1, bot_ids=bots))
+                self._put(
+                    msgspec.structs.replace(
+                        was, closed_at=None, flaps=was.flaps + 1, bot_ids=bots, reminded_at=self.now
+                    )
+                )
                 self.said.append(("again", action.kind, action.cause))
                 return
             assert all(one.cause != action.cause or one.kind != action.kind for one in self.open)
@@ -155,3 +168,8 @@ class Stage:
 
     def _put(self, changed: Incident) -> None:
         self.incidents = [changed if one.id == changed.id else one for one in self.incidents]
+
+
+def _run(seen: Seen) -> tuple[str, bool]:
+    """What goes on from look to look."""
+    return seen.state, seen.reason == "auth"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -66,10 +67,66 @@ def test_back_again_is_told_once_it_has_stayed() -> None:
 
 def test_a_refused_credential_is_told_as_that() -> None:
     stage = Stage(bot(1))
-    stage.set(1, state="unhealthy", reason="auth", credential_ok=False, failures=1)
+    stage.set(1, state="unhealthy", reason="auth", failures=1)
     assert stage.pass_(2 * MINUTE) == [("opened", "credential_expired", of_bot(1))]
-    stage.set(1, state="healthy", reason=None, credential_ok=True, failures=0)
+    stage.set(1, state="healthy", reason=None, failures=0)
     assert stage.pass_(2 * MINUTE) == [("back", "credential_expired", of_bot(1))]
+
+
+REFUSED = {"state": "unhealthy", "reason": "auth", "failures": 1}
+LATE = {"state": "unhealthy", "reason": "timeout", "failures": 2}
+RECOVERING = {"state": "unhealthy", "reason": "recovering", "failures": 0}
+WELL = {"state": "healthy", "reason": None, "failures": 0}
+
+
+def test_credentials_that_work_again_are_no_bot_that_is_down() -> None:
+    stage = Stage(bot(1))
+    stage.set(1, **REFUSED)
+    stage.pass_(HOUR)
+    stage.set(1, **RECOVERING)
+    assert stage.pass_(INTERVAL) == []
+    stage.set(1, **WELL)
+    assert stage.pass_(2 * MINUTE) == [("back", "credential_expired", of_bot(1))]
+
+
+@pytest.mark.parametrize("between", [[], [RECOVERING]])
+def test_a_bot_that_refuses_us_is_not_down_for_one_missed_answer(between: list[dict[str, Any]]) -> None:
+    stage = Stage(bot(1), rules=[msgspec.structs.replace(DOWN, delay_s=0)])
+    stage.set(1, **REFUSED)
+    stage.pass_(HOUR)
+    stage.said.clear()
+    for look in between:
+        stage.set(1, **look)
+        stage.pass_(INTERVAL)
+    stage.set(1, **LATE)
+    assert stage.judge() == []
+    stage.now += INTERVAL
+    assert stage.judge() == []
+    stage.look()
+    assert stage.judge() == [("opened", "bot_down", of_bot(1))]
+
+
+def test_a_refusal_of_a_bot_that_was_down_is_told_once_it_was_seen_again() -> None:
+    stage = Stage(bot(1))
+    stage.down(1)
+    stage.pass_(HOUR)
+    stage.set(1, **REFUSED)
+    assert stage.judge() == []
+    stage.now += INTERVAL
+    stage.down(1)
+    assert stage.pass_(2 * MINUTE) == []
+    stage.set(1, **REFUSED)
+    assert stage.pass_(INTERVAL) == [("opened", "credential_expired", of_bot(1))]
+    assert stage.pass_(2 * MINUTE) == [("back", "bot_down", of_bot(1))]
+
+
+def test_a_bot_that_answers_every_other_look_is_down() -> None:
+    stage = Stage(bot(1))
+    stage.down(1)
+    for number in range(16):
+        stage.pass_(INTERVAL)
+        stage.set(1, **(LATE if number % 2 else RECOVERING))
+    assert stage.said == [("opened", "bot_down", of_bot(1))]
 
 
 def test_trading_that_stops_is_told_and_trading_that_never_began_is_not() -> None:
@@ -110,6 +167,28 @@ def test_nobody_looked_means_neither_down_nor_well() -> None:
     stage.look()
     assert stage.pass_(MINUTE) == [("back", "not_watched", "platform")]
     assert [one.cause for one in stage.open] == [of_bot(1)]
+
+
+def test_a_bot_that_asked_for_rest_is_being_watched() -> None:
+    stage = Stage(bot(1), bot(2))
+    stage.down(2)
+    stage.pass_(5 * MINUTE)
+    stage.said.clear()
+    for number in (1, 2):
+        stage.set(number, state="stale", reason="rate_limited")
+    assert stage.pass_(HOUR, looking=False) == []
+    assert [one.cause for one in stage.open] == [of_bot(2)]
+    # No bot is given a longer rest: from then on, nobody looks.
+    assert stage.pass_(2 * MINUTE, looking=False) == [("opened", "not_watched", "platform")]
+
+
+def test_watching_that_comes_and_goes_is_told_twice_and_then_has_to_stay() -> None:
+    stage = Stage(bot(1))
+    for _ in range(6):
+        stage.pass_(10 * MINUTE, looking=False)
+        stage.pass_(3 * MINUTE)
+    assert [what for what, _, _ in stage.said] == ["opened", "back", "again"]
+    assert stage.pass_(HOUR) == [("back", "not_watched", "platform")]
 
 
 def test_a_bot_that_is_switched_off_or_removed_ends_its_incident() -> None:
@@ -192,6 +271,20 @@ def test_reminders_are_off_until_asked_for() -> None:
     assert [what for what, _, _ in loud.said] == ["opened", "reminder", "reminder", "reminder"]
 
 
+def test_a_reminder_counts_from_the_last_word() -> None:
+    stage = Stage(bot(1), remind_after=HOUR)
+    for _ in range(2):
+        stage.down(1)
+        stage.pass_(25 * MINUTE)
+        stage.up(1)
+        stage.pass_(3 * MINUTE)
+    stage.down(1)
+    stage.pass_(30 * MINUTE)
+    assert [what for what, _, _ in stage.said] == ["opened", "back", "again"]
+    stage.pass_(20 * MINUTE)
+    assert [what for what, _, _ in stage.said] == ["opened", "back", "again", "reminder"]
+
+
 def test_defaults_hold_until_written_over() -> None:
     rules = rules_in_force(TENANT, ())
     assert [rule.kind for rule in rules] == list(KINDS)
@@ -217,9 +310,9 @@ def test_whatever_happens_there_is_one_incident_a_cause_and_nobody_is_forgotten(
             case "down":
                 stage.down(number)
             case "up":
-                stage.set(number, state="healthy", reason=None, credential_ok=True, failures=0)
+                stage.set(number, state="healthy", reason=None, failures=0)
             case "auth":
-                stage.set(number, state="unhealthy", reason="auth", credential_ok=False, failures=1)
+                stage.set(number, state="unhealthy", reason="auth", failures=1)
             case "off" | "on":
                 stage.set(number, watched=what == "on")
         stage.pass_(INTERVAL * intervals, looking=what != "away")
@@ -239,7 +332,7 @@ def test_whatever_happens_there_is_one_incident_a_cause_and_nobody_is_forgotten(
         line = [what in {"opened", "again"} for what, kind, of in stage.said if (kind, of) == cause]
         assert all(a != b for a, b in pairwise(line))
     for number in range(6):
-        stage.set(number, state="healthy", reason=None, credential_ok=True, failures=0, watched=True)
+        stage.set(number, state="healthy", reason=None, failures=0, watched=True)
     stage.pass_(timedelta(hours=5), every=5 * MINUTE)
     assert stage.open == []
 
