@@ -51,7 +51,7 @@ from unnest(array['webhook_endpoints', 'alert_rules', 'alert_settings', 'bots', 
 grant select on webhook_endpoints, alert_rules, alert_settings, bot_health_changes, tenant_keys
     to tradewise_agent_notifier;
 grant select (id, tenant_id, bot_type, engine, name, api_url, desired, status, reason, status_since, created_at,
-    deleted_at) on bots to tradewise_agent_notifier;
+    generation, updated_at, deleted_at) on bots to tradewise_agent_notifier;
 grant select on bot_health to tradewise_agent_notifier;
 select pg_temp.open_to('bot_trading', 'tradewise_agent_notifier', array['select']);
 grant select (tenant_id, bot_id, wanted, problem) on bot_trading to tradewise_agent_notifier;

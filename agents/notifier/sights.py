@@ -24,6 +24,8 @@ _SEEN: Final = r"""
         b.reason as status_reason, b.status_since, b.deleted_at is null and b.desired = 'running' as watched,
         substring(b.api_url from '^https?://(\[[^]]+\]|[^/:]+)') as host, h.state, h.reason, h.observed_at, h.failures,
         h.engine_lost_at,
+        -- What was changed, or switched on again, since the last look is about to be looked at.
+        case when h.observed_generation < b.generation then b.updated_at end as changed_at,
         -- Whoever asked for it need not be told that it has stopped.
         case when wish.wanted is null then h.trading_state end as trading_state,
         coalesce((

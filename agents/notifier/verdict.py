@@ -44,6 +44,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     trading_state: str | None
     engine_lost_at: datetime | None
+    #: When it was changed, or switched on again, where nobody has looked since.
+    changed_at: datetime | None
     #: Since when its health is what it is now: well, or down, or refusing us.
     state_since: datetime | None
     #: Since when it has not been trading although it had been, or has been trading again.
@@ -86,8 +88,10 @@ def verdict(kind: Kind, seen: Seen, rule: Rule, now: datetime, stale_after: time
     if now - seen.observed_at > stale_after:
         if _resting(seen) and now - seen.observed_at <= _LONGEST_REST + stale_after:
             return Verdict("good") if kind == "not_watched" else UNKNOWN
-        silent = Verdict("bad", seen.observed_at, confirmed=True, reason="not_checked_lately", scope="platform")
-        return silent if kind == "not_watched" else UNKNOWN
+        since = seen.observed_at if seen.changed_at is None else max(seen.observed_at, seen.changed_at)
+        if now - since <= stale_after or kind != "not_watched":
+            return UNKNOWN
+        return Verdict("bad", since, confirmed=True, reason="not_checked_lately", scope="platform")
     return _JUDGES[kind](seen, rule)
 
 

@@ -57,7 +57,8 @@ class Health:
             )
         await self.admin.execute(
             "update bot_health set state = $3, reason = $4, trading_state = $5, failures = $6, credential_ok = $7,"
-            " observed_at = $8, healthy_at = case when $3 = 'healthy' then $8 else healthy_at end"
+            " observed_at = $8, healthy_at = case when $3 = 'healthy' then $8 else healthy_at end,"
+            " observed_generation = (select generation from bots where tenant_id = $1 and id = $2)"
             " where tenant_id = $1 and id = $2",
             tenant,
             bot,

@@ -93,3 +93,20 @@ async def test_a_bot_that_asked_for_rest_is_being_watched(person: Person, health
     await health.seen(person.tenant_id, bot, "stale", ago_s=1800, reason="rate_limited")
     await jobs.judge()
     assert await incidents(person) == []
+
+
+async def test_a_bot_that_has_just_been_switched_on_again_is_about_to_be_looked_at(
+    person: Person, health: Health, jobs: Jobs, admin: asyncpg.Connection
+) -> None:
+    bot = await external(person)
+    await health.seen(person.tenant_id, bot, "healthy", ago_s=7200)
+    await person.call("POST", f"/bots/{bot}/stop", status=202)
+    await person.call("POST", f"/bots/{bot}/start", status=202)
+    await jobs.judge()
+    assert await incidents(person) == []
+    # Where nobody looks after all, that is told.
+    await admin.execute("set session_replication_role = replica")
+    await admin.execute("update bots set updated_at = now() - interval '1 hour' where id = $1", bot)
+    await admin.execute("set session_replication_role = origin")
+    await jobs.judge()
+    assert [one["kind"] for one in await incidents(person)] == ["not_watched"]

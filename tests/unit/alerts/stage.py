@@ -44,6 +44,7 @@ def bot(number: int, **changes: Any) -> Seen:
         "engine_lost_at": None,
         "state_since": START - timedelta(days=1),
         "trading_since": None,
+        "changed_at": None,
         "watched_since": None,
         "drawdown": Decimal(0),
         **changes,
