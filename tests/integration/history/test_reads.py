@@ -66,10 +66,12 @@ def waves(start: datetime, count: int) -> list[tuple[datetime, str | None]]:
 async def test_rolled_up_or_not_the_curve_is_the_same(
     admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database, interval: CurveInterval
 ) -> None:
-    await readings(admin, owner, bot, waves(day(6), 300))
-    before = await curve(api_db, owner, bot, day(6), interval)
+    # Weeks are counted from one day on, whatever day it is: all readings must be of an earlier one than this.
+    begin = day(13) if interval == "7d" else day(6)
+    await readings(admin, owner, bot, waves(begin, 300))
+    before = await curve(api_db, owner, bot, begin, interval)
     await rollups.catch_up()
-    after = await curve(api_db, owner, bot, day(6), interval)
+    after = await curve(api_db, owner, bot, begin, interval)
     # The last point marks that nothing has been read since, up to now.
     trimmed = [msgspec.structs.replace(view, points=view.points[:-1], gaps=view.gaps[:-1]) for view in (before, after)]
     assert len(trimmed[0].points) >= 1

@@ -41,8 +41,13 @@ async def test_a_bot_starts_by_itself_when_the_stranger_leaves(rig: Rig) -> None
             assert row["attempt"] >= 1
             assert str(ports.first) in row["reason_detail"]
             assert row["exposed_host_port"] is None
-            leased = await rig.admin.fetchrow("select * from port_leases where port = $1", ports.first)
-            assert (leased["state"], leased["instance_id"]) == ("foreign", None)
+
+            async def given_up() -> bool:
+                # Between two attempts: each leases it anew.
+                leased = await rig.admin.fetchrow("select * from port_leases where port = $1", ports.first)
+                return (leased["state"], leased["instance_id"]) == ("foreign", None)
+
+            await until(given_up, what="the port to be known as a stranger's")
             stranger.close()
             instance = await rig.up(bot)
             assert instance["host_port"] == ports.first
