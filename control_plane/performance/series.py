@@ -87,10 +87,10 @@ async def _binned(
     most: int,
 ) -> list[Part]:
     step = timedelta(seconds=SECONDS[chosen])
+    # What lies further back than there may be points is not even read. In the future there are none.
+    begin = max(begin, min(end, datetime.now(UTC)) - (most + 1) * step)
     if step < _HOUR:
         return await binned_readings(session, bot_id, begin, end, SECONDS[chosen], most)
-    # What lies further back than there may be points is not even read.
-    begin = max(begin, end - (most + 1) * step)
     found = await parts(session, bot_id, sources(chosen, begin, end, ready))
     within = [part for part in found if begin <= part.last_at <= end]
     return [_one(list(group)) for _, group in groupby(within, lambda part: floored(part.first_at, step))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -169,7 +169,12 @@ async def subscription_performance(
                 "select observed_at, unit_value from subscription_index(:id, :since, :until,"
                 " make_interval(secs => :seconds))"
             ),
-            {"id": subscription_id, "since": begin, "until": end, "seconds": _step(begin, end, row.created_at)},
+            {
+                "id": subscription_id,
+                "since": begin,
+                "until": end,
+                "seconds": _step(begin, min(end, datetime.now(UTC)), row.created_at),
+            },
         )
     ).all()
     movements = await movements_of(session, subscription_id)
@@ -179,4 +184,5 @@ async def subscription_performance(
 
 def _step(begin: datetime, end: datetime, created_at: datetime) -> float:
     """Seconds between points, so that a span shows about 500 of them."""
-    return max((end - max(begin, created_at)).total_seconds() / 500, 1.0)
+    shown = min(end, datetime.now(UTC)) - max(begin, created_at)
+    return max(shown.total_seconds() / 500, 1.0)

@@ -81,6 +81,27 @@ async def test_rolled_up_or_not_the_curve_is_the_same(
     assert before.drawdown_since_start == before.drawdown
 
 
+@pytest.mark.parametrize(("interval", "points"), [(None, 100), ("1h", None), ("1d", 20), ("15m", 900)])
+async def test_a_span_that_ends_in_the_future_shows_what_there_is(
+    admin: asyncpg.Connection,
+    owner: Owner,
+    bot: UUID,
+    rollups: Rollups,
+    api_db: Database,
+    interval: CurveInterval | None,
+    points: int | None,
+) -> None:
+    await readings(admin, owner, bot, waves(day(6), 300))
+    await rollups.catch_up()
+    async with session_of(api_db, owner) as session:
+        begin, later = day(6), datetime.now(UTC) + timedelta(days=3650)
+        until_now = await bot_performance(session, bot, begin, None, interval, points)
+        beyond = await bot_performance(session, bot, begin, later, interval, points)
+    assert len(beyond.points) > 5
+    # The last one of each marks that nothing has been read since, up to now.
+    assert beyond.points[:-1] == until_now.points[:-1]
+
+
 async def test_a_fall_and_its_recovery_within_an_interval_is_in_the_drawdown(
     admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
 ) -> None:
