@@ -169,12 +169,7 @@ async def subscription_performance(
                 "select observed_at, unit_value from subscription_index(:id, :since, :until,"
                 " make_interval(secs => :seconds))"
             ),
-            {
-                "id": subscription_id,
-                "since": begin,
-                "until": end,
-                "seconds": _step(begin, min(end, datetime.now(UTC)), row.created_at),
-            },
+            {"id": subscription_id, "since": begin, "until": end, "seconds": _step(begin, end, row.created_at)},
         )
     ).all()
     movements = await movements_of(session, subscription_id)

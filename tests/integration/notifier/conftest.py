@@ -20,8 +20,10 @@ from control_plane.database.sessions import Database
 from control_plane.mail.letters import Letter
 from control_plane.mail.outbox import post
 from control_plane.security.vault import Vault
-from control_plane.settings import load_settings
+from control_plane.settings import Settings, load_settings
+from tests.api import Api, Person
 from tests.factories import Urls
+from tests.integration.notifier.alerts import Health, Jobs, jobs_of
 from tests.servers.mail_relay import MailRelay
 
 Post: TypeAlias = Callable[..., Awaitable[UUID]]
@@ -109,3 +111,22 @@ async def notifier_with(urls: Urls, vault: Vault, tmp_path: Path) -> AsyncIterat
             return await stack.enter_async_context(_at_work(urls["agent_notifier"], vault, variables, tmp_path))
 
         yield make
+
+
+@pytest.fixture
+async def person(api: Api) -> Person:
+    """Whose bots are watched."""
+    return await api.person()
+
+
+@pytest.fixture
+def health(admin: asyncpg.Connection) -> Health:
+    """Writes health as the poller does."""
+    return Health(admin)
+
+
+@pytest.fixture
+async def jobs(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Jobs]:
+    """The notifier's jobs, to be run by hand."""
+    async with jobs_of(settings, pool, vault) as made:
+        yield made

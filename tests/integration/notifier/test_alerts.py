@@ -24,25 +24,9 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-async def person(api: Api) -> Person:
-    return await api.person()
-
-
-@pytest.fixture
-def health(admin: asyncpg.Connection) -> Health:
-    return Health(admin)
-
-
-@pytest.fixture
 async def receiver() -> AsyncIterator[WebhookReceiver]:
     async with WebhookReceiver() as running:
         yield running
-
-
-@pytest.fixture
-async def jobs(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Jobs]:
-    async with jobs_of(settings, pool, vault) as made:
-        yield made
 
 
 async def test_down_and_back_again(person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs) -> None:

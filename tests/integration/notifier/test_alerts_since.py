@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import asyncpg
 import pytest
 
-from control_plane.security.vault import Vault
-from control_plane.settings import Settings
-from tests.api import Api, Person
-from tests.integration.notifier.alerts import Health, Jobs, external, incidents, jobs_of
+from tests.api import Person
+from tests.integration.notifier.alerts import Health, Jobs, external, incidents
 
 REFUSED: Final[dict[str, Any]] = {"reason": "auth", "failures": 1}
 DEAD: Final[dict[str, Any]] = {"reason": "unreachable", "failures": 3}
-
-
-@pytest.fixture
-async def person(api: Api) -> Person:
-    return await api.person()
-
-
-@pytest.fixture
-def health(admin: asyncpg.Connection) -> Health:
-    return Health(admin)
-
-
-@pytest.fixture
-async def jobs(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Jobs]:
-    async with jobs_of(settings, pool, vault) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,6 @@ async def jobs(telling: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIter
 
 
 @pytest.fixture
-def health(admin: asyncpg.Connection) -> Health:
-    return Health(admin)
-
-
-@pytest.fixture
 async def person(api: Api, admin: asyncpg.Connection) -> Person:
     """Somebody whose address is verified."""
     made = await api.person()

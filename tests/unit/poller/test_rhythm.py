@@ -6,15 +6,17 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from agents.poller.decide import Bot, Health
+from agents.poller.decide import Health
 from agents.poller.intervals import Pace
 from agents.poller.rhythm import TakeOver, counted_from, phase
 from agents.poller.watched import Watched
+from tests.unit.poller.test_decide import BOT
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 #: The same by the monotonic clock.
@@ -25,19 +27,9 @@ INTERVAL_S = 60.0
 
 def _watched(bot: UUID, *, seen_s_ago: float | None, changed_s_ago: float = 86_400.0) -> Watched:
     watched = Watched()
-    watched.bot = Bot(
-        id=bot,
-        tenant_id=uuid7(),
-        hosted=False,
-        engine="tradewise",
-        desired="running",
-        status="connected",
-        reason=None,
-        generation=1,
-        told_generation=1,
-    )
+    watched.bot = msgspec.structs.replace(BOT, id=bot)
     observed_at = None if seen_s_ago is None else MOMENT - timedelta(seconds=seen_s_ago)
-    generation = -1 if observed_at is None else 1
+    generation = -1 if observed_at is None else BOT.generation
     watched.health = Health(state="healthy", observed_at=observed_at, observed_generation=generation)
     watched.pace = Pace(INTERVAL_S, INTERVAL_S, timedelta(seconds=INTERVAL_S))
     watched.changed_at = MOMENT - timedelta(seconds=changed_s_ago)
