@@ -65,6 +65,8 @@ async def world(machine: Machine) -> AsyncIterator[World]:
         live: list[str] = []
         listening = asyncio.create_task(listen(machine, ada, live))
         bot = await ada.call("POST", "/bots", json=hosted(planted), status=201)
+        accepted = await ada.call("POST", f"/bots/{bot['id']}/start", status=202)
+        assert accepted["status"] == "starting"
         elsewhere = {"bot_type": "external", "engine": "tradewise", "name": "off", "api_url": "http://127.0.0.1:1024"}
         credentials = {"credentials": {"token": planted["external"]}}
         for person, other in ((ada, bob), (bob, ada)):
@@ -129,8 +131,6 @@ async def running(person: Person, bot: str) -> dict[str, Any]:
 async def test_a_started_bot_runs_and_its_published_port_answers_its_own_token_alone(
     machine: Machine, world: World, engine: docker.DockerClient
 ) -> None:
-    accepted = await world.ada.call("POST", f"/bots/{world.bot}/start", status=202)
-    assert accepted["status"] == "starting"
     port = (await running(world.ada, world.bot))["exposed_host_port"]
     [container] = machine.containers(engine, world.bot)
     assert container["State"] == "running"
