@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.performance import latency
-from control_plane.performance.reads import extent
+from control_plane.performance.reads import changes_kept, extent, finest_kept
 from control_plane.performance.schemas import BucketView, CurveInterval, LatencyView, SpanView, TimelineView, UptimeView
 from control_plane.performance.series import checked_span
-from control_plane.performance.steps import SECONDS, floored, sources
+from control_plane.performance.steps import SECONDS, ceiled, floored, sources
 from control_plane.performance.timeline import Change, Day, Span, Spent, by_step, days_spent, last_seen, spans
 
 #: At most so many spans and buckets.
@@ -74,14 +74,21 @@ async def bot_timeline(
     """Health of one bot of the bound tenant, a day up to now by default, in at most ``points`` buckets.
 
     ``seen_until`` is how long the last look at the bot is good for; ``words`` says a reason in words. Of more than a
-    week, buckets are whole days or more, and the time shown begins with a whole one.
+    week, buckets are whole days or more, and the time shown begins with a whole one. Where changes or single readings
+    are no longer kept, buckets are hours or days, as what is, and the
+    time shown ends with a whole one.
     """
     now = datetime.now(UTC)
     begin, end = checked_span(since, until or now, _DEFAULT_SPAN)
     end = min(end, now)
     begin = max(min(begin, end), end - points * timedelta(seconds=SECONDS["30d"]))
     known = await extent(session, bot_id)
-    step = _step(end - begin, points)
+    kept: CurveInterval = await finest_kept(session, bot_id, known, begin)
+    if not await changes_kept(session, bot_id, begin):
+        kept = "1d"
+    if kept != "raw":
+        end = min(ceiled(end, timedelta(seconds=SECONDS[kept])), now)
+    step = _step(end - begin, points, SECONDS[kept])
     if step >= _DAY:
         begin = floored(begin, step)
     starts = _starts(begin, end, step)
@@ -111,8 +118,8 @@ async def bot_timeline(
     )
 
 
-def _step(span: timedelta, points: int) -> timedelta:
-    least = 900 if span <= _IN_DETAIL else _DAY.total_seconds()
+def _step(span: timedelta, points: int, kept_s: int) -> timedelta:
+    least = max(kept_s, 900 if span <= _IN_DETAIL else SECONDS["1d"])
     fitting = (length for length in SECONDS.values() if length >= least and span.total_seconds() / length <= points - 1)
     seconds = next(fitting, SECONDS["30d"])
     return timedelta(seconds=seconds)

@@ -12,15 +12,27 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.performance.drawdown import Stretch, whole
+from control_plane.performance.schemas import CurveInterval
 from control_plane.performance.steps import Sources, floored, sources
 
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+#: Whatever the settings say, nothing is dropped sooner (``retire_history`` in policies/performance.sql).
+_KEPT_BY_ALL: Final = timedelta(days=27)
 
 _EXTENT = text("""
     select rolled_until() as ready,
         (select min(d.first_at) from (
             select first_at from performance_daily where bot_id = :bot order by bucket limit 1) d) as first_rolled,
         (select min(observed_at) from performance_snapshots where bot_id = :bot) as first_read
+""")
+_OLDEST_HOUR = text("select min(bucket) from performance_hourly where bot_id = :bot")
+# Days outlive the changes that they were made of: where there are days before the oldest change, theirs are gone.
+_CHANGES_GONE = text("""
+    select max(bucket) + interval '1 day' from bot_health_daily
+    where bot_id = :bot and bucket < coalesce(
+        (select date_trunc('day', min(at), 'UTC') from bot_health_changes where bot_id = :bot), 'infinity')
 """)
 _OF_ROLLUP = """
     select first_at, last_at, readings, currency, simulated, equity_last as equity, capital_base, realized_profit,
@@ -44,7 +56,8 @@ _NEWEST = text(
 _BINNED = text("""
     select distinct on (bin) min(observed_at) over b as first_at, observed_at as last_at, count(*) over b as readings,
         currency, simulated, equity, capital_base, realized_profit, open_profit, max(unit_value) over b as high,
-        min(unit_value) over b as low, unit_value as last, max(1 - unit_value / nullif(so_far, 0)) over b as worst
+        min(unit_value) over b as low, first_value(unit_value) over known as last,
+        max(1 - unit_value / nullif(so_far, 0)) over b as worst
     from (
         select s.*, max(unit_value) over (partition by bin order by observed_at) as so_far
         from (
@@ -53,7 +66,9 @@ _BINNED = text("""
             from performance_snapshots where bot_id = :bot and observed_at >= :since and observed_at <= :until
         ) s
     ) s
-    window b as (partition by bin)
+    window b as (partition by bin),
+        known as (partition by bin order by unit_value is null, observed_at desc
+            rows between unbounded preceding and unbounded following)
     order by bin desc, observed_at desc limit :limit
 """)
 _SO_FAR = text("""
@@ -100,9 +115,7 @@ def _part(row: Row[Any]) -> Part:
         realized_profit=row.realized_profit,
         open_profit=row.open_profit,
         index=row.last,
-        stretch=Stretch(row.high, row.low, row.low if row.last is None else row.last, Decimal(row.worst or 0))
-        if known
-        else None,
+        stretch=Stretch(row.high, row.low, row.last, Decimal(row.worst or 0)) if known else None,
     )
 
 
@@ -113,6 +126,25 @@ async def extent(session: AsyncSession, bot_id: UUID) -> Extent:
     # Minus infinity comes as the first day of the calendar: nothing is rolled up yet.
     ready = max(row.ready.replace(tzinfo=UTC) if row.ready.tzinfo is None else row.ready, _BEGINNING)
     return Extent(ready=ready, first=min(found, default=None), first_read=row.first_read)
+
+
+async def finest_kept(session: AsyncSession, bot_id: UUID, known: Extent, begin: datetime) -> CurveInterval:
+    """The finest interval in which figures of a bot are still kept from ``begin`` on: ``raw``, ``1h`` or ``1d``."""
+    if known.first is None or begin > datetime.now(UTC) - _KEPT_BY_ALL:
+        return "raw"
+    begin = max(begin, known.first)
+    if known.first_read is not None and known.first_read - begin <= _HOUR:
+        return "raw"
+    hour = (await session.execute(_OLDEST_HOUR, {"bot": bot_id})).scalar_one()
+    return "1h" if hour is not None and hour - begin <= _DAY else "1d"
+
+
+async def changes_kept(session: AsyncSession, bot_id: UUID, begin: datetime) -> bool:
+    """Whether each change of a bot's health from ``begin`` on is still kept; else its days tell."""
+    if begin > datetime.now(UTC) - _KEPT_BY_ALL:
+        return True
+    gone_until: datetime | None = (await session.execute(_CHANGES_GONE, {"bot": bot_id})).scalar_one()
+    return gone_until is None or begin >= gone_until
 
 
 async def parts(session: AsyncSession, bot_id: UUID, where: Sources) -> list[Part]:

@@ -12,9 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.errors import unacceptable
 from control_plane.performance.drawdown import Stretch, fall, joined, rounded, whole
-from control_plane.performance.reads import Part, binned_readings, extent, newest_readings, parts, since_start
+from control_plane.performance.reads import (
+    Part,
+    binned_readings,
+    extent,
+    finest_kept,
+    newest_readings,
+    parts,
+    since_start,
+)
 from control_plane.performance.schemas import CurveInterval, DrawdownView, GapView, PerformanceView, PointView
-from control_plane.performance.steps import SECONDS, chosen_interval, coarsened, floored, sources
+from control_plane.performance.steps import SECONDS, ceiled, chosen_interval, coarsened, floored, sources
 
 MOST_POINTS = 2000
 WANTED_POINTS = 500
@@ -52,8 +60,8 @@ async def bot_performance(
 ) -> PerformanceView:
     """The figures of one bot of the bound tenant, oldest first, in at most ``points`` points.
 
-    Where ``interval`` would give more, a coarser one is taken; without ``points``, the newest 2,000 of it. One finer
-    than an hour is for times of which single readings are still kept.
+    Where ``interval`` would give more, a coarser one is taken; without ``points``, the newest 2,000 of it. So is where
+    nothing as fine is kept any more: single readings, then hours, are dropped in time, and days tell.
     """
     begin, end = checked_span(since, until)
     now = datetime.now(UTC)
@@ -63,8 +71,10 @@ async def bot_performance(
     chosen = interval or chosen_interval(span, points or WANTED_POINTS)
     if points is not None:
         chosen = coarsened(chosen, span, points)
-    if known.first is not None and (known.first_read is None or known.first_read - first > _HOUR):
-        chosen = max(chosen, "1h", key=lambda name: SECONDS[name])
+    kept = await finest_kept(session, bot_id, known, begin)
+    if SECONDS[kept] > SECONDS[chosen]:
+        # What is kept is told whole: it cannot be cut at the end of the span.
+        chosen, end = kept, ceiled(end, timedelta(seconds=SECONDS[kept]))
     most = points or MOST_POINTS
     found = None
     if chosen == "raw":

@@ -52,6 +52,11 @@ def floored(moment: datetime, step: timedelta) -> datetime:
     return moment - (moment - EPOCH) % step
 
 
+def ceiled(moment: datetime, step: timedelta) -> datetime:
+    """The end of the step that ``moment`` lies in; where one begins, that moment."""
+    return moment + (EPOCH - moment) % step
+
+
 def sources(interval: CurveInterval, begin: datetime, end: datetime, ready: datetime) -> Sources:
     """Where the readings from ``begin`` to ``end`` are found, where rollups hold what arrived until ``ready``."""
     step = timedelta(seconds=SECONDS[interval])

@@ -44,14 +44,22 @@ async def curve(
     since: datetime,
     interval: CurveInterval | None,
     points: int | None = None,
+    until: datetime | None = None,
 ) -> PerformanceView:
     async with session_of(api_db, owner) as session:
-        return await bot_performance(session, bot, since, None, interval, points)
+        return await bot_performance(session, bot, since, until, interval, points)
 
 
-async def timeline(api_db: Database, owner: Owner, bot: UUID, since: datetime, seen: datetime | None) -> TimelineView:
+async def timeline(
+    api_db: Database,
+    owner: Owner,
+    bot: UUID,
+    since: datetime,
+    seen: datetime | None,
+    until: datetime | None = None,
+) -> TimelineView:
     async with session_of(api_db, owner) as session:
-        return await bot_timeline(session, bot, since, None, seen_until=seen, words=str.upper)
+        return await bot_timeline(session, bot, since, until, seen_until=seen, words=str.upper)
 
 
 def waves(start: datetime, count: int) -> list[tuple[datetime, str | None]]:
@@ -133,17 +141,75 @@ async def test_points_are_bounded_by_a_coarser_interval(
     assert len((await curve(api_db, owner, bot, hour(41), "raw")).points) >= 240
 
 
+async def aged(admin: asyncpg.Connection, bot: UUID, rollups: Rollups, table: str, at: str, until: datetime) -> None:
+    """What ``retire_history`` leaves of a table once it holds nothing older."""
+    await rollups.catch_up()
+    await admin.execute(f"delete from {table} where bot_id = $1 and {at} < $2", bot, until)
+
+
 async def test_where_single_readings_are_gone_hours_tell(
     admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
 ) -> None:
-    await readings(admin, owner, bot, waves(day(5), 360))
+    await readings(admin, owner, bot, waves(day(40), 360))
     await rollups.catch_up()
-    whole = await curve(api_db, owner, bot, day(5), "1h")
-    await admin.execute("delete from performance_snapshots where observed_at < $1", day(1))
-    view = await curve(api_db, owner, bot, day(5), "1m")
+    whole = await curve(api_db, owner, bot, day(40), "1h")
+    await aged(admin, bot, rollups, "performance_snapshots", "observed_at", day(36))
+    view = await curve(api_db, owner, bot, day(40), "1m")
     assert view.interval == "1h"
     assert view.points[:100] == whole.points[:100]
     assert view.drawdown_since_start == whole.drawdown_since_start
+    # A bot that was silent for long has nothing to be told in hours.
+    assert (await curve(api_db, owner, bot, day(1), "1m")).interval == "1m"
+
+
+async def test_a_short_span_of_long_ago_is_told_by_what_is_kept_of_it(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
+) -> None:
+    begin = day(50)
+    await readings(admin, owner, bot, [(begin + n * 5 * MINUTE, str(Decimal(100 + n % 9) / 100)) for n in range(864)])
+    since, until = begin + DAY + 610 * MINUTE, begin + DAY + 625 * MINUTE  # within an hour
+    assert (await curve(api_db, owner, bot, since, None, until=until)).interval == "raw"
+    await aged(admin, bot, rollups, "performance_snapshots", "observed_at", day(40))
+    view = await curve(api_db, owner, bot, since, None, until=until)
+    assert (view.interval, [point.at for point in view.points]) == ("1h", [begin + DAY + 655 * MINUTE])
+    await aged(admin, bot, rollups, "performance_hourly", "bucket", day(40))
+    view = await curve(api_db, owner, bot, since, "5m", until=until)
+    assert (view.interval, [point.at for point in view.points]) == ("1d", [begin + 2 * DAY - 5 * MINUTE])
+
+
+async def test_health_of_a_day_long_ago_is_told_by_what_is_kept_of_it(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
+) -> None:
+    begin = day(50)
+    down, up = begin + DAY + 6 * 60 * MINUTE, begin + DAY + 12 * 60 * MINUTE
+    await changes(admin, owner, bot, [(begin, "healthy"), (down, "unhealthy"), (up, "healthy"), (day(3), "unknown")])
+    await readings(admin, owner, bot, [(begin + n * 5 * MINUTE, "1") for n in range(864)], latency_ms=20.0)
+    since, until = begin + DAY + 90 * MINUTE, begin + 2 * DAY + 90 * MINUTE
+
+    async def told() -> tuple[str, int, float | None, float]:
+        view = await timeline(api_db, owner, bot, since, None, until)
+        return view.interval, view.latency.readings, view.uptime.ratio, view.uptime.observed_s
+
+    assert await told() == ("15m", 288, 0.75, 86400)
+    await aged(admin, bot, rollups, "performance_snapshots", "observed_at", day(40))
+    # Hours cannot be cut: the first and the last are whole.
+    assert await told() == ("1h", 25 * 12, round(1 - 6 / 24.5, 6), 24.5 * 3600)
+    await aged(admin, bot, rollups, "bot_health_changes", "at", day(40))
+    assert await told() == ("1d", 2 * 288, 0.875, 2 * 86400)
+
+
+async def test_the_index_of_a_bin_is_the_last_known(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, api_db: Database
+) -> None:
+    values = ["1", "0.4", "0.9", None]
+    await readings(admin, owner, bot, [(hour(3) + n * MINUTE, value) for n, value in enumerate(values)])
+    for _ in range(2):
+        intervals: tuple[CurveInterval, ...] = ("15m", "1h")
+        for interval in intervals:
+            view = await curve(api_db, owner, bot, hour(4), interval)
+            assert view.points[0].return_ == Decimal("-0.1")
+            assert [view.drawdown.current, view.drawdown.maximum] == [Decimal("0.1"), Decimal("0.6")]
+        await rollups.catch_up()
 
 
 async def test_another_tenant_sees_nothing(
