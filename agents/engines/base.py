@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from agents.egress import EgressError, GuardedClient, Response
+from control_plane.bots.kinds import LONGEST_REST_S
 from control_plane.engines.family import Action, Capability, EngineConfig, Family
 from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import Credential
@@ -30,9 +31,6 @@ __all__ = [
     "failure_of",
     "refusal",
 ]
-
-#: What a `Retry-After` may ask for at most: an hour, in seconds. More is no wish of a bot's but a mistake.
-LONGEST_RETRY_S = 3600.0
 
 
 class Reason(StrEnum):
@@ -269,9 +267,9 @@ def refusal(response: Response) -> ReadFailure:
 
 
 def _retry_after(response: Response) -> float | None:
-    """The seconds of a `Retry-After` (RFC 9110, 10.2.3), an hour at most; its dates are as good as none."""
+    """The seconds of a `Retry-After` (RFC 9110, 10.2.3), as far as it is heeded; its dates are as good as none."""
     told = response.headers.get("retry-after", "").strip()
     # The other form, a date, goes by a clock that we do not know.
     if not (told.isascii() and told.isdigit()):
         return None
-    return min(float(told[:9]), LONGEST_RETRY_S)
+    return min(float(told[:9]), LONGEST_REST_S)

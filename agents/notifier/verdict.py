@@ -13,14 +13,15 @@ from uuid import UUID
 
 import msgspec
 
-from agents.engines.base import LONGEST_RETRY_S, Reason
+from agents.engines.base import Reason
 from agents.poller.trouble import RECOVERING
 from control_plane.alerts.kinds import Kind, Rule, Scope
+from control_plane.bots.kinds import LONGEST_REST_S
 
 #: The engine's silence lasts this long before it is believed.
 _ENGINE_AWAY: Final = timedelta(seconds=60)
 #: No bot that asked for fewer calls is left alone for longer.
-_LONGEST_REST: Final = timedelta(seconds=LONGEST_RETRY_S)
+_LONGEST_REST: Final = timedelta(seconds=LONGEST_REST_S)
 #: A drawdown is over below this part of its limit, so that it does not come and go at the limit itself.
 _DRAWDOWN_OVER: Final = Decimal("0.9")
 _STOPPED: Final = frozenset({"stopped", "paused"})

@@ -83,6 +83,13 @@ class Checker:
         return opened
 
 
+def left_alone(observed_at: datetime, rest_s: float) -> Outcome:
+    """What is known of a bot that is not called because its origin asked for fewer calls: the same as if it had."""
+    reading = Reading(reachable=False, credential_ok=None, full=False, retry_after_s=rest_s)
+    detail = "Its address asks for fewer calls."
+    return Outcome(reading=reading, observed_at=observed_at, reason=Reason.RATE_LIMITED.value, detail=detail)
+
+
 def _look(opened: Opened, *, full: bool) -> Awaitable[Reading]:
     """The one place that speaks to an engine: its full look, or its short one."""
     ask = opened.engine.read if full else opened.engine.check

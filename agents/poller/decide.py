@@ -18,6 +18,7 @@ import msgspec
 
 from agents.engines.base import Reading, Reason
 from agents.poller.trouble import RECOVERING, TROUBLES, Finding, carried_age, find
+from control_plane.bots.kinds import LONGEST_REST_S
 
 SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a reason
 ENGINE_UNKNOWN = "engine_unknown"
@@ -33,8 +34,6 @@ FAILURES_TO_BELIEVE = 3
 INTERVALS_TO_BELIEVE = 2
 STARTING_INTERVAL_S = 0.3
 _LONGEST_BACKOFF_S = 900.0
-#: How long a bot's own word of when to come again is believed at most: a longer one would blind us.
-_LONGEST_TOLD_S = 3600.0
 _SPREAD = 0.1
 
 
@@ -309,7 +308,7 @@ def _backoff_s(known: Health, outcome: Outcome, interval_s: float) -> float:
     on asking for fewer calls."""
     told = outcome.reading.retry_after_s
     if told is not None and told > 0:
-        return max(interval_s, min(told, _LONGEST_TOLD_S))
+        return max(interval_s, min(told, LONGEST_REST_S))
     paused = interval_s
     if known.reason == Reason.RATE_LIMITED and known.observed_at is not None:
         paused = max(interval_s, (outcome.observed_at - known.observed_at).total_seconds())

@@ -242,6 +242,10 @@ class Lanes:
         if watched.origin is not None:
             self._quiet[watched.origin] = max(until, self._quiet.get(watched.origin, 0.0))
 
+    def asked_for_rest(self, watched: Watched, now: float) -> bool:
+        """Whether it waits because its origin asked for that, and not only for its turn there."""
+        return watched.origin is not None and self._quiet.get(watched.origin, 0.0) > now
+
     def tidy(self, now: float) -> None:
         """Drop what says nothing any more."""
         self._origins = {origin: at for origin, at in self._origins.items() if at > now}

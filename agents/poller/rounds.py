@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 
-from agents.poller.check import Checker
+from agents.poller.check import Checker, left_alone
 from agents.poller.decide import Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
 from agents.poller.record import Recorder
@@ -131,10 +131,12 @@ class Rounds:
         loop, begun = asyncio.get_running_loop(), self.begun
         create_task = loop.create_task
         for watched, rest_s in self._lanes.begin(now, _TOGETHER):
+            epoch = self._shards.epoch_of(watched.shard)
             if rest_s > 0:
+                if epoch is not None and self._lanes.asked_for_rest(watched, now):
+                    self._leave_alone(watched, epoch, now, rest_s)
                 self._wheel.put(watched, now + rest_s)
                 continue
-            epoch = self._shards.epoch_of(watched.shard)
             if epoch is None:
                 self._lanes.end(watched)
                 continue
@@ -149,6 +151,13 @@ class Rounds:
     def _go_on(self) -> None:
         self._going_on = False
         self._begin(time.monotonic())
+
+    def _leave_alone(self, watched: Watched, epoch: int, now: float, rest_s: float) -> None:
+        """Say of a bot why it is not looked at: else it would seem forgotten while its origin has its rest."""
+        bot, previous = watched.bot, watched.health
+        outcome = left_alone(self._shards.moment(now), rest_s)
+        decision = decide(bot, previous, outcome, watched.pace.check)
+        self._keep(Result(watched, epoch, bot, previous, decision, None))
 
     async def _look_at(self, watched: Watched, epoch: int) -> None:
         pause = None

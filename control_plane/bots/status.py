@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from control_plane.bots.kinds import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES, LONGEST_REST_S
 from control_plane.bots.models import TRANSIENT_STATUSES
 
 
@@ -66,6 +66,8 @@ def _health(
         return "unknown", None
     if facts.observed_generation < facts.generation:
         return "unknown", None
-    if now - facts.observed_at > stale_after:
+    resting = facts.health_state == "stale" and facts.health_reason == "rate_limited"
+    rest = timedelta(seconds=LONGEST_REST_S if resting else 0.0)
+    if now - facts.observed_at > stale_after + rest:
         return "stale", "not_checked_lately"
     return facts.health_state, facts.health_reason

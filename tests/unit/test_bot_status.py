@@ -39,6 +39,8 @@ def facts(**changes: Any) -> Facts:
 NEW = {"observed_generation": 1}
 EXTERNAL = {"bot_type": "external", "status": "connected"}
 OFF = {"desired": "stopped"}
+RESTING = {"health_state": "stale", "health_reason": "rate_limited"}
+HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,9 @@ OFF = {"desired": "stopped"}
         ({"observed_at": None}, "running", None, "unknown", None, True),
         ({"observed_at": NOW - STALE}, "running", None, "healthy", None, True),
         ({"observed_at": NOW - 2 * STALE}, "running", None, "stale", "not_checked_lately", True),
+        # it asked for fewer calls, and is left alone for as long as that may last
+        ({**RESTING, "observed_at": NOW - HOUR}, "running", None, "stale", "rate_limited", True),
+        ({**RESTING, "observed_at": NOW - HOUR - 2 * STALE}, "running", None, "stale", "not_checked_lately", True),
         # the engine is away: nobody knows, and the status stays as it was
         ({"engine_lost_at": NOW}, "running", None, "stale", "engine_unreachable", True),
         ({"engine_lost_at": NOW, **NEW}, "starting", None, "stale", "engine_unreachable", False),

@@ -9,9 +9,10 @@ import asyncpg
 
 from tests.factories import Factory
 from tests.integration.poller.conftest import PollerMaker
-from tests.integration.poller.rows import bot_row, health_row, snapshots, until_status
+from tests.integration.poller.rows import bot_row, health_row, snapshots, until_health, until_status
 from tests.servers.hummingbot_server import HummingbotServer, performance, position
 from tests.servers.json_server import JsonServer
+from tests.servers.loopback import Reply
 
 ADMIN = {"username": "admin", "password": "correct-horse"}
 
@@ -41,6 +42,33 @@ async def test_bots_of_one_api_are_told_apart_and_asked_for_together(
             assert (first["equity"], first["currency"]) == (Decimal(1000 + number), "USDT")
         # Ten bots over and over, and the list of them was fetched once or, if that took long, a few times.
         assert sum(request.path == "/bot-orchestration/status" for request in server.requests) < len(bots)
+
+
+async def test_a_bot_whose_address_asked_for_rest_is_said_to_be_left_alone(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    owner = await factory.owner()
+    fields = {"equity": {"path": "worth"}, "currency": {"value": "EUR"}}
+    async with JsonServer(one={"worth": "12.5"}, two={"worth": "7"}) as server:
+        bots = [
+            await factory.bot(
+                owner,
+                engine="http",
+                api_url=server.url,
+                credentials={"token": "t0ken"},
+                engine_config=json.dumps({"calls": {"state": f"/{part}"}, "auth": "bearer", "fields": fields}),
+                api_part=part,
+            )
+            for part in ("one", "two")
+        ]
+        await poller_with(poll_interval=0.5)
+        for bot in bots:
+            await until_status(admin, bot, "connected")
+        server.raw["/one"] = Reply(429, b"{}", headers={"Retry-After": "600"})
+        told = [await until_health(admin, bot, lambda row: row["state"] == "stale") for bot in bots]
+        assert [row["reason"] for row in told] == ["rate_limited"] * 2
+        assert [row["detail"] for row in told] == ["The bot asks for fewer calls.", "Its address asks for fewer calls."]
+        assert [(await bot_row(admin, bot))["status"] for bot in bots] == ["connected"] * 2
 
 
 async def test_a_declared_bot_is_read_and_a_configuration_that_does_not_fit_is_told(
