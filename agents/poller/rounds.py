@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 
+from agents.egress import MeansExhausted
 from agents.poller.check import Checker, left_alone
 from agents.poller.decide import Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
@@ -163,7 +164,7 @@ class Rounds:
         pause = None
         try:
             pause = await self._look(watched, epoch)
-        except DATABASE_AWAY as error:
+        except (*DATABASE_AWAY, MeansExhausted) as error:
             # What it takes to ask the bot could not be had, so nothing was seen.
             self._log.warning("check_not_made", bot=str(watched.bot.id), error=type(error).__name__)
             pause = min(watched.pace.check_s, _FAULT_PAUSE_S)
