@@ -6,6 +6,7 @@ One notifier judges at a time, in one short transaction: whoever dies in it has 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -17,7 +18,9 @@ from prometheus_client import Counter, Histogram
 from uuid_utils.compat import uuid7
 
 from agents.notifier import posting, sights
-from agents.notifier.judging import Action, Change, Open, Remind, Resolve, Tenant, judge
+from agents.notifier.judgement import Action, Change, Open, Remind, Resolve, Tenant
+from agents.notifier.judging import judge
+from agents.notifier.verdict import Seen
 from control_plane.alerts.kinds import OPENED, REMINDER, REOPENED, RESOLVED
 from control_plane.alerts.words import MOST_NAMES, Told, back_title, text_of, title_of
 from control_plane.settings import Settings
@@ -33,21 +36,25 @@ _PEAKS_AT_ONCE: Final = 2000
 
 _TAKE_TURN: Final = "select pg_try_advisory_xact_lock($1)"
 _OPEN: Final = """
-    insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_id, bot_ids, bots_met, severity, reason,
-        bot_names, channel_ids, tell_recovery, since, opened_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_id, bot_ids, met_ids, bots_met, severity,
+        reason, bot_names, channel_ids, tell_recovery, since, opened_at, told_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $7, cardinality($7::uuid[]), $8, $9, $10, $11, $12, $13, $14, $14)
     on conflict (tenant_id, kind, cause) where closed_at is null do nothing returning *
 """
 _AGAIN: Final = """
-    update alert_incidents set closed_at = null, resolution = null, flaps = flaps + 1, bot_ids = $3, reason = $4,
-        since = $5, reminded_at = now()
+    update alert_incidents set closed_at = null, resolution = null, flaps = flaps + 1, bot_ids = $3, met_ids = $3,
+        bots_met = cardinality($3::uuid[]), bots_over = null, bot_names = $4, reason = $5, since = $6, told_at = $7,
+        reminded_at = $7
     where tenant_id = $1 and id = $2 and closed_at is not null returning *
 """
 _CHANGE: Final = """
-    update alert_incidents set bot_ids = $3, bots_met = bots_met + $4 where tenant_id = $1 and id = $2 returning *
+    update alert_incidents set bot_ids = $3, met_ids = met_ids || $4::uuid[], bots_met = bots_met + cardinality($4),
+        bot_names = (bot_names || $5::text[])[:$6], reason = $7
+    where tenant_id = $1 and id = $2 returning *
 """
 _RESOLVE: Final = """
-    update alert_incidents set closed_at = $3, resolution = $4, bot_ids = '{}'
+    update alert_incidents set closed_at = $3, resolution = $4, bots_over = $5, bot_ids = '{}',
+        bot_names = case when cardinality($6::text[]) > 0 then $6 else bot_names end
     where tenant_id = $1 and id = $2 and closed_at is null returning *
 """
 _REMIND: Final = "update alert_incidents set reminded_at = $3 where tenant_id = $1 and id = $2 returning *"
@@ -152,9 +159,14 @@ class Incidents:
             case Open():
                 await self._open(connection, tenant_id, action, now)
             case Change():
-                await connection.fetchrow(_CHANGE, tenant_id, action.id, sorted(action.bot_ids), action.joined)
+                came = [bot.bot_id for bot in action.came]
+                values = (sorted(action.bot_ids), came, names_of(action.came), MOST_NAMES, action.reason)
+                await connection.fetchrow(_CHANGE, tenant_id, action.id, *values)
             case Resolve():
-                row = await connection.fetchrow(_RESOLVE, tenant_id, action.id, now, action.resolution)
+                names = names_of(action.over)
+                row = await connection.fetchrow(
+                    _RESOLVE, tenant_id, action.id, now, action.resolution, action.count, names
+                )
                 await self._tell(connection, row, RESOLVED, now)
             case Remind():
                 await self._tell(
@@ -162,9 +174,11 @@ class Incidents:
                 )
 
     async def _open(self, connection: asyncpg.Connection, tenant_id: UUID, action: Open, now: datetime) -> None:
-        bots = sorted(bot.bot_id for bot in action.bots)
+        bots, names = sorted(bot.bot_id for bot in action.bots), names_of(action.bots)
         if action.again is not None:
-            row = await connection.fetchrow(_AGAIN, tenant_id, action.again, bots, action.reason, action.since)
+            row = await connection.fetchrow(
+                _AGAIN, tenant_id, action.again, bots, names, action.reason, action.since, now
+            )
             await self._tell(connection, row, REOPENED, now)
             return
         row = await connection.fetchrow(
@@ -176,10 +190,9 @@ class Incidents:
             action.cause,
             bots[0] if action.scope == "bot" else None,
             bots,
-            len(bots),
             action.rule.severity,
             action.reason,
-            [bot.name for bot in action.bots[:MOST_NAMES]],
+            names,
             list(action.rule.channel_ids) if action.rule.channel_ids is not None else None,
             action.rule.tell_recovery,
             action.since,
@@ -213,12 +226,17 @@ class Incidents:
         return 0.0 if since is None else since + every_s - time.monotonic()
 
 
+def names_of(bots: Sequence[Seen]) -> list[str]:
+    """As many as a message names."""
+    return [bot.name for bot in bots[:MOST_NAMES]]
+
+
 def told(row: asyncpg.Record) -> Told:
     """An incident's row as messages tell it."""
     names, met = list(row["bot_names"]), row["bots_met"]
     closed = row["closed_at"] is not None
     title = (
-        back_title(row["kind"], names, met, row["resolution"])
+        back_title(row["kind"], names, met, row["resolution"], row["bots_over"])
         if closed
         else title_of(row["kind"], row["scope"], row["cause"], names, met)
     )
@@ -237,6 +255,7 @@ def told(row: asyncpg.Record) -> Told:
         resolution=row["resolution"],
         flaps=row["flaps"],
         bots_met=met,
+        bots_over=row["bots_over"],
         bot_ids=sorted(row["bot_ids"])[:MOST_NAMES],
         bot_names=names,
     )

@@ -7,15 +7,15 @@ bots. What comes again shortly after it was over is told once more and then has 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
-from agents.notifier.verdict import UNKNOWN, Seen, Verdict, verdict
-from control_plane.alerts.kinds import KINDS, Kind, Resolution, Rule, Scope, rule_for
+from agents.notifier.judgement import Action, Change, Incident, Open, Remind, Resolve, Tenant
+from agents.notifier.verdict import GONE, Seen, Verdict, verdict
+from control_plane.alerts.kinds import KINDS, Kind, Rule, Scope, rule_for
 
 #: How long bots that have begun to fail may keep an incident waiting, so that it tells of all of them.
 GATHER: Final = timedelta(seconds=30)
@@ -28,69 +28,8 @@ _FLAP_CALM: Final = timedelta(minutes=15)
 _LONGEST_CALM: Final = timedelta(hours=4)
 #: Kinds whose cause may lie outside of the bot.
 _SHARED: Final = frozenset({"bot_down", "credential_expired", "trading_stopped"})
-
-
-class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident that is open, or has been over for a short while."""
-
-    id: UUID
-    kind: Kind
-    scope: Scope
-    cause: str
-    bot_ids: frozenset[UUID]
-    opened_at: datetime
-    closed_at: datetime | None = None
-    flaps: int = 0
-    reminded_at: datetime | None = None
-
-
-class Open(msgspec.Struct, frozen=True):
-    """A new incident, or with ``again`` one that was over a short while ago."""
-
-    kind: Kind
-    scope: Scope
-    cause: str
-    bots: tuple[Seen, ...]
-    rule: Rule
-    since: datetime
-    reason: str | None
-    again: UUID | None = None
-
-
-class Change(msgspec.Struct, frozen=True):
-    """The bots that are in an open incident now; nothing is told of it."""
-
-    id: UUID
-    bot_ids: frozenset[UUID]
-    joined: int = 0
-
-
-class Resolve(msgspec.Struct, frozen=True):
-    """An incident is over."""
-
-    id: UUID
-    resolution: Resolution
-
-
-class Remind(msgspec.Struct, frozen=True):
-    """An incident goes on."""
-
-    id: UUID
-
-
-Action = Open | Change | Resolve | Remind
-
-
-class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tenant's judgement rests on. ``seen`` are bots that are not known to be well, and those of incidents."""
-
-    rules: tuple[Rule, ...]
-    seen: tuple[Seen, ...]
-    #: How many bots are watched in all, and by host.
-    watched: int
-    by_host: Mapping[str, int]
-    incidents: tuple[Incident, ...]
-    remind_after: timedelta | None = None
+#: Scopes of a cause that is one by nature, however long it lasts.
+_LASTING: Final = frozenset({"engine", "platform"})
 
 
 def calm(flaps: int) -> timedelta:
@@ -126,7 +65,8 @@ def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]
             groups = {key: bots for key, bots in groups.items() if _waited(key, bots, verdicts, rules, now)}
         joined: dict[UUID, set[UUID]] = {}
         by_cause = {incident.cause: incident for incident in open_now}
-        for (scope, cause), bots in groups.items():
+        for (scope, base), bots in groups.items():
+            cause = cause_of(scope, base, open_now, now)
             if cause in by_cause and left[by_cause[cause].id]:
                 joined.setdefault(by_cause[cause].id, set()).update(bots)
             elif cause not in by_cause:
@@ -135,13 +75,49 @@ def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]
             came = joined.get(incident.id, set())
             stays = left[incident.id] | came
             if not stays:
-                back = any(verdicts.get(bot, UNKNOWN).what == "good" for bot in incident.bot_ids)
-                actions.append(Resolve(incident.id, "back" if back else "withdrawn"))
+                elsewhere = frozenset[UUID]().union(*(one.bot_ids for one in open_now if one.id != incident.id))
+                actions.append(_resolved(incident, incident.met - elsewhere, verdicts, seen))
             elif stays != incident.bot_ids:
-                actions.append(Change(incident.id, stays, len(came)))
+                new = tuple(seen[bot] for bot in sorted(came - incident.met))
+                actions.append(Change(incident.id, stays, new, incident.reason))
             elif tenant.remind_after and now - (incident.reminded_at or incident.opened_at) >= tenant.remind_after:
                 actions.append(Remind(incident.id))
     return actions
+
+
+def _resolved(
+    incident: Incident, bots: Iterable[UUID], verdicts: Mapping[UUID, Verdict], seen: Mapping[UUID, Seen]
+) -> Resolve:
+    """Its end: told of those that came back, or where none did, of those that nobody watches any more."""
+    what = {bot: verdicts.get(bot, GONE).what for bot in sorted(bots)}
+    back = [bot for bot, found in what.items() if found == "good"]
+    over = back or [bot for bot, found in what.items() if found == "gone"]
+    names = tuple(seen[bot] for bot in over if bot in seen)
+    return Resolve(incident.id, "back" if back else "withdrawn", len(over), names)
+
+
+def cause_of(scope: Scope, base: str, open_now: Sequence[Incident], now: datetime) -> str:
+    """The cause of an incident that may still be joined, else one that no open incident has.
+
+    The engine and our own poller are one cause for as long as they are away. A host, or most bots at once, may fail
+    anew while somebody has not come back since the last time: that is news, and has a number.
+    """
+    same = [one for one in open_now if base_of(one.cause) == base]
+    for one in same:
+        if scope in _LASTING or now - one.told_at <= JOIN_WITHIN:
+            return one.cause
+    taken = {one.cause for one in same}
+    return next(cause for cause in _numbered(base) if cause not in taken)
+
+
+def base_of(cause: str) -> str:
+    """A cause without its number."""
+    return cause.partition("/")[0]
+
+
+def _numbered(base: str) -> Iterator[str]:
+    yield base
+    yield from (f"{base}/{number}" for number in count(2))
 
 
 def _over(found: Verdict | None, incident: Incident, now: datetime) -> bool:
@@ -165,7 +141,7 @@ def _waited(
     rules: Mapping[UUID, Rule],
     now: datetime,
 ) -> bool:
-    if key[0] in {"engine", "platform"}:
+    if key[0] in _LASTING:
         return True
     return any(
         now - since >= timedelta(seconds=rules[bot].delay_s) + GATHER
@@ -188,7 +164,7 @@ def _groups(
     groups: dict[tuple[Scope, str], list[UUID]] = {}
     if not due:
         return groups
-    young = {one.cause for one in open_now if now - one.opened_at <= JOIN_WITHIN}
+    young = {base_of(one.cause) for one in open_now if now - one.told_at <= JOIN_WITHIN}
     bad = Counter(seen[bot].host for bot, found in verdicts.items() if found.what == "bad")
     # What is in no incident yet, whether or not it has lasted long enough to be told by itself.
     fresh = [
@@ -200,7 +176,7 @@ def _groups(
     many = len(fresh) >= 3 and len(fresh_by_host) >= 2 and 2 * len(fresh) > tenant.watched
     for bot in due:
         scope, host = verdicts[bot].scope, seen[bot].host
-        if scope in {"engine", "platform"}:
+        if scope in _LASTING:
             key: tuple[Scope, str] = (scope, scope)
         elif kind not in _SHARED:
             key = ("bot", f"bot:{bot}")

@@ -11,7 +11,8 @@ from uuid import UUID
 import asyncpg
 
 from agents.engines.base import Reason
-from agents.notifier.judging import FLAP_WITHIN, Incident, Tenant
+from agents.notifier.judgement import Incident, Tenant
+from agents.notifier.judging import FLAP_WITHIN
 from agents.notifier.verdict import Seen
 from agents.poller.trouble import RECOVERING
 from control_plane.alerts.kinds import Rule, rules_in_force
@@ -72,7 +73,8 @@ _SEEN: Final = r"""
         )) or b.id = any($3::uuid[])
 """
 _INCIDENTS: Final = """
-    select i.id, i.tenant_id, i.kind, i.scope, i.cause, i.bot_ids, i.opened_at, i.closed_at, i.flaps, i.reminded_at
+    select i.id, i.tenant_id, i.kind, i.scope, i.cause, i.bot_ids, i.met_ids as met, i.opened_at, i.told_at,
+        i.closed_at, i.reason, i.flaps, i.reminded_at
     from alert_incidents i join tenants t on t.id = i.tenant_id and t.status = 'active'
     where i.closed_at is null or i.closed_at > now() - $1::interval
     order by i.id desc
@@ -97,10 +99,12 @@ async def read(connection: asyncpg.Connection, stale_after: timedelta) -> dict[U
     """Every tenant that there may be something to say to."""
     incidents: dict[UUID, list[Incident]] = defaultdict(list)
     for row in await connection.fetch(_INCIDENTS, FLAP_WITHIN):
-        values = dict(row) | {"bot_ids": frozenset(row["bot_ids"])}
+        inside = frozenset(row["bot_ids"])
+        # A program before this one wrote no `met_ids`.
+        values = dict(row) | {"bot_ids": inside, "met": inside.union(row["met"])}
         incidents[values.pop("tenant_id")].append(Incident(**values))
     open_now = [one for of in incidents.values() for one in of if one.closed_at is None]
-    held = [bot for one in open_now for bot in one.bot_ids]
+    held = [bot for one in open_now for bot in one.met]
     unseen = [bot for one in open_now if one.kind == "not_watched" for bot in one.bot_ids]
     seen: dict[UUID, list[Seen]] = defaultdict(list)
     for row in await connection.fetch(

@@ -70,12 +70,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 UNKNOWN: Final = Verdict("unknown")
+#: Nobody watches it, or it is no more.
+GONE: Final = Verdict("gone")
 
 
 def verdict(kind: Kind, seen: Seen, rule: Rule, now: datetime, stale_after: timedelta) -> Verdict:
     """How a bot stands towards one kind of trouble."""
     if not seen.watched or not rule.enabled:
-        return Verdict("gone")
+        return GONE
     if seen.engine_lost_at is not None:
         lost = Verdict("bad", seen.engine_lost_at, now - seen.engine_lost_at >= _ENGINE_AWAY, "engine_lost", "engine")
         return lost if kind == "bot_down" else UNKNOWN

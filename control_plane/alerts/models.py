@@ -178,23 +178,30 @@ class AlertIncident(Base, TenantOwned):
 
     kind: Mapped[str] = mapped_column(Text)
     scope: Mapped[str] = mapped_column(Text)
-    #: What the bots in it have in common: ``bot:<id>``, ``host:<name>``, ``many``, ``engine`` or ``platform``.
+    #: What the bots in it have in common: ``bot:<id>``, ``host:<name>``, ``many``, ``engine`` or ``platform``; with
+    #: ``/2`` and so on where the same was told before and is not over.
     cause: Mapped[str] = mapped_column(Text)
     #: The bot, where it is one bot's trouble.
     bot_id: Mapped[UUID | None]
     #: The bots that are still in trouble.
     bot_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
-    #: How many it has met in all.
+    #: Every bot that was in it since it was told last.
+    met_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
+    #: How many it has met in all: those of ``met_ids``.
     bots_met: Mapped[int]
+    #: How many of them its end is told of: others were removed, or have failed again since.
+    bots_over: Mapped[int | None]
     severity: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
-    #: The names of its first few bots, as they were called then.
+    #: The names of its first few bots, as they were called then; of what is over, of those that its end is told of.
     bot_names: Mapped[list[str]] = mapped_column(ARRAY(Text))
     channel_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
     tell_recovery: Mapped[bool] = mapped_column(Boolean)
     #: When the trouble began, which is before it was told.
     since: Mapped[datetime] = mapped_column(Timestamp)
     opened_at: Mapped[datetime] = mapped_column(Timestamp)
+    #: When it was told last that it begins: at first, or when it came again.
+    told_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
     closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     resolution: Mapped[str | None] = mapped_column(Text)
     #: How often it came again shortly after it was over.

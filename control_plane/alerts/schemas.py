@@ -161,7 +161,8 @@ class IncidentView(msgspec.Struct, frozen=True):
 
     ``scope`` tells what its bots have in common: one ``bot``, a ``host``, the container ``engine``, the ``platform``
     itself, or ``many`` that failed at once. ``bot_ids`` are those that are still in it, ``bots_met`` how many
-    ever were.
+    ever were. Of what is over, ``bots_over`` and ``bot_names`` are those that came back, or where none did, those that
+    nobody watches any more; others of them may have failed again since.
     """
 
     id: UUID
@@ -176,6 +177,7 @@ class IncidentView(msgspec.Struct, frozen=True):
     bot_ids: list[UUID]
     bot_names: list[str]
     bots_met: int
+    bots_over: int | None
     since: datetime
     opened_at: datetime
     closed_at: datetime | None

@@ -59,8 +59,8 @@ _PUT_SETTINGS: Final = text("""
         remind_after_s = excluded.remind_after_s
 """)
 _INCIDENT: Final = """
-    select id, kind, scope, cause, severity, reason, bot_id, bot_ids, bot_names, bots_met, since, opened_at, closed_at,
-        resolution, flaps
+    select id, kind, scope, cause, severity, reason, bot_id, bot_ids, bot_names, bots_met, bots_over, since, opened_at,
+        closed_at, resolution, flaps
     from alert_incidents
 """
 _INCIDENTS: Final = text(
@@ -248,7 +248,7 @@ def _incident_view(row: Row[Any]) -> IncidentView:
     names, met = list(row.bot_names), row.bots_met
     over = row.closed_at is not None
     title = (
-        back_title(row.kind, names, met, row.resolution)
+        back_title(row.kind, names, met, row.resolution, row.bots_over)
         if over
         else title_of(row.kind, row.scope, row.cause, names, met)
     )

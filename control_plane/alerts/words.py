@@ -68,6 +68,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     resolution: str | None
     flaps: int
     bots_met: int
+    bots_over: int | None
     bot_ids: list[UUID]
     bot_names: list[str]
 
@@ -78,13 +79,14 @@ def title_of(kind: str, scope: str, cause: str, names: Sequence[str], met: int) 
         return f"The container engine is out of reach: {_bots(met)} {'is' if met == 1 else 'are'} in doubt"
     if met == 1 and names:
         return _ONE[kind].format(bot=names[0])
-    where = f"on {cause.removeprefix('host:')}" if scope == "host" else "at once"
+    where = f"on {cause.removeprefix('host:').partition('/')[0]}" if scope == "host" else "at once"
     return _SEVERAL[kind].format(count=met, where=where)
 
 
-def back_title(kind: str, names: Sequence[str], met: int, resolution: str) -> str:
-    """That it is over, in one line."""
-    who = names[0] if met == 1 and names else _bots(met)
+def back_title(kind: str, names: Sequence[str], met: int, resolution: str, over: int | None = None) -> str:
+    """That it is over, in one line: for ``over`` of the bots that it met, all of them where that is not known."""
+    over = met if over is None else over
+    who = names[0] if over == 1 and names else _bots(met) if over == met else f"{over} of {_bots(met)}"
     return f"No longer watched: {who}" if resolution == "withdrawn" else _BACK[kind].format(who=who)
 
 
@@ -149,8 +151,9 @@ def _lines(body: str) -> list[str]:
         lines.append(f"It lasted {_duration(incident['since'], incident['closed_at'])}.")
     if incident["text"] and kind != RESOLVED:
         lines.append(incident["text"])
-    if incident["bots_met"] > 1:
-        more = incident["bots_met"] - len(incident["bot_names"])
+    count = incident["bots_met"] if kind != RESOLVED or incident["bots_over"] is None else incident["bots_over"]
+    if count > 1:
+        more = count - len(incident["bot_names"])
         lines.append("Bots: " + ", ".join(incident["bot_names"]) + (f" and {more} more" if more > 0 else ""))
     if kind != RESOLVED:
         lines.append(f"Since {_clock(incident['since'])}.")

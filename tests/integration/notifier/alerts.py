@@ -127,7 +127,8 @@ async def jobs_of(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> Async
 
 async def external(person: Person, number: int = 0, **fields: Any) -> UUID:
     """An external bot of ``person``."""
-    body = external_body(api_url=f"http://127.0.0.{number + 1}:{9000 + number}", name=f"bot {number}", **fields)
+    usual = {"api_url": f"http://127.0.0.{number + 1}:{9000 + number}", "name": f"bot {number}"}
+    body = external_body(**(usual | fields))
     made = await person.call("POST", "/bots", json=body, status=201)
     return UUID(made["id"])
 

@@ -11,9 +11,11 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from agents.notifier.judging import FLAP_WITHIN, Change, Incident, Open, Remind, Resolve, Tenant, judge
+from agents.notifier.judgement import Change, Incident, Open, Remind, Resolve, Tenant
+from agents.notifier.judging import FLAP_WITHIN, judge
 from agents.notifier.verdict import Seen
 from control_plane.alerts.kinds import Rule, rules_in_force
+from control_plane.alerts.words import back_title, title_of
 
 START = datetime(2027, 1, 10, 12, tzinfo=UTC)
 TENANT = UUID(int=7)
@@ -63,6 +65,15 @@ class Stage:
         self.incidents: list[Incident] = []
         self._runs = {one.bot_id: _run(one) for one in bots}
         self.said: list[tuple[str, str, str]] = []
+        #: What each of them is called, and the names that an incident holds.
+        self.titles: list[str] = []
+        self.names: dict[UUID, list[str]] = {}
+
+    def add(self, *bots: Seen) -> None:
+        """More bots."""
+        for one in bots:
+            self._runs[one.bot_id] = _run(one)
+            self.bots[one.bot_id] = self._looked(one, INTERVAL)
 
     def set(self, number: int, **changes: Any) -> None:
         """What is seen of a bot from now on. A new state begins now; one good look of a bot that failed begins none."""
@@ -131,38 +142,43 @@ class Stage:
     def _apply(self, action: Open | Change | Resolve | Remind) -> None:
         if isinstance(action, Open):
             bots = frozenset(one.bot_id for one in action.bots)
+            values: dict[str, Any] = {"bot_ids": bots, "met": bots, "told_at": self.now, "reason": action.reason}
             if action.again is not None:
                 was = self._get(action.again)
-                self._put(
-                    msgspec.structs.replace(
-                        was, closed_at=None, flaps=was.flaps + 1, bot_ids=bots, reminded_at=self.now
-                    )
-                )
-                self.said.append(("again", action.kind, action.cause))
-                return
-            assert all(one.cause != action.cause or one.kind != action.kind for one in self.open)
-            identity = uuid5(TENANT, f"incident {len(self.incidents)}")
-            self.incidents.append(
-                Incident(
-                    id=identity,
+                now = msgspec.structs.replace(was, closed_at=None, flaps=was.flaps + 1, reminded_at=self.now, **values)
+                self._put(now)
+            else:
+                assert all(one.cause != action.cause or one.kind != action.kind for one in self.open)
+                now = Incident(
+                    id=uuid5(TENANT, f"incident {len(self.incidents)}"),
                     kind=action.kind,
                     scope=action.scope,
                     cause=action.cause,
-                    bot_ids=bots,
                     opened_at=self.now,
+                    **values,
                 )
-            )
-            self.said.append(("opened", action.kind, action.cause))
+                self.incidents.append(now)
+            self.names[now.id] = [one.name for one in action.bots]
+            self._say("opened" if action.again is None else "again", now)
             return
         was = self._get(action.id)
         if isinstance(action, Change):
-            self._put(msgspec.structs.replace(was, bot_ids=action.bot_ids))
+            came = frozenset(one.bot_id for one in action.came)
+            assert not came & was.met, "a bot is counted once"
+            self.names[was.id] += [one.name for one in action.came]
+            self._put(msgspec.structs.replace(was, bot_ids=action.bot_ids, met=was.met | came, reason=action.reason))
         elif isinstance(action, Resolve):
             self._put(msgspec.structs.replace(was, bot_ids=frozenset(), closed_at=self.now))
+            names = [one.name for one in action.over]
             self.said.append((action.resolution, was.kind, was.cause))
+            self.titles.append(back_title(was.kind, names, len(was.met), action.resolution, action.count))
         else:
             self._put(msgspec.structs.replace(was, reminded_at=self.now))
-            self.said.append(("reminder", was.kind, was.cause))
+            self._say("reminder", was)
+
+    def _say(self, what: str, one: Incident) -> None:
+        self.said.append((what, one.kind, one.cause))
+        self.titles.append(title_of(one.kind, one.scope, one.cause, self.names[one.id], len(one.met)))
 
     def _get(self, identity: UUID) -> Incident:
         return next(one for one in self.incidents if one.id == identity)

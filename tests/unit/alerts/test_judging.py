@@ -17,6 +17,7 @@ from tests.unit.alerts.stage import INTERVAL, START, TENANT, Stage, bot, bot_id
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 DOWN = default_rule(TENANT, "bot_down")
 
 
@@ -224,6 +225,84 @@ def test_a_host_that_fails_is_one_message_whoever_falls_first() -> None:
     assert stage.pass_(5 * MINUTE) == []
     stage.up(99)
     assert stage.pass_(5 * MINUTE) == [("back", "bot_down", "host:hb.example.com")]
+
+
+def test_a_host_that_fails_again_while_one_bot_never_came_back_is_news() -> None:
+    stage = Stage(*(bot(number, host="h") for number in (1, 2, 3)))
+    stage.down(1, 2, 3)
+    assert stage.pass_(3 * MINUTE) == [("opened", "bot_down", "host:h")]
+    stage.up(1, 2)
+    assert stage.pass_(10 * MINUTE) == []
+    assert stage.open[0].bot_ids == {bot_id(3)}
+    stage.down(1, 2)
+    assert stage.pass_(3 * MINUTE) == [("opened", "bot_down", "host:h/2")]
+    assert stage.titles == ["3 bots on h are down", "2 bots on h are down"]
+    stage.up(1, 2, 3)
+    assert stage.pass_(3 * MINUTE) == [("back", "bot_down", "host:h"), ("back", "bot_down", "host:h/2")]
+    assert stage.titles[2:] == ["Back again: bot 3", "Back again: 2 bots"]
+
+
+def test_other_bots_of_a_host_that_fail_much_later_are_news_of_their_own() -> None:
+    stage = Stage(*(bot(number, host="h") for number in range(19)))
+    stage.down(*range(19))
+    stage.pass_(3 * MINUTE)
+    stage.add(*(bot(number, host="h") for number in range(20, 60)))
+    assert stage.pass_(10 * MINUTE) == []
+    stage.down(*range(20, 60), reason="bad_payload")
+    assert stage.pass_(3 * MINUTE) == [("opened", "bot_down", "host:h/2")]
+    for number in range(19):
+        stage.set(number, watched=False)
+    assert stage.pass_(MINUTE) == [("withdrawn", "bot_down", "host:h")]
+    assert stage.titles == ["19 bots on h are down", "40 bots on h are down", "No longer watched: 19 bots"]
+
+
+@pytest.mark.parametrize("after", [MINUTE, 10 * MINUTE])
+def test_a_bot_that_fails_twice_is_one_bot(after: timedelta) -> None:
+    stage = Stage(*(bot(number, host="h") for number in (1, 2, 3)))
+    stage.down(1, 2, 3)
+    stage.pass_(100 * SECOND)
+    stage.up(1, 2)
+    stage.pass_(80 * SECOND)
+    stage.down(1, 2)
+    assert stage.pass_(after) == []
+    stage.up(1, 2, 3)
+    stage.pass_(3 * MINUTE)
+    assert stage.titles == ["3 bots on h are down", "Back again: 3 bots"]
+
+
+def test_an_end_is_of_those_that_came_back_and_not_of_those_that_were_removed() -> None:
+    stage = Stage(*(bot(number, host="h") for number in (1, 2, 3)))
+    stage.down(1, 2, 3)
+    stage.pass_(3 * MINUTE)
+    stage.up(1, 2)
+    stage.pass_(75 * SECOND)
+    del stage.bots[bot_id(3)]
+    assert stage.pass_(MINUTE) == [("back", "bot_down", "host:h")]
+    assert stage.titles[-1] == "Back again: 2 of 3 bots"
+
+
+def test_what_joins_an_incident_is_counted_and_named() -> None:
+    stage = Stage(*(bot(number, host="h") for number in range(6)))
+    stage.down(0, 1, 2, 3)
+    stage.pass_(3 * MINUTE)
+    stage.down(4)
+    assert [what for what, _, _ in stage.pass_(2 * MINUTE)] == []
+    [one] = stage.open
+    assert one.met == {bot_id(number) for number in range(5)}
+    assert stage.names[one.id] == [f"bot {number}" for number in range(5)]
+
+
+def test_a_host_that_comes_and_goes_is_told_of_those_that_are_down_now() -> None:
+    stage = Stage(*(bot(number, host="h") for number in (1, 2, 3)))
+    stage.down(1, 2, 3)
+    stage.pass_(10 * MINUTE)
+    stage.up(1, 2, 3)
+    stage.pass_(3 * MINUTE)
+    stage.down(1, 2)
+    assert stage.pass_(3 * MINUTE) == [("again", "bot_down", "host:h")]
+    assert stage.titles[-1] == "2 bots on h are down"
+    stage.down(3)  # within five minutes of that word
+    assert stage.pass_(2 * MINUTE) == []
 
 
 def test_one_bot_of_a_host_that_is_well_is_its_own_news() -> None:

@@ -24,6 +24,7 @@ def incident(**changes: Any) -> dict[str, Any]:
         "since": NOW - timedelta(minutes=95),
         "closed_at": None,
         "bots_met": 1,
+        "bots_over": None,
         "bot_names": ["grid"],
         **changes,
     }
@@ -65,6 +66,8 @@ def test_every_kind_has_words(kind: str) -> None:
     assert title_of(kind, "many", "many", ["a"], 3).startswith("3 bots ")
     assert back_title(kind, ["grid"], 1, "back").endswith("grid")
     assert back_title(kind, ["grid"], 2, "withdrawn") == "No longer watched: 2 bots"
+    assert back_title(kind, ["grid"], 3, "back", 1).endswith(": grid")
+    assert back_title(kind, ["a", "b"], 3, "back", 2).endswith(": 2 of 3 bots")
 
 
 @given(st.text(max_size=5000), st.sampled_from([OPENED, REOPENED]))
