@@ -37,14 +37,14 @@ _PEAKS_AT_ONCE: Final = 2000
 _TAKE_TURN: Final = "select pg_try_advisory_xact_lock($1)"
 _OPEN: Final = """
     insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_id, bot_ids, met_ids, bots_met, severity,
-        reason, bot_names, channel_ids, tell_recovery, since, opened_at, told_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $7, cardinality($7::uuid[]), $8, $9, $10, $11, $12, $13, $14, $14)
+        reason, bot_names, channel_ids, tell_recovery, since, opened_at, told_at, detail)
+    values ($1, $2, $3, $4, $5, $6, $7, $7, cardinality($7::uuid[]), $8, $9, $10, $11, $12, $13, $14, $14, $15)
     on conflict (tenant_id, kind, cause) where closed_at is null do nothing returning *
 """
 _AGAIN: Final = """
     update alert_incidents set closed_at = null, resolution = null, flaps = flaps + 1, bot_ids = $3, met_ids = $3,
         bots_met = cardinality($3::uuid[]), bots_over = null, bot_names = $4, reason = $5, since = $6, told_at = $7,
-        reminded_at = $7
+        reminded_at = $7, detail = $8
     where tenant_id = $1 and id = $2 and closed_at is not null returning *
 """
 _CHANGE: Final = """
@@ -57,7 +57,10 @@ _RESOLVE: Final = """
         bot_names = case when cardinality($6::text[]) > 0 then $6 else bot_names end
     where tenant_id = $1 and id = $2 and closed_at is null returning *
 """
-_REMIND: Final = "update alert_incidents set reminded_at = $3 where tenant_id = $1 and id = $2 returning *"
+_REMIND: Final = """
+    update alert_incidents set reminded_at = $3, detail = coalesce($4, detail)
+    where tenant_id = $1 and id = $2 returning *
+"""
 # The longest unseen first, a few at a time: what a look costs does not grow with the number of bots. The first look at
 # a bot reads its whole history once, every later one what is new.
 _PEAKS: Final = """
@@ -169,16 +172,14 @@ class Incidents:
                 )
                 await self._tell(connection, row, RESOLVED, now)
             case Remind():
-                await self._tell(
-                    connection, await connection.fetchrow(_REMIND, tenant_id, action.id, now), REMINDER, now
-                )
+                row = await connection.fetchrow(_REMIND, tenant_id, action.id, now, action.detail)
+                await self._tell(connection, row, REMINDER, now)
 
     async def _open(self, connection: asyncpg.Connection, tenant_id: UUID, action: Open, now: datetime) -> None:
         bots, names = sorted(bot.bot_id for bot in action.bots), names_of(action.bots)
         if action.again is not None:
-            row = await connection.fetchrow(
-                _AGAIN, tenant_id, action.again, bots, names, action.reason, action.since, now
-            )
+            values = (bots, names, action.reason, action.since, now, action.detail)
+            row = await connection.fetchrow(_AGAIN, tenant_id, action.again, *values)
             await self._tell(connection, row, REOPENED, now)
             return
         row = await connection.fetchrow(
@@ -197,6 +198,7 @@ class Incidents:
             action.rule.tell_recovery,
             action.since,
             now,
+            action.detail,
         )
         await self._tell(connection, row, OPENED, now)
 
@@ -236,9 +238,9 @@ def told(row: asyncpg.Record) -> Told:
     names, met = list(row["bot_names"]), row["bots_met"]
     closed = row["closed_at"] is not None
     title = (
-        back_title(row["kind"], names, met, row["resolution"], row["bots_over"])
+        back_title(row["kind"], names, met, row["resolution"], row["bots_over"], row["reason"])
         if closed
-        else title_of(row["kind"], row["scope"], row["cause"], names, met)
+        else title_of(row["kind"], row["scope"], row["cause"], names, met, row["reason"])
     )
     return Told(
         id=row["id"],
@@ -247,7 +249,7 @@ def told(row: asyncpg.Record) -> Told:
         severity=row["severity"],
         state="closed" if closed else "open",
         title=title,
-        text=text_of(row["reason"]),
+        text=row["detail"] or text_of(row["reason"]),
         reason=row["reason"],
         since=row["since"],
         opened_at=row["opened_at"],

@@ -41,11 +41,12 @@ class Open(msgspec.Struct, frozen=True):
     rule: Rule
     since: datetime
     reason: str | None
+    detail: str | None
     again: UUID | None = None
 
 
 class Change(msgspec.Struct, frozen=True):
-    """The bots that are in an open incident now, and those that had not been in it; nothing is told of it."""
+    """The bots that are in an open incident now, those that had not been in it, and why; nothing is told of it."""
 
     id: UUID
     bot_ids: frozenset[UUID]
@@ -63,9 +64,10 @@ class Resolve(msgspec.Struct, frozen=True):
 
 
 class Remind(msgspec.Struct, frozen=True):
-    """An incident goes on."""
+    """An incident goes on, and this is to be told of it by now."""
 
     id: UUID
+    detail: str | None
 
 
 Action = Open | Change | Resolve | Remind

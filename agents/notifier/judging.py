@@ -16,6 +16,7 @@ from uuid import UUID
 from agents.notifier.judgement import Action, Change, Incident, Open, Remind, Resolve, Tenant
 from agents.notifier.verdict import GONE, Seen, Verdict, verdict
 from control_plane.alerts.kinds import KINDS, Kind, Rule, Scope, rule_for
+from control_plane.alerts.words import aside
 
 #: How long bots that have begun to fail may keep an incident waiting, so that it tells of all of them.
 GATHER: Final = timedelta(seconds=30)
@@ -77,12 +78,25 @@ def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]
             if not stays:
                 elsewhere = frozenset[UUID]().union(*(one.bot_ids for one in open_now if one.id != incident.id))
                 actions.append(_resolved(incident, incident.met - elsewhere, verdicts, seen))
-            elif stays != incident.bot_ids:
+                continue
+            reason = _reason([verdicts[bot] for bot in stays if bot in verdicts], incident.reason)
+            if stays != incident.bot_ids or reason != incident.reason:
                 new = tuple(seen[bot] for bot in sorted(came - incident.met))
-                actions.append(Change(incident.id, stays, new, incident.reason))
+                actions.append(Change(incident.id, stays, new, reason))
             elif tenant.remind_after and now - (incident.reminded_at or incident.opened_at) >= tenant.remind_after:
-                actions.append(Remind(incident.id))
+                actions.append(Remind(incident.id, _detail(verdicts.get(bot) for bot in stays)))
     return actions
+
+
+def _reason(found: Iterable[Verdict], present: str | None) -> str | None:
+    """Why most of an incident's bots are in it. Of several, the present one stands until another has more."""
+    counted = Counter(one.reason for one in found if one.what == "bad" and one.reason is not None)
+    most = {reason for reason, times in counted.items() if times == max(counted.values())}
+    return present if present in most or not most else min(most)
+
+
+def _detail(found: Iterable[Verdict | None]) -> str | None:
+    return next((one.detail for one in found if one is not None and one.detail is not None), None)
 
 
 def _resolved(
@@ -167,25 +181,25 @@ def _groups(
     young = {base_of(one.cause) for one in open_now if now - one.told_at <= JOIN_WITHIN}
     bad = Counter(seen[bot].host for bot, found in verdicts.items() if found.what == "bad")
     # What is in no incident yet, whether or not it has lasted long enough to be told by itself.
-    fresh = [
-        seen[bot].host or f"hosted:{bot}"
+    fresh = Counter(
+        (seen[bot].host or f"hosted:{bot}", aside(found.reason))
         for bot, found in verdicts.items()
         if found.what == "bad" and found.confirmed and bot not in covered
-    ]
-    fresh_by_host = Counter(fresh)
-    many = len(fresh) >= 3 and len(fresh_by_host) >= 2 and 2 * len(fresh) > tenant.watched
+    )
+    most_fail = 2 * fresh.total() > tenant.watched
     for bot in due:
-        scope, host = verdicts[bot].scope, seen[bot].host
+        scope, host, apart = verdicts[bot].scope, seen[bot].host, aside(verdicts[bot].reason)
+        alike = [times for (_, other), times in fresh.items() if other == apart]
         if scope in _LASTING:
             key: tuple[Scope, str] = (scope, scope)
         elif kind not in _SHARED:
             key = ("bot", f"bot:{bot}")
-        elif many or "many" in young:
-            key = ("many", "many")
+        elif f"many{apart}" in young or (most_fail and len(alike) >= 2 and sum(alike) >= 3):
+            key = ("many", f"many{apart}")
         elif host is not None and (
-            f"host:{host}" in young or (fresh_by_host[host] >= 2 and 2 * bad[host] > tenant.by_host.get(host, 0))
+            f"host:{host}{apart}" in young or (fresh[host, apart] >= 2 and 2 * bad[host] > tenant.by_host.get(host, 0))
         ):
-            key = ("host", f"host:{host}")
+            key = ("host", f"host:{host}{apart}")
         else:
             key = ("bot", f"bot:{bot}")
         groups.setdefault(key, []).append(bot)
@@ -202,8 +216,8 @@ def _opened(
     tenant: Tenant,
     now: datetime,
 ) -> Open:
-    since = min(found for bot in bots if (found := verdicts[bot.bot_id].since) is not None)
-    reasons = Counter(verdicts[bot.bot_id].reason for bot in bots)
+    found = [verdicts[bot.bot_id] for bot in bots]
+    since = min(one.since for one in found if one.since is not None)
     again = next(
         (
             one.id
@@ -217,4 +231,4 @@ def _opened(
     )
     # Of several rules the most urgent one speaks for all.
     rule = min((rules[bot.bot_id] for bot in bots), key=lambda one: (one.severity != "critical", one.bot_id is None))
-    return Open(kind, scope, cause, tuple(bots), rule, since, reasons.most_common(1)[0][0], again)
+    return Open(kind, scope, cause, tuple(bots), rule, since, _reason(found, None), _detail(found), again)

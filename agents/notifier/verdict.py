@@ -16,6 +16,7 @@ import msgspec
 from agents.engines.base import Reason
 from agents.poller.trouble import RECOVERING
 from control_plane.alerts.kinds import Kind, Rule, Scope
+from control_plane.alerts.words import drawdown_text
 from control_plane.bots.kinds import LONGEST_REST_S
 
 #: The engine's silence lasts this long before it is believed.
@@ -65,6 +66,8 @@ class Verdict(msgspec.Struct, frozen=True):
     #: A further sight agreed.
     confirmed: bool = False
     reason: str | None = None
+    #: What is to be told of it besides, in words.
+    detail: str | None = None
     #: Where the cause is known to lie outside of the bot.
     scope: Scope = "bot"
 
@@ -79,7 +82,9 @@ def verdict(kind: Kind, seen: Seen, rule: Rule, now: datetime, stale_after: time
     if not seen.watched or not rule.enabled:
         return GONE
     if seen.engine_lost_at is not None:
-        lost = Verdict("bad", seen.engine_lost_at, now - seen.engine_lost_at >= _ENGINE_AWAY, "engine_lost", "engine")
+        lost = Verdict(
+            "bad", seen.engine_lost_at, now - seen.engine_lost_at >= _ENGINE_AWAY, "engine_lost", scope="engine"
+        )
         return lost if kind == "bot_down" else UNKNOWN
     if seen.hosted and seen.status == "error":
         down = Verdict("bad", seen.status_since, confirmed=True, reason=seen.status_reason)
@@ -134,7 +139,8 @@ def _drawdown(seen: Seen, rule: Rule) -> Verdict:
         return UNKNOWN
     limit = rule.limit_percent / 100
     if seen.drawdown >= limit:
-        return Verdict("bad", seen.observed_at, confirmed=True)
+        told = drawdown_text(seen.drawdown, rule.limit_percent)
+        return Verdict("bad", seen.observed_at, confirmed=True, detail=told)
     return Verdict("good") if seen.drawdown < limit * _DRAWDOWN_OVER else UNKNOWN
 
 

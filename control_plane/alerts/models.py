@@ -193,6 +193,8 @@ class AlertIncident(Base, TenantOwned):
     bots_over: Mapped[int | None]
     severity: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
+    #: What is told of it in place of the reason's own words: of a drawdown, the fall and the limit.
+    detail: Mapped[str | None] = mapped_column(Text)
     #: The names of its first few bots, as they were called then; of what is over, of those that its end is told of.
     bot_names: Mapped[list[str]] = mapped_column(ARRAY(Text))
     channel_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))

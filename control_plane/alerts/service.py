@@ -59,8 +59,8 @@ _PUT_SETTINGS: Final = text("""
         remind_after_s = excluded.remind_after_s
 """)
 _INCIDENT: Final = """
-    select id, kind, scope, cause, severity, reason, bot_id, bot_ids, bot_names, bots_met, bots_over, since, opened_at,
-        closed_at, resolution, flaps
+    select id, kind, scope, cause, severity, reason, detail, bot_id, bot_ids, bot_names, bots_met, bots_over, since,
+        opened_at, closed_at, resolution, flaps
     from alert_incidents
 """
 _INCIDENTS: Final = text(
@@ -248,9 +248,11 @@ def _incident_view(row: Row[Any]) -> IncidentView:
     names, met = list(row.bot_names), row.bots_met
     over = row.closed_at is not None
     title = (
-        back_title(row.kind, names, met, row.resolution, row.bots_over)
+        back_title(row.kind, names, met, row.resolution, row.bots_over, row.reason)
         if over
-        else title_of(row.kind, row.scope, row.cause, names, met)
+        else title_of(row.kind, row.scope, row.cause, names, met, row.reason)
     )
-    values = {name: value for name, value in row._mapping.items() if name != "cause"}  # noqa: SLF001
-    return IncidentView(**values, state="closed" if over else "open", title=title, text=text_of(row.reason))
+    values = {name: value for name, value in row._mapping.items() if name not in {"cause", "detail"}}  # noqa: SLF001
+    return IncidentView(
+        **values, state="closed" if over else "open", title=title, text=row.detail or text_of(row.reason)
+    )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from control_plane.alerts.kinds import CODE, DISABLED, REMINDER, REOPENED, RESOLVED, SUMMARY, TEST, Kind, Scope
+from control_plane.dashboard.reasons import message_of
 
 #: Names that a message lists; the number of bots is told besides.
 MOST_NAMES: Final = 20
@@ -37,13 +40,27 @@ _BACK: Final[Mapping[str, str]] = {
     "drawdown": "Above its drawdown limit again: {who}",
     "not_watched": "Watched again: {who}",
 }
+#: Trouble of a bot that is not down: it answers, or it is we who cannot call it. One, several, and its end.
+_TROUBLES: Final[Mapping[str, tuple[str, str, str]]] = {
+    "loop_stalled": (
+        "{bot}'s trading loop stands still",
+        "The trading loops of {count} bots {where} stand still",
+        "Well again: {who}",
+    ),
+    "exchange_unreachable": (
+        "{bot} is cut off from its exchange",
+        "{count} bots {where} are cut off from their exchange",
+        "Well again: {who}",
+    ),
+    "untended": (
+        "{bot} cannot be looked after",
+        "{count} bots {where} cannot be looked after",
+        "Looked after again: {who}",
+    ),
+}
+_UNTENDED: Final = frozenset({"secret_unreadable", "config_invalid", "engine_unknown", "egress_refused"})
+#: What the notifier finds itself; every other reason has its words where the bot's own page has them.
 _REASONS: Final[Mapping[str, str]] = {
-    "auth": "The bot answers, but does not accept the credentials. Enter them again at the bot's page.",
-    "unreachable": "Nothing answers at its address.",
-    "timeout": "It does not answer in time.",
-    "bad_payload": "Something answers there, but not in its family's language.",
-    "http_error": "It answers with an error.",
-    "egress_refused": "Its address is one that TradeWise does not call.",
     "engine_lost": "The container engine that runs hosted bots cannot be reached. The bots may well be trading on.",
     "not_checked_lately": "TradeWise itself has not been able to look. The bots may well be trading on.",
     "stopped": "It runs, and its trading is stopped.",
@@ -73,26 +90,55 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     bot_names: list[str]
 
 
-def title_of(kind: str, scope: str, cause: str, names: Sequence[str], met: int) -> str:
+def trouble_of(reason: str | None) -> str | None:
+    """What kind of trouble a reason is, where it is none of being down."""
+    return "untended" if reason in _UNTENDED else reason if reason in _TROUBLES else None
+
+
+def aside(reason: str | None) -> str:
+    """What a cause ends in, so that bots that answer are in no incident with those that are down."""
+    trouble = trouble_of(reason)
+    return f"#{trouble}" if trouble is not None else ""
+
+
+def title_of(kind: str, scope: str, cause: str, names: Sequence[str], met: int, reason: str | None = None) -> str:
     """What has happened, in one line."""
     if scope == "engine":
         return f"The container engine is out of reach: {_bots(met)} {'is' if met == 1 else 'are'} in doubt"
+    trouble = trouble_of(reason) if kind == "bot_down" else None
+    one, several = _TROUBLES[trouble][:2] if trouble is not None else (_ONE[kind], _SEVERAL[kind])
     if met == 1 and names:
-        return _ONE[kind].format(bot=names[0])
-    where = f"on {cause.removeprefix('host:').partition('/')[0]}" if scope == "host" else "at once"
-    return _SEVERAL[kind].format(count=met, where=where)
+        return one.format(bot=names[0])
+    host = re.split("[#/]", cause.removeprefix("host:"))[0]
+    return several.format(count=met, where=f"on {host}" if scope == "host" else "at once")
 
 
-def back_title(kind: str, names: Sequence[str], met: int, resolution: str, over: int | None = None) -> str:
+def back_title(
+    kind: str, names: Sequence[str], met: int, resolution: str, over: int | None = None, reason: str | None = None
+) -> str:
     """That it is over, in one line: for ``over`` of the bots that it met, all of them where that is not known."""
     over = met if over is None else over
     who = names[0] if over == 1 and names else _bots(met) if over == met else f"{over} of {_bots(met)}"
-    return f"No longer watched: {who}" if resolution == "withdrawn" else _BACK[kind].format(who=who)
+    if resolution == "withdrawn":
+        return f"No longer watched: {who}"
+    trouble = trouble_of(reason) if kind == "bot_down" else None
+    return (_TROUBLES[trouble][2] if trouble is not None else _BACK[kind]).format(who=who)
 
 
 def text_of(reason: str | None) -> str | None:
-    """Why, in a sentence; None where nobody knows more than the title says."""
-    return _REASONS.get(reason or "")
+    """Why, and what can be done about it; None where nobody knows more than the title says."""
+    return _REASONS.get(reason or "") or message_of(reason)
+
+
+def drawdown_text(fall: Decimal, limit_percent: Decimal) -> str:
+    """How far a bot's index has fallen; ``fall`` is a part of its highest value, 0 to 1."""
+    return (
+        f"It is {_percent(fall * 100)} below the highest value that it has had; the limit is {_percent(limit_percent)}."
+    )
+
+
+def _percent(value: Decimal) -> str:
+    return f"{value.quantize(Decimal('0.01')).normalize():f} %"
 
 
 def document(kind: str, at: datetime, data: Mapping[str, Any]) -> str:

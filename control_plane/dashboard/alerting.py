@@ -9,7 +9,10 @@ from control_plane.alerts.schemas import ChannelView, IncidentView
 from control_plane.dashboard.reasons import Words
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
-    "bot_down": ("Bot down", "It does not answer, or what we run for you has ended in error."),
+    "bot_down": (
+        "Bot down",
+        "It does not answer, its trading stands still, or what we run for you has ended in error.",
+    ),
     "credential_expired": ("Credentials refused", "It answers, and does not accept the credentials any more."),
     "trading_stopped": ("Trading stopped", "It runs, and has stopped or paused trading that it had been doing."),
     "drawdown": ("Drawdown", "Its own index has fallen too far below the highest value that it has had."),

@@ -19,6 +19,9 @@ class Words:
     remedy: str | None = None
 
 
+#: A remedy of the page of a bot alone, which has its log.
+_SAID_BELOW = "What it said last is below."
+
 _REASONS: Mapping[str, tuple[str, str, str | None]] = {
     # What the poller finds when it calls a bot (agents/engines/base.py, agents/poller/).
     "auth": (
@@ -159,13 +162,13 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "Ended by itself",
         "The bot ended, and its crash policy does not let us start it again. Start it again yourself, or change its "
         "crash policy.",
-        "What it said last is below.",
+        _SAID_BELOW,
     ),
     "oom": (
         "Out of memory",
         "The bot twice used more memory than its plan allows and was ended. Let it use less, or take a larger plan, "
         "then start it again.",
-        "What it said last is below.",
+        _SAID_BELOW,
     ),
     "liveness": (
         "Did not answer",
@@ -187,7 +190,7 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "Keeps ending",
         "The bot ended again and again soon after its start, so we start it no more. Correct the cause, then start it "
         "again.",
-        "What it said last is below.",
+        _SAID_BELOW,
     ),
     "platform_stopped": (
         "Stopped with TradeWise",
@@ -261,3 +264,11 @@ def remedy_of(code: str | None) -> str | None:
 def readable(code: str) -> str:
     """A code that has no words of its own, made readable."""
     return code.replace("_", " ").capitalize()
+
+
+def message_of(code: str | None) -> str | None:
+    """What a message tells of a reason, and what can be done about it; None where it has no words."""
+    if code is None or code not in _REASONS:
+        return None
+    _, text, remedy = _REASONS[code]
+    return text if remedy in {None, _SAID_BELOW} else f"{text} {remedy}"

@@ -1,4 +1,4 @@
-"""Incidents know which bots they met, when they were told last, and how many their end is told of"""
+"""Incidents know which bots they met, when they were told last, what to say, and how many their end is told of"""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("told_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
     )
     op.add_column("alert_incidents", sa.Column("bots_over", sa.Integer(), nullable=True))
+    op.add_column("alert_incidents", sa.Column("detail", sa.Text(), nullable=True))
     # Who has left an incident that is open now is not known any more: those who are in it are.
     op.execute("alter table alert_incidents no force row level security")
     op.execute("update alert_incidents set told_at = greatest(opened_at, since), met_ids = bot_ids")
@@ -29,6 +30,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("alert_incidents", "detail")
     op.drop_column("alert_incidents", "bots_over")
     op.drop_column("alert_incidents", "told_at")
     op.drop_column("alert_incidents", "met_ids")

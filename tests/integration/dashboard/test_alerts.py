@@ -148,6 +148,6 @@ async def test_a_viewer_looks_and_changes_nothing(
         await theirs.get("/")
         await theirs.send("/switch-tenant", {"tenant": str(person.tenant_id)})
         page = await theirs.get("/alerts")
-        assert "bot 0 is down Nothing answers at its address. Open" in words_of(page)
+        assert "bot 0 is down Nothing answered at the bot's address. Check" in words_of(page)
         assert "<form" not in page.text.split("<main")[1]
         await theirs.send("/alerts/webhooks", {"url": "https://hooks.example.com/"}, 403)

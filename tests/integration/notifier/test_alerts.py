@@ -155,6 +155,7 @@ async def test_a_drawdown_is_read_from_our_own_index(
         "open",
         "bot 0 has fallen below its drawdown limit",
     )
+    assert found["text"] == "It is 10.67 % below the highest value that it has had; the limit is 10 %."
     # A higher peak that was seen between two looks counts as well.
     await health.figure(person.tenant_id, bot, "2.0", now - timedelta(minutes=5))
     await health.figure(person.tenant_id, bot, "1.9", now - timedelta(minutes=4))
@@ -189,6 +190,33 @@ async def test_a_whole_host_is_one_message(
     [told] = receiver.taken
     assert told["data"]["incident"]["title"] == "12 bots on 127.0.0.9 are down"
     assert sorted(told["data"]["incident"]["bot_ids"]) == sorted(bots)
+
+
+@pytest.mark.parametrize(
+    ("reason", "title", "over"),
+    [
+        ("exchange_unreachable", "bot 0 is cut off from its exchange", "Well again: bot 0"),
+        ("loop_stalled", "bot 0's trading loop stands still", "Well again: bot 0"),
+        ("bad_payload", "bot 0 is down", "Back again: bot 0"),
+    ],
+)
+async def test_a_bot_that_answers_is_not_told_to_be_down(
+    person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs, reason: str, title: str, over: str
+) -> None:
+    bot = await external(person)
+    await hook(person, receiver)
+    await health.down(person.tenant_id, bot, reason=reason)
+    await jobs.judge()
+    [shown] = await incidents(person)
+    await health.up(person.tenant_id, bot)
+    await jobs.judge()
+    for _ in range(2):
+        await jobs.tell()
+    told, end = (message["data"]["incident"] for message in receiver.taken)
+    assert (told["kind"], told["reason"], told["title"], shown["title"]) == ("bot_down", reason, title, title)
+    assert told["text"]
+    assert told["text"] == shown["text"]
+    assert end["title"] == over
 
 
 async def test_what_fails_is_sent_again_as_it_was_and_what_follows_waits(

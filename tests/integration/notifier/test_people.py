@@ -91,7 +91,7 @@ async def test_a_mail_to_a_verified_member(
     await jobs.tell()
     [sent] = await carried(pool, vault)
     assert (sent["To"], sent["Subject"]) == (person.email, "[TradeWise] bot 0 is down")
-    assert "Nothing answers at its address." in sent.get_content()
+    assert "Nothing answered at the bot's address." in sent.get_content()
     [told] = (await person.call("GET", f"/alerts/channels/{view['id']}/messages", status=200))["items"]
     assert (told["type"], told["state"], told["error"]) == ("incident.opened", "sent", None)
 

@@ -171,14 +171,14 @@ class Stage:
             self._put(msgspec.structs.replace(was, bot_ids=frozenset(), closed_at=self.now))
             names = [one.name for one in action.over]
             self.said.append((action.resolution, was.kind, was.cause))
-            self.titles.append(back_title(was.kind, names, len(was.met), action.resolution, action.count))
+            self.titles.append(back_title(was.kind, names, len(was.met), action.resolution, action.count, was.reason))
         else:
             self._put(msgspec.structs.replace(was, reminded_at=self.now))
             self._say("reminder", was)
 
     def _say(self, what: str, one: Incident) -> None:
         self.said.append((what, one.kind, one.cause))
-        self.titles.append(title_of(one.kind, one.scope, one.cause, self.names[one.id], len(one.met)))
+        self.titles.append(title_of(one.kind, one.scope, one.cause, self.names[one.id], len(one.met), one.reason))
 
     def _get(self, identity: UUID) -> Incident:
         return next(one for one in self.incidents if one.id == identity)

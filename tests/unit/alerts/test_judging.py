@@ -305,6 +305,17 @@ def test_a_host_that_comes_and_goes_is_told_of_those_that_are_down_now() -> None
     assert stage.pass_(2 * MINUTE) == []
 
 
+def test_bots_of_a_host_that_answer_are_not_counted_among_those_that_are_down() -> None:
+    stage = Stage(*(bot(number, host="h") for number in range(5)))
+    stage.down(0, 1, reason="unreachable")
+    stage.down(2, 3, reason="loop_stalled")
+    stage.pass_(3 * MINUTE)
+    assert sorted(stage.titles) == ["2 bots on h are down", "The trading loops of 2 bots on h stand still"]
+    stage.up(0, 1, 2, 3)
+    stage.pass_(3 * MINUTE)
+    assert sorted(stage.titles[2:]) == ["Back again: 2 bots", "Well again: 2 bots"]
+
+
 def test_one_bot_of_a_host_that_is_well_is_its_own_news() -> None:
     stage = Stage(*(bot(number, host="hb.example.com") for number in range(10)))
     stage.down(3)
@@ -339,6 +350,34 @@ def test_what_comes_and_goes_is_told_twice_and_then_has_to_stay_well() -> None:
         stage.pass_(3 * MINUTE)
     assert [what for what, _, _ in stage.said] == ["opened", "back", "again"]
     assert stage.pass_(HOUR) == [("back", "bot_down", of_bot(1))]
+
+
+def test_the_reason_is_the_one_that_stands_now() -> None:
+    stage = Stage(bot(1), remind_after=HOUR)
+    for reason in ("loop_stalled", "bad_payload", "unreachable"):
+        stage.down(1, reason=reason)
+        stage.pass_(5 * MINUTE)
+        assert stage.open[0].reason == reason
+    stage.set(1, **RECOVERING)
+    stage.pass_(INTERVAL)
+    assert stage.open[0].reason == "unreachable"
+    stage.down(1)
+    stage.pass_(HOUR)
+    assert stage.titles == ["bot 1's trading loop stands still", "bot 1 is down"]
+
+
+def test_of_several_reasons_one_stands_until_another_has_more() -> None:
+    stage = Stage(*(bot(number, host="h") for number in range(4)))
+    stage.down(0, 1, reason="timeout")
+    stage.down(2, 3, reason="unreachable")
+    stage.pass_(3 * MINUTE)
+    first = stage.open[0].reason
+    stage.bots = dict(reversed(stage.bots.items()))
+    stage.pass_(3 * MINUTE)
+    assert stage.open[0].reason == first
+    stage.down(0, 1, 2, reason="bad_payload")
+    stage.pass_(MINUTE)
+    assert stage.open[0].reason == "bad_payload"
 
 
 def test_reminders_are_off_until_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 
 from agents.notifier.retry import MESSAGE_DELAYS_S, message_delay
 from control_plane.alerts.kinds import KINDS, OPENED, REOPENED, RESOLVED, SUMMARY, TEST
-from control_plane.alerts.words import back_title, chat_text, document, letter_of, text_of, title_of
+from control_plane.alerts.words import (
+    aside,
+    back_title,
+    chat_text,
+    document,
+    drawdown_text,
+    letter_of,
+    text_of,
+    title_of,
+)
+from tests.unit.test_dashboard_wording import codes_of_agents
 
 NOW = datetime(2027, 1, 10, 12, tzinfo=UTC)
 
@@ -33,7 +44,8 @@ def incident(**changes: Any) -> dict[str, Any]:
 def test_a_mail_says_what_why_and_since_when() -> None:
     subject, text = letter_of(document(OPENED, NOW, {"incident": incident()}), "https://tw.example.com/")
     assert subject == "[TradeWise] grid is down"
-    assert text.startswith("grid is down\nNothing answers at its address.\nSince 10 Jan 2027, 10:25 UTC.\n\n")
+    assert text.startswith("grid is down\nNothing answered at the bot's address. Check that the bot is running, ")
+    assert "open to us.\nSince 10 Jan 2027, 10:25 UTC.\n\n" in text
     assert "https://tw.example.com/alerts\n" in text
 
 
@@ -68,6 +80,53 @@ def test_every_kind_has_words(kind: str) -> None:
     assert back_title(kind, ["grid"], 2, "withdrawn") == "No longer watched: 2 bots"
     assert back_title(kind, ["grid"], 3, "back", 1).endswith(": grid")
     assert back_title(kind, ["a", "b"], 3, "back", 2).endswith(": 2 of 3 bots")
+
+
+@pytest.mark.parametrize(
+    "reason", sorted(codes_of_agents() | {"engine_lost", "not_checked_lately", "stopped", "paused"})
+)
+def test_every_reason_that_can_be_stored_is_told_in_words(reason: str) -> None:
+    text = text_of(reason)
+    assert text is not None
+    assert text[0].isupper()
+    assert text.endswith(".")
+    assert "below" not in text  # a mail has no page under it
+
+
+@pytest.mark.parametrize(
+    ("reason", "one", "several", "back"),
+    [
+        (
+            "exchange_unreachable",
+            "grid is cut off from its exchange",
+            "2 bots on h are cut off from their exchange",
+            "Well again: grid",
+        ),
+        (
+            "loop_stalled",
+            "grid's trading loop stands still",
+            "The trading loops of 2 bots on h stand still",
+            "Well again: grid",
+        ),
+        (
+            "secret_unreadable",
+            "grid cannot be looked after",
+            "2 bots on h cannot be looked after",
+            "Looked after again: grid",
+        ),
+        ("unreachable", "grid is down", "2 bots on h are down", "Back again: grid"),
+    ],
+)
+def test_a_bot_that_answers_is_not_told_to_be_down(reason: str, one: str, several: str, back: str) -> None:
+    assert title_of("bot_down", "bot", "bot:1", ["grid"], 1, reason) == one
+    cause = f"host:h{aside(reason)}/2"
+    assert title_of("bot_down", "host", cause, ["a", "b"], 2, reason) == several
+    assert back_title("bot_down", ["grid"], 1, "back", reason=reason) == back
+
+
+def test_a_drawdown_tells_the_fall_and_the_limit() -> None:
+    told = "It is 20.5 % below the highest value that it has had; the limit is 20 %."
+    assert drawdown_text(Decimal("0.20496"), Decimal("20.00")) == told
 
 
 @given(st.text(max_size=5000), st.sampled_from([OPENED, REOPENED]))
