@@ -22,7 +22,7 @@ from agents.notifier.judgement import Action, Change, Open, Remind, Resolve, Ten
 from agents.notifier.judging import judge
 from agents.notifier.verdict import Seen
 from control_plane.alerts.kinds import OPENED, REMINDER, REOPENED, RESOLVED
-from control_plane.alerts.words import MOST_NAMES, Told, back_title, text_of, title_of
+from control_plane.alerts.words import MOST_NAMES, Told, back_title, over_text, text_of, title_of
 from control_plane.settings import Settings
 
 _log = structlog.get_logger("notifier")
@@ -249,7 +249,7 @@ def told(row: asyncpg.Record) -> Told:
         severity=row["severity"],
         state="closed" if closed else "open",
         title=title,
-        text=row["detail"] or text_of(row["reason"]),
+        text=over_text(row["since"], row["closed_at"]) if closed else row["detail"] or text_of(row["reason"]),
         reason=row["reason"],
         since=row["since"],
         opened_at=row["opened_at"],

@@ -25,7 +25,7 @@ from control_plane.alerts.schemas import (
     SettingsView,
     given,
 )
-from control_plane.alerts.words import back_title, text_of, title_of
+from control_plane.alerts.words import back_title, over_text, text_of, title_of
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 
@@ -253,6 +253,5 @@ def _incident_view(row: Row[Any]) -> IncidentView:
         else title_of(row.kind, row.scope, row.cause, names, met, row.reason)
     )
     values = {name: value for name, value in row._mapping.items() if name not in {"cause", "detail"}}  # noqa: SLF001
-    return IncidentView(
-        **values, state="closed" if over else "open", title=title, text=row.detail or text_of(row.reason)
-    )
+    why = over_text(row.since, row.closed_at) if over else row.detail or text_of(row.reason)
+    return IncidentView(**values, state="closed" if over else "open", title=title, text=why)

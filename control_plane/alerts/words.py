@@ -130,6 +130,11 @@ def text_of(reason: str | None) -> str | None:
     return _REASONS.get(reason or "") or message_of(reason)
 
 
+def over_text(since: datetime, closed_at: datetime) -> str:
+    """What is told of an end besides its title: what was wrong is not, since it is no more."""
+    return f"It lasted {_duration(closed_at - since)}."
+
+
 def drawdown_text(fall: Decimal, limit_percent: Decimal) -> str:
     """How far a bot's index has fallen; ``fall`` is a part of its highest value, 0 to 1."""
     return (
@@ -193,24 +198,23 @@ def _lines(body: str) -> list[str]:
     lines = [head]
     if kind == REOPENED:
         lines.append("It comes and goes. The next word comes when it has been well for a while.")
-    elif kind == RESOLVED:
-        lines.append(f"It lasted {_duration(incident['since'], incident['closed_at'])}.")
-    if incident["text"] and kind != RESOLVED:
+    if incident["text"]:
         lines.append(incident["text"])
-    count = incident["bots_met"] if kind != RESOLVED or incident["bots_over"] is None else incident["bots_over"]
+    # One that was written by a program before this one has no `bots_over`.
+    count = (incident.get("bots_over") if kind == RESOLVED else None) or incident["bots_met"]
     if count > 1:
         more = count - len(incident["bot_names"])
         lines.append("Bots: " + ", ".join(incident["bot_names"]) + (f" and {more} more" if more > 0 else ""))
     if kind != RESOLVED:
-        lines.append(f"Since {_clock(incident['since'])}.")
+        lines.append(f"Since {_clock(_time(incident['since']))}.")
     return lines
 
 
 def _summed(incident: Mapping[str, Any]) -> str:
-    began = _clock(incident["since"])
+    began = _time(incident["since"])
     if incident["closed_at"] is None:
-        return f"- {incident['title']}, since {began}, not over yet"
-    return f"- {incident['title']}, from {began}, over after {_duration(incident['since'], incident['closed_at'])}"
+        return f"- {incident['title']}, since {_clock(began)}, not over yet"
+    return f"- {incident['title']}, from {_clock(began)}, over after {_duration(_time(incident['closed_at']) - began)}"
 
 
 def _bots(count: int) -> str:
@@ -222,12 +226,15 @@ def _subject(line: str) -> str:
     return f"[TradeWise] {flat[:150]}"
 
 
-def _clock(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%d %b %Y, %H:%M UTC")
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
-def _duration(begin: str, end: str) -> str:
-    whole = datetime.fromisoformat(end) - datetime.fromisoformat(begin)
+def _clock(at: datetime) -> str:
+    return at.strftime("%d %b %Y, %H:%M UTC")
+
+
+def _duration(whole: timedelta) -> str:
     minutes = max(1, round(whole / timedelta(minutes=1)))
     if minutes < 120:
         return f"{minutes} min"

@@ -47,9 +47,11 @@ async def test_down_and_back_again(person: Person, health: Health, receiver: Web
     assert receiver.types == ["incident.opened", "incident.resolved"]
     over = receiver.taken[1]["data"]["incident"]
     assert (over["id"], over["state"], over["resolution"]) == (told["id"], "closed", "back")
+    assert over["text"].startswith("It lasted ")
     assert len({identity for identity, _, _ in receiver.offered}) == 2
     [shown] = await incidents(person)
     assert (shown["id"], shown["state"], shown["title"]) == (told["id"], "closed", "Back again: bot 0")
+    assert shown["text"] == over["text"]
     assert await incidents(person, state="open") == []
     assert len(await incidents(person, bot_id=str(bot))) == 1
     log = (await person.call("GET", f"/webhooks/{made['id']}/deliveries", status=200))["items"]

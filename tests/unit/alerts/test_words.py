@@ -19,6 +19,7 @@ from control_plane.alerts.words import (
     document,
     drawdown_text,
     letter_of,
+    over_text,
     text_of,
     title_of,
 )
@@ -49,10 +50,12 @@ def test_a_mail_says_what_why_and_since_when() -> None:
     assert "https://tw.example.com/alerts\n" in text
 
 
-def test_an_end_says_how_long() -> None:
-    over = incident(title="Back again: grid", closed_at=NOW)
+def test_an_end_says_how_long_and_nothing_of_the_trouble() -> None:
+    ended = over_text(NOW - timedelta(minutes=95), NOW)
+    assert ended == "It lasted 95 min."
+    over = incident(title="Back again: grid", closed_at=NOW, text=ended)
     _, text = letter_of(document(RESOLVED, NOW, {"incident": over}), None)
-    assert text.startswith("Back again: grid\nIt lasted 95 min.\n")
+    assert text.startswith("Back again: grid\nIt lasted 95 min.\n\n")
 
 
 def test_several_are_counted_and_named() -> None:
