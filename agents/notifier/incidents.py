@@ -90,8 +90,13 @@ _PEAKS: Final = """
         latest = coalesce(excluded.latest, p.latest), latest_at = coalesce(excluded.latest_at, p.latest_at),
         looked_at = excluded.looked_at
 """
+# What was told of an incident that goes on is kept: it says who is to be told of its end.
 _CLEAR: Final = (
-    "delete from alert_messages where settled_at < now() - interval '30 days'",
+    """
+    delete from alert_messages m where m.settled_at < now() - interval '30 days' and not exists (
+        select from alert_incidents i where i.tenant_id = m.tenant_id and i.id = m.incident_id and i.closed_at is null
+    )
+    """,
     "delete from webhook_deliveries where created_at < now() - interval '30 days'",
     "delete from alert_incidents where closed_at < now() - interval '180 days'",
 )
@@ -122,8 +127,7 @@ class Incidents:
         self._judged_at = time.monotonic()
         if self._left(self._kept_at, _KEEP_EVERY_S) <= 0:
             self._kept_at = self._judged_at
-            for statement in _CLEAR:
-                await self._pool.execute(statement)
+            await self.clear()
         if self._left(self._peaked_at, _PEAKS_EVERY_S) <= 0:
             self._peaked_at = self._judged_at
             await self.look_at_figures()
@@ -132,6 +136,11 @@ class Incidents:
 
     async def close(self) -> None:
         """Nothing outlives a pass."""
+
+    async def clear(self) -> None:
+        """Forget what nobody is shown any more."""
+        for statement in _CLEAR:
+            await self._pool.execute(statement)
 
     async def look_at_figures(self) -> None:
         """Bring the highest and the newest value of some bots up to date."""

@@ -11,14 +11,19 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from control_plane.alerts.kinds import DISABLED, SUMMARY
+from control_plane.alerts.kinds import DISABLED, RESOLVED, SUMMARY
 from control_plane.alerts.quiet import Quiet, quiet_until
 from control_plane.alerts.words import document
 
 _CHANNELS: Final = """
     select id, kind, name, quiet from alert_channels
     where tenant_id = $1 and enabled and disabled_at is null and verified_at is not null
-        and ($2::uuid[] is null or id = any($2)) order by id
+        and ($2::uuid[] is null or id = any($2))
+        and ($3::uuid is null or exists (
+            select from alert_messages m
+            where m.tenant_id = $1 and m.channel_id = alert_channels.id and m.incident_id = $3
+        ))
+    order by id
 """
 _SETTINGS: Final = """
     select quiet_start, quiet_end, time_zone, critical_breaks_quiet from alert_settings where tenant_id = $1
@@ -62,9 +67,11 @@ async def post(
 ) -> int:
     """One message for each channel of the tenant, of ``only`` those where given. How many there are.
 
+    An end is told to those alone that were told of its incident before.
     In quiet hours it is held, unless it is critical and the tenant lets that break through.
     """
-    channels = await connection.fetch(_CHANNELS, tenant_id, list(only) if only is not None else None)
+    begun = incident_id if type_ == RESOLVED else None
+    channels = await connection.fetch(_CHANNELS, tenant_id, list(only) if only is not None else None, begun)
     if not channels:
         return 0
     settings = await connection.fetchrow(_SETTINGS, tenant_id)

@@ -228,6 +228,13 @@ class AlertMessage(Base, TenantOwned):
             "seq",
             postgresql_where=text("state in ('pending', 'held')"),
         ),
+        Index(
+            "ix_alert_messages_incident",
+            "tenant_id",
+            "incident_id",
+            "channel_id",
+            postgresql_where=text("incident_id is not null"),
+        ),
         Index("ix_alert_messages_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
         Index("ix_alert_messages_held", "release_at", postgresql_where=text("state = 'held'")),
     )

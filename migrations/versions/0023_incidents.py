@@ -23,6 +23,13 @@ def upgrade() -> None:
     )
     op.add_column("alert_incidents", sa.Column("bots_over", sa.Integer(), nullable=True))
     op.add_column("alert_incidents", sa.Column("detail", sa.Text(), nullable=True))
+    op.create_index(
+        "ix_alert_messages_incident",
+        "alert_messages",
+        ["tenant_id", "incident_id", "channel_id"],
+        unique=False,
+        postgresql_where=sa.text("incident_id is not null"),
+    )
     # Who has left an incident that is open now is not known any more: those who are in it are.
     op.execute("alter table alert_incidents no force row level security")
     op.execute("update alert_incidents set told_at = greatest(opened_at, since), met_ids = bot_ids")
@@ -30,6 +37,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_alert_messages_incident", table_name="alert_messages")
     op.drop_column("alert_incidents", "detail")
     op.drop_column("alert_incidents", "bots_over")
     op.drop_column("alert_incidents", "told_at")

@@ -64,6 +64,44 @@ async def test_down_and_back_again(person: Person, health: Health, receiver: Web
     assert receiver.refused == []
 
 
+async def test_who_was_never_told_of_the_beginning_is_not_told_of_the_end(
+    person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs
+) -> None:
+    first, second = await external(person), await external(person, 1)
+    await external(person, 2)
+    await health.down(person.tenant_id, first)
+    await jobs.judge()
+    await hook(person, receiver)
+    await health.down(person.tenant_id, second)
+    await jobs.judge()
+    await health.up(person.tenant_id, first)
+    await health.up(person.tenant_id, second)
+    await jobs.judge()
+    for _ in range(3):
+        await jobs.tell()
+    told = [(message["type"], message["data"]["incident"]["bot_names"]) for message in receiver.taken]
+    assert told == [("incident.opened", ["bot 1"]), ("incident.resolved", ["bot 1"])]
+
+
+async def test_what_was_told_long_ago_still_has_an_end(
+    person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs, admin: asyncpg.Connection
+) -> None:
+    bot = await external(person)
+    await hook(person, receiver)
+    await health.down(person.tenant_id, bot)
+    await jobs.judge()
+    await jobs.tell()
+    await admin.execute("update alert_messages set settled_at = now() - interval '31 days'")
+    await jobs.incidents.clear()
+    await health.up(person.tenant_id, bot)
+    await jobs.judge()
+    await jobs.tell()
+    assert receiver.types == ["incident.opened", "incident.resolved"]
+    await admin.execute("update alert_messages set settled_at = now() - interval '31 days'")
+    await jobs.incidents.clear()
+    assert await admin.fetchval("select count(*) from alert_messages") == 0
+
+
 async def test_one_sight_is_no_alert(person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs) -> None:
     bot = await external(person)
     await hook(person, receiver)
