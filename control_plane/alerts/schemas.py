@@ -15,9 +15,12 @@ from control_plane.amounts import Figures
 from control_plane.identity.schemas import Name
 
 LONGEST_DELAY_S: Final = 24 * 3600
+SHORTEST_REMINDER_S: Final = 900
+LONGEST_REMINDER_S: Final = 7 * 86_400
 
 ChatId = Annotated[str, msgspec.Meta(pattern=r"^(-?[0-9]{1,20}|@[A-Za-z0-9_]{5,32})$")]
 Delay = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_DELAY_S)]
+Reminder = Annotated[int, msgspec.Meta(ge=SHORTEST_REMINDER_S, le=LONGEST_REMINDER_S)]
 ChannelIds = Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=50)]
 Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
@@ -143,7 +146,7 @@ class PatchSettings(msgspec.Struct, forbid_unknown_fields=True):
 
     quiet_hours: QuietHours | UnsetType | None = UNSET
     critical_breaks_quiet: bool | UnsetType = UNSET
-    remind_after_seconds: Annotated[int, msgspec.Meta(ge=900, le=7 * 86400)] | UnsetType | None = UNSET
+    remind_after_seconds: Reminder | UnsetType | None = UNSET
 
 
 class SettingsView(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from control_plane.alerts.schemas import ChannelView, IncidentView
@@ -95,6 +97,26 @@ def incident_words(incident: IncidentView) -> Words:
         return Words("Over", "idle", "")
     return Words("Open", "bad" if incident.severity == "critical" else "warn", "")
 
+
+def span_text(seconds: int | None) -> str:
+    """A length of time as a form shows it, exactly: in the largest unit that it is whole in."""
+    if seconds is None:
+        return ""
+    size, unit = next((size, unit) for unit, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds // size} {unit}"
+
+
+def span_of(text: str) -> int | None:
+    """The seconds of a length of time that somebody typed; bare numbers are hours. None is no such length."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        return None
+    seconds = Decimal(found[1].replace(",", ".")) * _UNITS[found[2] or "h"]
+    return int(seconds) if seconds == int(seconds) else None
+
+
+_UNITS: Final[Mapping[str, int]] = {"h": 3600, "min": 60, "s": 1}
+_SPAN: Final = re.compile(r"([0-9]{1,7}(?:[.,][0-9]{1,6})?) ?(h|min|s)?")
 
 FILTERS: Final[Mapping[str, Any]] = {
     "alert_kind": lambda kind: KINDS[kind][0],

@@ -63,7 +63,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "chat-verified": ("success", "The chat has proved itself, and is told from now on."),
     "test-sent": ("info", "A test is on its way. What becomes of it appears here."),
     "rule-changed": ("success", "The rules were saved."),
-    "quiet-changed": ("success", "Quiet hours were saved."),
+    "quiet-changed": ("success", "Quiet hours and reminders were saved."),
     "invitation-withdrawn": ("success", "The invitation was withdrawn. Its code is worth nothing now."),
 }
 

@@ -11,11 +11,21 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.alerts import channels, service
-from control_plane.alerts.schemas import Confirmation, NewChannel, NewRule, PatchChannel, PatchRule, PatchSettings
+from control_plane.alerts.schemas import (
+    LONGEST_REMINDER_S,
+    SHORTEST_REMINDER_S,
+    Confirmation,
+    NewChannel,
+    NewRule,
+    PatchChannel,
+    PatchRule,
+    PatchSettings,
+)
 from control_plane.bots import queries as bots
-from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState, in_words
+from control_plane.dashboard.alerting import span_of, span_text
+from control_plane.dashboard.forms import REFUSALS, Form, FormDependency, FormState, in_words
 from control_plane.dashboard.rendering import go, page
-from control_plane.errors import AppError
+from control_plane.errors import AppError, unacceptable
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.identity.codes import WrongCodeError
 from control_plane.security.keyring import wait_for_public_key
@@ -73,7 +83,7 @@ async def _alerts(
             "end": hours.end if hours else "",
             "time_zone": hours.time_zone if hours else "UTC",
             "critical_breaks_quiet": quiet.critical_breaks_quiet,
-            "remind_after_hours": (quiet.remind_after_seconds or 0) // 3600 or "",
+            "remind_after_seconds": span_text(quiet.remind_after_seconds),
         }
     )
     return page(
@@ -286,24 +296,33 @@ async def create_rule_action(
 async def quiet_action(
     request: Request[Any, Any, Any], caller: CallerDependency, form: FormDependency
 ) -> Response[Any]:
-    """Quiet hours; none where both ends are empty."""
+    """Quiet hours, none where both ends are empty, and reminders."""
     start, end = form.get("start").strip(), form.get("end").strip()
     hours = {"start": start, "end": end, "time_zone": form.get("time_zone").strip() or "UTC"} if start or end else None
-    reminder = form.get("remind_after_hours").strip()
     given: dict[str, Any] = {
         "quiet_hours": hours,
         "critical_breaks_quiet": bool(form.get("critical_breaks_quiet")),
-        "remind_after_seconds": int(reminder) * 3600 if reminder.isdigit() and int(reminder) else None,
     }
-    bare = form.without("start", "end", "time_zone", "remind_after_hours", "critical_breaks_quiet")
+    bare = form.without("start", "end", "time_zone", "remind_after_seconds", "critical_breaks_quiet")
     try:
-        data = bare.read(PatchSettings, **given)
+        data = bare.read(PatchSettings, **given, remind_after_seconds=_reminder(form))
         async with caller.transaction() as session:
             await service.change_settings(session, caller.principal, data)
     except REFUSALS as error:
-        shown = form.refused(error, shown=())
+        shown = form.refused(error, shown=("remind_after_seconds",))
         return await _again(request, caller, "quiet", shown, error)
     return go(request, "/alerts", say="quiet-changed")
+
+
+def _reminder(form: Form) -> int | None:
+    """After how many seconds to remind, None for never. Raises 422 for what is no such time."""
+    text = form.get("remind_after_seconds").strip()
+    if not text:
+        return None
+    seconds = span_of(text)
+    if seconds is None or not SHORTEST_REMINDER_S <= seconds <= LONGEST_REMINDER_S:
+        raise unacceptable("remind_after_seconds", "must be a time such as 4 h, 1.5 h or 90 min, from 15 min to 168 h")
+    return seconds
 
 
 async def _saved(

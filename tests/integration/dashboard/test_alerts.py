@@ -122,7 +122,7 @@ async def test_rules_and_quiet_hours(browser: Browser, person: Person) -> None:
     twice = await browser.send("/alerts/rules", {"bot_id": str(bot), "kind": "bot_down", "enabled": "true"}, 409)
     assert "There is such a rule already" in words_of(twice)
     await browser.send(f"/alerts/rules/{rules['drawdown']['id']}/reset")
-    hours = {"start": "22:30", "end": "06:45", "time_zone": "Europe/Berlin", "remind_after_hours": "4"}
+    hours = {"start": "22:30", "end": "06:45", "time_zone": "Europe/Berlin", "remind_after_seconds": "4 h"}
     await browser.send("/alerts/quiet", hours | {"critical_breaks_quiet": "true"})
     settings = await person.call("GET", "/alerts/settings", status=200)
     assert settings["quiet_hours"] == {"start": "22:30", "end": "06:45", "time_zone": "Europe/Berlin"}
@@ -131,6 +131,26 @@ async def test_rules_and_quiet_hours(browser: Browser, person: Person) -> None:
     assert 'value="22:30"' in page.text
     await browser.send("/alerts/quiet", {"time_zone": "Europe/Berlin"})
     assert (await person.call("GET", "/alerts/settings", status=200))["quiet_hours"] is None
+
+
+async def test_a_reminder_is_shown_as_it_was_set_and_saved_as_it_is_shown(browser: Browser, person: Person) -> None:
+    await browser.get("/alerts")
+    for seconds, shown in ((900, "15 min"), (5400, "90 min"), (14400, "4 h"), (1000, "1000 s")):
+        await person.call("PATCH", "/alerts/settings", json={"remind_after_seconds": seconds}, status=200)
+        page = await browser.get("/alerts")
+        assert f'value="{shown}"' in page.text
+        await browser.send("/alerts/quiet", {"time_zone": "UTC", "remind_after_seconds": shown})
+        assert (await person.call("GET", "/alerts/settings", status=200))["remind_after_seconds"] == seconds
+    await browser.send("/alerts/quiet", {"time_zone": "UTC", "remind_after_seconds": "1.5"})
+    assert (await person.call("GET", "/alerts/settings", status=200))["remind_after_seconds"] == 5400
+    for wrong in ("soon", "0", "14 min", "1 year", "-3 h", "0.0001 h", "1e3", "200 h", "٣ h"):
+        page = await browser.send("/alerts/quiet", {"time_zone": "UTC", "remind_after_seconds": wrong}, 422)
+        beside = page.text.split('id="remind_after_seconds-note"')[1].split("</div>")[0]
+        assert "Must be a time such as 4 h, 1.5 h or 90 min, from 15 min to 168 h." in beside
+        assert f'value="{wrong}"' in page.text
+        assert (await person.call("GET", "/alerts/settings", status=200))["remind_after_seconds"] == 5400
+    await browser.send("/alerts/quiet", {"time_zone": "UTC", "remind_after_seconds": " "})
+    assert (await person.call("GET", "/alerts/settings", status=200))["remind_after_seconds"] is None
 
 
 async def test_a_viewer_looks_and_changes_nothing(
