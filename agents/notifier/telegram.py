@@ -69,6 +69,8 @@ class Telegram:
         self._pool = pool
         self._vault = vault
         self._detail = detail if detail is not None else {}
+        # The web tier has no token to look at: it takes no chat where every notifier says this.
+        self._detail["telegram"] = (settings.telegram_bot_token or settings.telegram_bot_token_file) is not None
         self._client = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,

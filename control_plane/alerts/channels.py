@@ -31,7 +31,11 @@ _TRIES: Final = Rule("alert_code_tries_of_tenant", each_s=60, burst=20)
 
 _SELECT: Final = """
     select c.id, c.kind, c.name, c.user_id, c.hint, c.enabled, c.quiet, c.verified_at is not null as verified,
-        c.failing_since, c.disabled_at, c.disabled_reason, c.created_at, c.updated_at, e.url, u.email
+        c.failing_since, c.disabled_at, c.disabled_reason, c.created_at, c.updated_at, e.url, u.email,
+        case when c.verified_at is null then (
+            select m.error from alert_messages m
+            where m.channel_id = c.id and m.type = 'channel.code' and m.state = 'failed' order by m.id desc limit 1
+        ) end as code_error
     from alert_channels c
     left join webhook_endpoints e on e.tenant_id = c.tenant_id and e.id = c.id
     left join users u on u.id = c.user_id
@@ -73,6 +77,13 @@ _MESSAGES: Final = text("""
 """)
 
 
+# Only the notifier knows whether it has a token: it says so in its beat, each five seconds.
+_NO_TELEGRAM: Final = text("""
+    select coalesce(bool_and(coalesce(detail ->> 'telegram', '') = 'false'), false) from agent_beats
+    where kind = 'notifier' and beat_at > now() - interval '30 seconds'
+""")
+
+
 async def count_code(database: Database, principal: Principal) -> None:
     """Count one more code that is sent to a chat. Raises 429."""
     await limits.take(database, _CODES, str(principal.tenant_id))
@@ -89,7 +100,8 @@ async def count_try(database: Database, principal: Principal) -> None:
 
 
 async def create(session: AsyncSession, principal: Principal, key: PublicKey, data: NewChannel) -> ChannelView:
-    """Make a channel for mails or a chat. Raises 409 for one too many, 422 naming the field."""
+    """Make a channel for mails or a chat. Raises 409 for one too many, and for a chat where no bot could
+    write to it, 422 naming the field."""
     principal.require("alerts:write")
     if data.kind == "webhook":
         raise unacceptable("kind", "webhooks are made by POST /webhooks, which answers with their signing secret")
@@ -99,6 +111,11 @@ async def create(session: AsyncSession, principal: Principal, key: PublicKey, da
         raise unacceptable("chat_id", "is required for Telegram: the number of the chat, or @name of a channel")
     if data.user_id is not None:
         raise unacceptable("user_id", "is for e-mail; leave it out for Telegram")
+    if await session.scalar(_NO_TELEGRAM):
+        raise ConflictError(
+            "this installation has no Telegram bot: ask its operator for one, or use e-mail or a webhook",
+            code="telegram_not_set_up",
+        )
     code = new_code()
     hint = data.chat_id if data.chat_id.startswith("@") else f"…{data.chat_id[-4:]}"
     channel_id = await add(
@@ -267,6 +284,7 @@ def _view(row: Row[Any]) -> ChannelView:
         failing_since=row.failing_since,
         disabled_at=row.disabled_at,
         disabled_reason=row.disabled_reason,
+        code_error=row.code_error,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

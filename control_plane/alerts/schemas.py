@@ -57,7 +57,8 @@ class ChannelView(msgspec.Struct, frozen=True):
     """A way to tell somebody. ``target`` is the URL, the address, or the end of the chat's number.
 
     Nothing but a code goes to one that is not ``verified``. ``disabled_at`` and ``disabled_reason`` tell when and why
-    it was given up: nothing had got through for three days, or the other side closed it.
+    it was given up: nothing had got through for three days, or the other side closed it. ``code_error`` tells why a
+    chat was not sent its code: then remove the channel, mend that, and add it again.
     """
 
     id: UUID
@@ -71,6 +72,7 @@ class ChannelView(msgspec.Struct, frozen=True):
     failing_since: datetime | None
     disabled_at: datetime | None
     disabled_reason: str | None
+    code_error: str | None
     created_at: datetime
     updated_at: datetime
 

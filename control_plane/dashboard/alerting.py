@@ -80,6 +80,8 @@ def state_words(state: str) -> Words:
 
 def channel_words(channel: ChannelView) -> Words:
     """Whether a channel tells anybody anything."""
+    if channel.code_error is not None:
+        return Words(f"Its code did not arrive: {error_words(channel.code_error)}", "bad", "")
     if not channel.verified:
         return Words("Waits for its code", "warn", "")
     if channel.disabled_at is not None:

@@ -99,6 +99,22 @@ async def test_a_chat_and_its_code(browser: Browser, person: Person) -> None:
     assert (await only_channel(person))["verified"] is False
 
 
+async def test_a_chat_that_no_code_reached(browser: Browser, admin: asyncpg.Connection) -> None:
+    await browser.get("/alerts")
+    answer = await browser.send("/alerts/channels", {"kind": "telegram", "chat_id": "-100123456"})
+    await admin.execute("update alert_messages set state = 'failed', error = 'telegram_not_set_up'")
+    for path in (answer.headers["location"], "/alerts"):
+        page = words_of(await browser.get(path))
+        assert "Its code did not arrive: the operator has set up no Telegram bot" in page
+        assert "Waits for its code" not in page
+    await admin.execute(
+        "insert into agent_beats (id, kind, version, state, detail)"
+        " values (gen_random_uuid(), 'notifier', '1', 'working', '{\"telegram\": false}')"
+    )
+    page = await browser.send("/alerts/channels", {"kind": "telegram", "chat_id": "-100123456"}, 409)
+    assert "This installation has no Telegram bot" in words_of(page)
+
+
 async def test_a_member_by_mail(browser: Browser, person: Person, admin: asyncpg.Connection) -> None:
     await admin.execute("update users set email_verified_at = now()")
     await browser.get("/alerts")

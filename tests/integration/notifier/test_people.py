@@ -17,6 +17,7 @@ from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import Api, Person
 from tests.integration.notifier.alerts import Health, Jobs, external, hook, jobs_of, soon
+from tests.integration.notifier.conftest import NotifierMaker
 from tests.servers.mail_relay import MailRelay
 from tests.servers.telegram_server import TelegramServer
 from tests.servers.webhook_receiver import WebhookReceiver
@@ -213,14 +214,37 @@ async def test_the_token_and_the_chat_are_in_no_row_and_no_log(
         assert secret not in said
 
 
-async def test_without_a_bot_it_is_said_so(
+async def test_without_a_bot_no_chat_is_taken(
+    person: Person, settings: Settings, notifier_with: NotifierMaker, admin: asyncpg.Connection
+) -> None:
+    bare = await notifier_with()
+    await bare.beat()
+    body = {"kind": "telegram", "chat_id": "1"}
+    problem = await person.call("POST", "/alerts/channels", json=body, status=409)
+    assert problem["code"] == "telegram_not_set_up"
+    assert await admin.fetchval("select count(*) from alert_channels") == 0
+    # One of several notifiers has the bot; one that is gone says nothing.
+    other = await notifier_with(TELEGRAM_BOT_TOKEN=TOKEN, TELEGRAM_API="http://127.0.0.1:1")
+    await other.beat()
+    await person.call("POST", "/alerts/channels", json=body, status=201)
+    await admin.execute("update agent_beats set beat_at = now() - interval '1 hour' where id = $1", other.process_id)
+    await person.call("POST", "/alerts/channels", json=body, status=409)
+    await admin.execute("update agent_beats set beat_at = now() - interval '1 hour'")
+    await person.call("POST", "/alerts/channels", json=body, status=201)
+
+
+async def test_a_code_that_did_not_arrive_is_said_so_at_the_channel(
     person: Person, settings: Settings, pool: asyncpg.Pool, vault: Vault, admin: asyncpg.Connection
 ) -> None:
     bare = msgspec.structs.replace(settings, telegram_bot_token=None)
-    await person.call("POST", "/alerts/channels", json={"kind": "telegram", "chat_id": "1"}, status=201)
-    async with jobs_of(bare, pool, vault) as made:
-        await made.tell()
-    assert await admin.fetchval("select error from alert_messages") == "telegram_not_set_up"
+    made = await person.call("POST", "/alerts/channels", json={"kind": "telegram", "chat_id": "1"}, status=201)
+    assert made["code_error"] is None
+    async with jobs_of(bare, pool, vault) as jobs:
+        await jobs.tell()
+    view = await person.call("GET", f"/alerts/channels/{made['id']}", status=200)
+    assert (view["verified"], view["code_error"]) == (False, "telegram_not_set_up")
+    [listed] = (await person.call("GET", "/alerts/channels", status=200))["items"]
+    assert listed == view
 
 
 def around_now(hours: float) -> dict[str, Any]:
