@@ -25,6 +25,7 @@ from tests.api import Api, Person
 from tests.factories import Urls
 from tests.integration.notifier.alerts import Health, Jobs, jobs_of
 from tests.servers.mail_relay import MailRelay
+from tests.servers.webhook_receiver import WebhookReceiver
 
 Post: TypeAlias = Callable[..., Awaitable[UUID]]
 NotifierMaker: TypeAlias = Callable[..., Awaitable[Notifier]]
@@ -130,3 +131,10 @@ async def jobs(settings: Settings, pool: asyncpg.Pool, vault: Vault) -> AsyncIte
     """The notifier's jobs, to be run by hand."""
     async with jobs_of(settings, pool, vault) as made:
         yield made
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[WebhookReceiver]:
+    """A receiver of webhooks that says yes, until told otherwise."""
+    async with WebhookReceiver() as running:
+        yield running
