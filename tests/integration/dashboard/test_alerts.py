@@ -104,9 +104,9 @@ async def test_a_chat_that_no_code_reached(browser: Browser, admin: asyncpg.Conn
     answer = await browser.send("/alerts/channels", {"kind": "telegram", "chat_id": "-100123456"})
     await admin.execute("update alert_messages set state = 'failed', error = 'telegram_not_set_up'")
     for path in (answer.headers["location"], "/alerts"):
-        page = words_of(await browser.get(path))
-        assert "Its code did not arrive: the operator has set up no Telegram bot" in page
-        assert "Waits for its code" not in page
+        shown = words_of(await browser.get(path))
+        assert "Its code did not arrive: the operator has set up no Telegram bot" in shown
+        assert "Waits for its code" not in shown
     await admin.execute(
         "insert into agent_beats (id, kind, version, state, detail)"
         " values (gen_random_uuid(), 'notifier', '1', 'working', '{\"telegram\": false}')"

@@ -412,7 +412,9 @@ def test_defaults_hold_until_written_over() -> None:
 
 
 STEPS = st.lists(
-    st.tuples(st.integers(0, 5), st.sampled_from(["down", "up", "auth", "away", "off", "on"]), st.integers(1, 12)),
+    st.tuples(
+        st.integers(0, 5), st.sampled_from(["down", "up", "auth", "away", "off", "on", "stall"]), st.integers(1, 12)
+    ),
     max_size=12,
 )
 
@@ -429,6 +431,8 @@ def test_whatever_happens_there_is_one_incident_a_cause_and_nobody_is_forgotten(
                 stage.down(number)
             case "up":
                 stage.set(number, state="healthy", reason=None, failures=0)
+            case "stall":
+                stage.down(number, reason="loop_stalled")
             case "auth":
                 stage.set(number, state="unhealthy", reason="auth", failures=1)
             case "off" | "on":
@@ -437,6 +441,7 @@ def test_whatever_happens_there_is_one_incident_a_cause_and_nobody_is_forgotten(
         assert stage.judge() == []  # judging again changes nothing
         causes = [(one.kind, one.cause) for one in stage.open]
         assert len(causes) == len(set(causes))
+        assert all(one.bot_ids <= one.met for one in stage.open)
         for kind in KINDS:
             members = [member for one in stage.open if one.kind == kind for member in one.bot_ids]
             assert len(members) == len(set(members)), "a bot is in one incident of a kind at most"
