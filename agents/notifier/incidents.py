@@ -54,7 +54,7 @@ _CHANGE: Final = """
 """
 _RESOLVE: Final = """
     update alert_incidents set closed_at = $3, resolution = $4, bots_over = $5, bot_ids = '{}',
-        bot_names = case when cardinality($6::text[]) > 0 then $6 else bot_names end
+        bot_names = case when cardinality($6::text[]) > 0 or bots_met > $5 then $6 else bot_names end
     where tenant_id = $1 and id = $2 and closed_at is null returning *
 """
 _REMIND: Final = """

@@ -86,3 +86,24 @@ async def test_who_joins_is_counted_once_and_named(
     await jobs.judge()
     [again] = await incidents(person)
     assert (again["flaps"], again["title"]) == (1, "3 bots on 127.0.0.9 are down")
+
+
+async def test_an_end_names_nobody_but_those_whom_it_is_about(
+    person: Person, health: Health, jobs: Jobs, admin: asyncpg.Connection
+) -> None:
+    tenant = person.tenant_id
+    bots = await neighbours(person, 3)
+    for bot in bots:
+        await health.down(tenant, bot)
+    await jobs.judge()
+    # Two were seen well, and not since; of the third nothing is left to read a name from.
+    for bot in bots[:2]:
+        await health.up(tenant, bot)
+    await jobs.judge()
+    for bot in bots[:2]:
+        await health.seen(tenant, bot, "stale", reason="rate_limited")
+    await person.call("DELETE", f"/bots/{bots[2]}", status=204)
+    await admin.execute("delete from bot_health where id = $1", bots[2])
+    await jobs.judge()
+    [found] = await incidents(person)
+    assert (found["title"], found["bot_names"]) == ("No longer watched: 1 of 3 bots", [])
