@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -25,15 +24,10 @@ from agents.egress import EgressError, Limits
 from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.poller.decide import Bot
 from agents.poller.opening import CannotOpen, Opener
-from control_plane.bots.kinds import ACTION_OF, CONFIRM_WITHIN_S
+from agents.poller.wish import CONTROL_REFUSED, NOT_CONFIRMED, SUPERSEDED, Seen, Step, Wish, judge, words
+from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.away import DATABASE_AWAY
 
-NOT_CONFIRMED: Final = "not_confirmed"
-CONTROL_REFUSED: Final = "control_refused"
-SUPERSEDED: Final = "superseded"
-
-ASK_AGAIN_AFTER_S: Final = 10.0
-MOST_ATTEMPTS: Final = 4
 #: Between two looks at a bot that was asked: quickly at first, for somebody waits.
 _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _LATER_S: Final = 3.0
@@ -78,67 +72,6 @@ _GIVE_UP: Final = """
         coalesce(requested_by, 'agent:poller')
     from done
 """
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the row says: which state is wanted, since when, and how often the bot was asked."""
-
-    wanted: str
-    asked: int
-    requested_by: str | None
-    requested_at: datetime
-    attempts: int
-    tried_at: datetime | None
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look at the bot gave, begun after the row was read. None is unknown, which is no evidence."""
-
-    state: str | None
-    problem: str | None = None
-    """Why it told nothing, in words."""
-    hopeless: str | None = None
-    """The reason, where asking would not help: refused credentials, an address that we may not call."""
-    hangs: bool = False
-    """It was waited for in vain: what it is asked now it may do whenever it goes on, long after nobody wants it."""
-
-
-class Step(StrEnum):
-    """What to do next."""
-
-    CONFIRM = "confirm"
-    GIVE_UP = "give_up"
-    ASK = "ask"
-    WAIT = "wait"
-
-
-def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
-    """What a wish comes to after one look. Pure. Evidence counts whenever it comes; nothing is asked after the end."""
-    if seen.state == wish.wanted:
-        return Step.CONFIRM
-    if seen.hopeless is not None or now >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
-        return Step.GIVE_UP
-    if seen.hangs:
-        return Step.WAIT
-    if wish.tried_at is None:
-        return Step.ASK
-    again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
-    return Step.ASK if again else Step.WAIT
-
-
-def words(wish: Wish, seen: Seen, problem: str | None) -> str:
-    """Why a wish was given up, for who wished it."""
-    asked = "It was never asked" if not wish.attempts else f"It was asked {_times(wish.attempts)}"
-    if seen.hopeless is not None:
-        return seen.problem or f"{asked}."
-    if seen.state is not None:
-        return f"{asked}, and its trading was {seen.state} {CONFIRM_WITHIN_S:.0f} seconds after the wish."
-    unseen = "and could not be looked at afterwards" if wish.attempts else "because it could not be looked at"
-    return f"{asked}, {unseen}. {problem or seen.problem or ''}".rstrip()
-
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 class Steerer:

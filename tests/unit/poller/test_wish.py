@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.poller.steer import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, words
+from agents.poller.wish import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, words
 from control_plane.bots.kinds import CONFIRM_WITHIN_S
 from tests.unit.poller.test_decide import NOW
 
