@@ -23,8 +23,8 @@ from uuid_utils.compat import uuid7
 from agents.egress import EgressError, Limits
 from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.poller.decide import Bot
-from agents.poller.opening import CannotOpen, Opener
-from agents.poller.wish import CONTROL_REFUSED, NOT_CONFIRMED, SUPERSEDED, Seen, Step, Wish, judge, words
+from agents.poller.opening import CannotOpen, Opener, Stored
+from agents.poller.wish import CONTROL_REFUSED, NOT_CONFIRMED, SUPERSEDED, Seen, Step, Wish, judge, overtaken, words
 from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.away import DATABASE_AWAY
 
@@ -39,7 +39,8 @@ _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by w
 
 _PENDING: Final = "select bot_id from bot_trading where confirmed_at is null and problem is null limit 10000"
 _WISH: Final = """
-    select wanted, asked, requested_by, requested_at, attempts, tried_at, clock_timestamp() as now from bot_trading
+    select wanted, generation, asked, requested_by, requested_at, attempts, tried_at, clock_timestamp() as now
+    from bot_trading
     where tenant_id = $1 and bot_id = $2 and confirmed_at is null and problem is null
 """
 # Whoever counts the attempt makes it: two pollers that both hold themselves responsible do not both ask.
@@ -77,7 +78,8 @@ _GIVE_UP: Final = """
 class Steerer:
     """Steers the bots that this poller looks after. Each on its own: whoever hangs delays nobody else.
 
-    Nothing that was opened is kept: a wish is rare, and what is stored now counts. The opener is its own from then on.
+    Nothing of a bot is kept from one call to the next: a wish is rare, and what is stored now counts, its address and
+    its credential of one moment. The opener is its own from then on.
     ``look_again`` is called with a bot whose trading has just changed: its health was seen before that.
     """
 
@@ -108,7 +110,7 @@ class Steerer:
         if bot.id in self._under_way:
             return False
         if wished or bot.id in self._pending:
-            task = asyncio.create_task(self._steer(bot))
+            task = asyncio.create_task(self._steer(bot.tenant_id, bot.id))
             self._under_way[bot.id] = task
             task.add_done_callback(lambda ended: self._ended(bot, ended))
         return True
@@ -139,41 +141,55 @@ class Steerer:
             # A fault of ours. Only the kind is told, because the rest may hold what was opened.
             self._log.error("steering_failed", bot=str(bot.id), engine=bot.engine, error=type(error).__name__)
 
-    async def _steer(self, bot: Bot) -> None:
+    async def _steer(self, tenant: UUID, bot: UUID) -> None:
         """Ask and look until the wish is answered. Raises for the database alone."""
         problem: str | None = None
         for pause in _pauses():
             read_at = time.monotonic()
-            row = await self._pool.fetchrow(_WISH, bot.tenant_id, bot.id)
+            row = await self._pool.fetchrow(_WISH, tenant, bot)
             if row is None:
-                self._pending -= {bot.id}
+                self._pending -= {bot}
                 return
             wish = msgspec.convert(dict(row), Wish)
-            if bot.desired != "running":
-                await self._give_up(bot, wish, SUPERSEDED, "The bot was stopped before its trading was.")
+            stored = await self._meant(tenant, bot, wish)
+            if stored is None:
                 continue
-            seen = await self._look(bot)
+            seen = await self._look(stored)
             now = row["now"] + timedelta(seconds=time.monotonic() - read_at)
             step = judge(wish, seen, now)
             if step is Step.CONFIRM:
-                await self._pool.execute(_CONFIRM, bot.tenant_id, bot.id, wish.asked, uuid7())
+                await self._pool.execute(_CONFIRM, tenant, bot, wish.asked, uuid7())
                 self._tell(bot, wish, "confirmed")
-                self._look_again(bot.id)
+                self._look_again(bot)
             elif step is Step.GIVE_UP:
-                await self._give_up(bot, wish, seen.hopeless or NOT_CONFIRMED, words(wish, seen, problem))
+                await self._give_up(tenant, bot, wish, seen.hopeless or NOT_CONFIRMED, words(wish, seen, problem))
             elif step is Step.ASK:
-                problem = await self._ask(bot, wish)
+                problem = await self._ask(tenant, bot, wish)
             await asyncio.sleep(0 if step in {Step.CONFIRM, Step.GIVE_UP} else pause)
 
-    async def _ask(self, bot: Bot, wish: Wish) -> str | None:
+    async def _meant(self, tenant: UUID, bot: UUID, wish: Wish) -> Stored | None:
+        """The bot as it is stored now, if it is still the one that was meant; else the wish is given up."""
+        stored = await self._opener.stored(tenant, bot)
+        generation, desired = (None, "") if stored is None else (stored.generation, stored.bot.desired)
+        why = overtaken(wish, generation, desired)
+        if why is not None:
+            await self._give_up(tenant, bot, wish, SUPERSEDED, why)
+            return None
+        return stored
+
+    async def _ask(self, tenant: UUID, bot: UUID, wish: Wish) -> str | None:
         """One attempt; in words what was wrong with it."""
-        if not await self._pool.fetchval(_TRY, bot.tenant_id, bot.id, wish.asked, wish.attempts):
+        if not await self._pool.fetchval(_TRY, tenant, bot, wish.asked, wish.attempts):
+            return None
+        # Read anew: it may have been changed while it was looked at.
+        stored = await self._meant(tenant, bot, wish)
+        if stored is None:
             return None
         try:
-            to = await self._opener.open(bot)
+            to = await self._opener.open_stored(stored)
             await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
         except ControlRefused as refused:
-            await self._give_up(bot, wish, CONTROL_REFUSED, str(refused))
+            await self._give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
             return None
         except ReadFailure as failure:
             return failure.detail
@@ -183,10 +199,13 @@ class Steerer:
             return cannot.detail
         return None
 
-    async def _look(self, bot: Bot) -> Seen:
+    async def _look(self, stored: Stored) -> Seen:
         """The bot's own word of its trading state, now."""
+        if stored.bot.hosted and stored.bot.host_port is None:
+            # Nobody is there to ask until its next copy is.
+            return Seen(state=None, problem="It does not run at the moment.", hangs=True)
         try:
-            to = await self._opener.open(bot)
+            to = await self._opener.open_stored(stored)
         except CannotOpen as cannot:
             return Seen(state=None, problem=cannot.detail, hopeless=cannot.reason)
         reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
@@ -198,13 +217,13 @@ class Steerer:
             hangs=reading.reason is Reason.TIMEOUT,
         )
 
-    async def _give_up(self, bot: Bot, wish: Wish, problem: str, detail: str) -> None:
-        await self._pool.execute(_GIVE_UP, bot.tenant_id, bot.id, wish.asked, problem, detail, uuid7())
+    async def _give_up(self, tenant: UUID, bot: UUID, wish: Wish, problem: str, detail: str) -> None:
+        await self._pool.execute(_GIVE_UP, tenant, bot, wish.asked, problem, detail, uuid7())
         self._tell(bot, wish, problem)
 
-    def _tell(self, bot: Bot, wish: Wish, outcome: str) -> None:
+    def _tell(self, bot: UUID, wish: Wish, outcome: str) -> None:
         _STEERED.labels(outcome).inc()
-        self._log.info("trading_steered", bot=str(bot.id), wanted=wish.wanted, outcome=outcome)
+        self._log.info("trading_steered", bot=str(bot), wanted=wish.wanted, outcome=outcome)
 
 
 def _pauses() -> Iterator[float]:

@@ -22,6 +22,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What the row says: which state is wanted, since when, and how often the bot was asked."""
 
     wanted: str
+    generation: int | None = None
+    """Of the bot that was meant: another one is not asked. None in rows of before this was noted."""
     asked: int
     requested_by: str | None
     requested_at: datetime
@@ -62,6 +64,17 @@ def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
         return Step.ASK
     again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
     return Step.ASK if again else Step.WAIT
+
+
+def overtaken(wish: Wish, generation: int | None, desired: str) -> str | None:
+    """Why a bot is not to be asked any more, by what its row says now (a generation of None: it has none)."""
+    if generation is None:
+        return "The bot was removed, or its tenant suspended, before its trading was asked."
+    if desired != "running":
+        return "The bot was stopped before its trading was."
+    if wish.generation is not None and wish.generation != generation:
+        return "The bot was changed before its trading was."
+    return None
 
 
 def words(wish: Wish, seen: Seen, problem: str | None) -> str:

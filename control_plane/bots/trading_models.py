@@ -20,7 +20,7 @@ class BotTrading(Base, TenantOwned):
     """What is wished of a bot's trading, and what came of it.
 
     ``asked`` counts the wishes: an answer to an earlier one never stands as that to a later. A trigger notes who
-    wished it and when, and clears the answer (policies/trading.sql).
+    wished it, when and of which generation of the bot, and clears the answer (policies/trading.sql).
     """
 
     __tablename__ = "bot_trading"
@@ -38,6 +38,8 @@ class BotTrading(Base, TenantOwned):
     #: ``user:…`` or ``key:…``
     requested_by: Mapped[str | None] = mapped_column(Text)
     requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    #: The bot's, when it was wished: whoever changes the bot afterwards did not mean the changed one.
+    generation: Mapped[int | None]
     # observed: written by the poller
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     tried_at: Mapped[datetime | None] = mapped_column(Timestamp)

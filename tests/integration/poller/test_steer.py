@@ -295,3 +295,69 @@ async def test_no_other_agent_touches_wishes(urls: Any, role: str, column: str) 
                 await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def moved(factory: Factory, owner: Owner, bot: UUID, url: str, credentials: dict[str, str]) -> None:
+    """What the API writes when a bot's owner gives it another address and another credential, in one transaction."""
+    async with factory.admin.transaction():
+        await factory.admin.execute("update bots set api_url = $2, generation = generation + 1 where id = $1", bot, url)
+        await factory.admin.execute("delete from bot_secrets where bot_id = $1", bot)
+        await factory.secret(owner, bot, "credentials", credentials)
+
+
+async def test_a_bot_that_moves_while_it_is_steered_is_not_asked_any_more_with_what_was_or_with_what_is(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with Deaf() as before, FreqtradeServer(password="another") as after, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, before, owner)
+        await wished(admin, owner, bot, "stopped")
+        one.due(as_claimed(owner, bot, before.url), wished=True)
+        await until(lambda: asked(before), what="a first command")
+        known = {request.headers.get("authorization") for request in before.requests}
+        await moved(factory, owner, bot, after.url, THEIRS | {"password": "another"})
+        row = await answered(admin, bot)
+        assert (row["problem"], row["attempts"]) == ("superseded", 1)
+        assert "changed" in row["problem_detail"]
+        assert {request.headers.get("authorization") for request in before.requests} == known
+        assert after.requests == []
+
+
+async def test_a_bot_that_is_switched_off_while_it_is_steered_is_not_asked_again(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with Deaf() as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped")
+        one.due(as_claimed(owner, bot, server.url), wished=True)
+        await until(lambda: asked(server), what="a first command")
+        await admin.execute("update bots set desired = 'stopped', generation = 2 where id = $1", bot)
+        assert (await answered(admin, bot))["problem"] == "superseded"
+        assert asked(server) == ["stop"]
+
+
+async def test_a_wish_of_before_a_change_is_superseded_for_a_poller_that_knows_only_what_came_after(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with FreqtradeServer() as before, FreqtradeServer(password="another") as after, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, before, owner)
+        await wished(admin, owner, bot, "stopped")
+        await moved(factory, owner, bot, after.url, THEIRS | {"password": "another"})
+        one.due(as_claimed(owner, bot, after.url, generation=2), wished=True)
+        assert (await answered(admin, bot))["problem"] == "superseded"
+        assert before.requests == after.requests == []
+
+
+async def test_a_wish_of_after_a_change_is_for_the_bot_as_it_is_now_whatever_is_held_in_memory(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with FreqtradeServer() as before, FreqtradeServer(password="another") as after, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, before, owner)
+        await moved(factory, owner, bot, after.url, THEIRS | {"password": "another"})
+        await wished(admin, owner, bot, "stopped")
+        one.due(as_claimed(owner, bot, before.url), wished=True)
+        assert (await answered(admin, bot))["confirmed_at"] is not None
+        assert (before.requests, asked(after)) == ([], ["stop"])

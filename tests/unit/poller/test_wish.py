@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.poller.wish import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, words
+from agents.poller.wish import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, overtaken, words
 from control_plane.bots.kinds import CONFIRM_WITHIN_S
 from tests.unit.poller.test_decide import NOW
 
@@ -87,6 +88,24 @@ def test_one_look(made: Wish, seen: Seen, step: Step) -> None:
 )
 def test_why_it_was_given_up_in_words(made: Wish, seen: Seen, problem: str | None, told: str) -> None:
     assert words(made, seen, problem) == told
+
+
+@pytest.mark.parametrize(
+    ("meant", "generation", "desired", "why"),
+    [
+        (3, 3, "running", None),
+        (None, 3, "running", None),
+        (3, 4, "running", "changed"),
+        (3, 2, "running", "changed"),
+        (3, 4, "stopped", "stopped"),
+        (None, None, "", "removed"),
+    ],
+)
+def test_a_bot_that_is_not_the_one_that_was_meant_is_not_asked(
+    meant: int | None, generation: int | None, desired: str, why: str | None
+) -> None:
+    told = overtaken(msgspec.structs.replace(wish(), generation=meant), generation, desired)
+    assert told is None if why is None else told is not None and why in told
 
 
 @given(
