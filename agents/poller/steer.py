@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Final
 from uuid import UUID
 
@@ -39,7 +40,8 @@ _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by w
 
 _PENDING: Final = "select bot_id from bot_trading where confirmed_at is null and problem is null limit 10000"
 _WISH: Final = """
-    select wanted, generation, asked, requested_by, requested_at, attempts, tried_at, clock_timestamp() as now
+    select wanted, generation, asked, requested_by, requested_at, attempts, tried_at, unsettled_at,
+        clock_timestamp() as now
     from bot_trading
     where tenant_id = $1 and bot_id = $2 and confirmed_at is null and problem is null
 """
@@ -73,6 +75,18 @@ _GIVE_UP: Final = """
         coalesce(requested_by, 'agent:poller')
     from done
 """
+
+
+class _Course:
+    """How far this process has come with one wish."""
+
+    def __init__(self, asked: int) -> None:
+        self.asked = asked
+        self.pauses = chain(_PAUSES_S, repeat(_LATER_S))
+        self.took = False
+        """The bot took our command."""
+        self.problem: str | None = None
+        """What was wrong with the last attempt, in words."""
 
 
 class Steerer:
@@ -143,18 +157,20 @@ class Steerer:
 
     async def _steer(self, tenant: UUID, bot: UUID) -> None:
         """Ask and look until the wish is answered. Raises for the database alone."""
-        problem: str | None = None
-        for pause in _pauses():
+        course: _Course | None = None
+        while True:
             read_at = time.monotonic()
             row = await self._pool.fetchrow(_WISH, tenant, bot)
             if row is None:
                 self._pending -= {bot}
                 return
             wish = msgspec.convert(dict(row), Wish)
+            if course is None or course.asked != wish.asked:
+                course = _Course(wish.asked)
             stored = await self._meant(tenant, bot, wish)
             if stored is None:
                 continue
-            seen = await self._look(stored)
+            seen = await self._look(stored, course)
             now = row["now"] + timedelta(seconds=time.monotonic() - read_at)
             step = judge(wish, seen, now)
             if step is Step.CONFIRM:
@@ -162,10 +178,12 @@ class Steerer:
                 self._tell(bot, wish, "confirmed")
                 self._look_again(bot)
             elif step is Step.GIVE_UP:
-                await self._give_up(tenant, bot, wish, seen.hopeless or NOT_CONFIRMED, words(wish, seen, problem))
+                detail = words(wish, seen, course.problem)
+                await self._give_up(tenant, bot, wish, seen.hopeless or NOT_CONFIRMED, detail)
             elif step is Step.ASK:
-                problem = await self._ask(tenant, bot, wish)
-            await asyncio.sleep(0 if step in {Step.CONFIRM, Step.GIVE_UP} else pause)
+                course.problem = await self._ask(tenant, bot, wish, course)
+            if step in {Step.ASK, Step.WAIT}:
+                await asyncio.sleep(next(course.pauses))
 
     async def _meant(self, tenant: UUID, bot: UUID, wish: Wish) -> Stored | None:
         """The bot as it is stored now, if it is still the one that was meant; else the wish is given up."""
@@ -177,7 +195,7 @@ class Steerer:
             return None
         return stored
 
-    async def _ask(self, tenant: UUID, bot: UUID, wish: Wish) -> str | None:
+    async def _ask(self, tenant: UUID, bot: UUID, wish: Wish, course: _Course) -> str | None:
         """One attempt; in words what was wrong with it."""
         if not await self._pool.fetchval(_TRY, tenant, bot, wish.asked, wish.attempts):
             return None
@@ -188,6 +206,7 @@ class Steerer:
         try:
             to = await self._opener.open_stored(stored)
             await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            course.took = True
         except ControlRefused as refused:
             await self._give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
             return None
@@ -199,7 +218,7 @@ class Steerer:
             return cannot.detail
         return None
 
-    async def _look(self, stored: Stored) -> Seen:
+    async def _look(self, stored: Stored, course: _Course) -> Seen:
         """The bot's own word of its trading state, now."""
         if stored.bot.hosted and stored.bot.host_port is None:
             # Nobody is there to ask until its next copy is.
@@ -213,6 +232,7 @@ class Steerer:
         return Seen(
             state=reading.trading_state if reading.reason is None else None,
             problem=reading.detail,
+            after_asking=course.took,
             hopeless=reading.reason.value if final and reading.reason is not None else None,
             hangs=reading.reason is Reason.TIMEOUT,
         )
@@ -224,9 +244,3 @@ class Steerer:
     def _tell(self, bot: UUID, wish: Wish, outcome: str) -> None:
         _STEERED.labels(outcome).inc()
         self._log.info("trading_steered", bot=str(bot), wanted=wish.wanted, outcome=outcome)
-
-
-def _pauses() -> Iterator[float]:
-    yield from _PAUSES_S
-    while True:
-        yield _LATER_S

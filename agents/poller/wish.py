@@ -16,6 +16,8 @@ SUPERSEDED: Final = "superseded"
 
 ASK_AGAIN_AFTER_S: Final = 10.0
 MOST_ATTEMPTS: Final = 4
+#: What a bot was asked so long ago has shown by now, or will not.
+SETTLED_AFTER_S: Final = 30.0
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     requested_at: datetime
     attempts: int
     tried_at: datetime | None
+    unsettled_at: datetime | None = None
+    """When the bot was last asked for what an earlier wish wanted, and was not seen to do it: it may do so yet."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +43,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Why it told nothing, in words."""
     hopeless: str | None = None
     """The reason, where asking would not help: refused credentials, an address that we may not call."""
+    after_asking: bool = False
+    """The look began after the bot had taken the command that the wish needs, from this process."""
     hangs: bool = False
     """It was waited for in vain: what it is asked now it may do whenever it goes on, long after nobody wants it."""
 
@@ -53,8 +59,12 @@ class Step(StrEnum):
 
 
 def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
-    """What a wish comes to after one look. Pure. Evidence counts whenever it comes; nothing is asked after the end."""
-    if seen.state == wish.wanted:
+    """What a wish comes to after one look. Pure. Evidence counts whenever it comes; nothing is asked after the end.
+
+    A state that is wanted is no evidence while the bot may still do what it was asked before, for another wish: then it
+    is asked first, and what it shows after that counts.
+    """
+    if seen.state == wish.wanted and (seen.after_asking or _settled(wish, now)):
         return Step.CONFIRM
     if seen.hopeless is not None or now >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
         return Step.GIVE_UP
@@ -64,6 +74,10 @@ def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
         return Step.ASK
     again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
     return Step.ASK if again else Step.WAIT
+
+
+def _settled(wish: Wish, now: datetime) -> bool:
+    return wish.unsettled_at is None or now - wish.unsettled_at >= timedelta(seconds=SETTLED_AFTER_S)
 
 
 def overtaken(wish: Wish, generation: int | None, desired: str) -> str | None:

@@ -43,6 +43,8 @@ class BotTrading(Base, TenantOwned):
     # observed: written by the poller
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     tried_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: When the bot was last asked for an earlier wish that it was not seen to fulfil: it may do so yet.
+    unsettled_at: Mapped[datetime | None] = mapped_column(Timestamp)
     confirmed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     problem: Mapped[str | None] = mapped_column(Text)
     problem_detail: Mapped[str | None] = mapped_column(Text)

@@ -76,6 +76,24 @@ class Deaf(FreqtradeServer):
         return json_reply({"status": f"{route} ..."})
 
 
+class Slow(FreqtradeServer):
+    """Does what it is told in the order in which it was told, when it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def _command(self, route: str) -> Reply:
+        self.told.append(route)
+        return json_reply({"status": f"{route} ..."})
+
+    def go_on(self) -> None:
+        """Do all that it was told."""
+        for route in self.told:
+            super()._command(route)
+        self.told.clear()
+
+
 class Unwilling(BotServer):
     """An older bot that has no such routes."""
 
@@ -361,3 +379,47 @@ async def test_a_wish_of_after_a_change_is_for_the_bot_as_it_is_now_whatever_is_
         one.due(as_claimed(owner, bot, before.url), wished=True)
         assert (await answered(admin, bot))["confirmed_at"] is not None
         assert (before.requests, asked(after)) == ([], ["stop"])
+
+
+async def test_a_wish_that_meets_the_opposite_command_on_its_way_is_asked_and_not_only_looked_for(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with Slow() as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped")
+        one.due(as_claimed(owner, bot, server.url), wished=True)
+        await until(lambda: server.told == ["stop"], what="the first command")
+        # Its state is what is wanted now, and would not stay so.
+        await wished(admin, owner, bot, "running")
+        assert (await answered(admin, bot))["confirmed_at"] is not None
+        assert asked(server) == ["stop", "start"]
+        server.go_on()
+        assert server.trading_state == "running"
+        # What has shown itself is settled: a wish that is so already is not asked for.
+        await wished(admin, owner, bot, "running")
+        one.due(as_claimed(owner, bot, server.url), wished=True)
+        assert (await answered(admin, bot))["attempts"] == 0
+
+
+async def test_the_command_of_before_is_known_to_the_next_poller_too(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with Slow() as server:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        held = as_claimed(owner, bot, server.url)
+        async with steerer(pool, vault) as first:
+            await wished(admin, owner, bot, "stopped")
+            first.due(held, wished=True)
+            await until(lambda: server.told == ["stop"], what="the first command")
+        await wished(admin, owner, bot, "running")
+        # Another one counted an attempt, and was killed before it made it.
+        await admin.execute(
+            "update bot_trading set attempts = 1, tried_at = now() - interval '10 s' where bot_id = $1", bot
+        )
+        async with steerer(pool, vault) as other:
+            other.due(held, wished=True)
+            assert (await answered(admin, bot))["attempts"] == 2
+        server.go_on()
+        assert (server.trading_state, asked(server)) == ("running", ["stop", "start"])

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.poller.wish import ASK_AGAIN_AFTER_S, MOST_ATTEMPTS, Seen, Step, Wish, judge, overtaken, words
+from agents.poller.wish import (
+    ASK_AGAIN_AFTER_S,
+    MOST_ATTEMPTS,
+    SETTLED_AFTER_S,
+    Seen,
+    Step,
+    Wish,
+    judge,
+    overtaken,
+    words,
+)
 from control_plane.bots.kinds import CONFIRM_WITHIN_S
 from tests.unit.poller.test_decide import NOW
 
@@ -18,8 +28,16 @@ HUNG = Seen(state=None, problem="The bot does not answer in time.", hangs=True)
 REFUSED = Seen(state=None, problem="The bot refuses the credentials.", hopeless="auth")
 
 
-def wish(*, attempts: int = 0, since: float = 1.0, tried: float | None = None, wanted: str = "stopped") -> Wish:
-    """A wish made ``since`` seconds ago, last asked for ``tried`` seconds ago."""
+def wish(
+    *,
+    attempts: int = 0,
+    since: float = 1.0,
+    tried: float | None = None,
+    wanted: str = "stopped",
+    unsettled: float | None = None,
+) -> Wish:
+    """A wish made ``since`` seconds ago, last asked for ``tried`` seconds ago; for another one before it the bot was
+    asked ``unsettled`` seconds ago."""
     return Wish(
         wanted=wanted,
         asked=1,
@@ -27,6 +45,7 @@ def wish(*, attempts: int = 0, since: float = 1.0, tried: float | None = None, w
         requested_at=NOW - timedelta(seconds=since),
         attempts=attempts,
         tried_at=None if tried is None else NOW - timedelta(seconds=tried),
+        unsettled_at=None if unsettled is None else NOW - timedelta(seconds=unsettled),
     )
 
 
@@ -52,6 +71,16 @@ def wish(*, attempts: int = 0, since: float = 1.0, tried: float | None = None, w
         (wish(attempts=1, tried=1, since=CONFIRM_WITHIN_S), SILENT, Step.GIVE_UP),
         # Late, and still so.
         (wish(attempts=1, tried=1, since=300), Seen(state="stopped"), Step.CONFIRM),
+        # It was told to start just now, and may do so yet: that it is stopped still says nothing until it was asked.
+        (wish(unsettled=2), Seen(state="stopped"), Step.ASK),
+        (wish(unsettled=2), Seen(state="running"), Step.ASK),
+        (wish(unsettled=2), HUNG, Step.WAIT),
+        (wish(unsettled=2, attempts=1, tried=0.1), Seen(state="stopped", after_asking=True), Step.CONFIRM),
+        # Whoever counted that attempt may have died before it was made.
+        (wish(unsettled=2, attempts=1, tried=0.1), Seen(state="stopped"), Step.WAIT),
+        (wish(unsettled=12, attempts=1, tried=ASK_AGAIN_AFTER_S, since=11), Seen(state="stopped"), Step.ASK),
+        (wish(unsettled=SETTLED_AFTER_S), Seen(state="stopped"), Step.CONFIRM),
+        (wish(unsettled=31, since=30, attempts=MOST_ATTEMPTS, tried=1), Seen(state="stopped"), Step.CONFIRM),
         # A wish of this morning stops no bot tonight.
         (wish(since=CONFIRM_WITHIN_S), Seen(state="running"), Step.GIVE_UP),
     ],
@@ -111,18 +140,30 @@ def test_a_bot_that_is_not_the_one_that_was_meant_is_not_asked(
 @given(
     wanted=st.sampled_from(["running", "stopped", "paused"]),
     state=st.sampled_from([None, "running", "stopped", "paused", "reload_config"]),
-    since=st.floats(0, 1e5),
+    since=st.floats(0, 100) | st.floats(0, 1e5),
     tried=st.none() | st.floats(0, 1e5),
     attempts=st.integers(0, 10),
     hangs=st.booleans(),
+    unsettled=st.none() | st.floats(0, 60),
+    after_asking=st.booleans(),
 )
 def test_only_the_bots_own_state_confirms_and_nothing_is_asked_after_the_end(
-    wanted: str, state: str | None, since: float, tried: float | None, attempts: int, hangs: bool
+    wanted: str,
+    state: str | None,
+    since: float,
+    tried: float | None,
+    attempts: int,
+    hangs: bool,
+    unsettled: float | None,
+    after_asking: bool,
 ) -> None:
-    made = wish(wanted=wanted, since=since, tried=tried, attempts=attempts)
-    seen = Seen(state=None if hangs else state, hangs=hangs)
+    # What was asked before a wish is older than the wish.
+    unsettled = None if unsettled is None else since + unsettled
+    made = wish(wanted=wanted, since=since, tried=tried, attempts=attempts, unsettled=unsettled)
+    seen = Seen(state=None if hangs else state, hangs=hangs, after_asking=after_asking)
     step = judge(made, seen, NOW)
-    assert (step is Step.CONFIRM) == (seen.state == wanted)
+    evidence = after_asking or unsettled is None or unsettled >= SETTLED_AFTER_S
+    assert (step is Step.CONFIRM) == (seen.state == wanted and evidence)
     if step is Step.ASK:
         assert not hangs
         assert since < CONFIRM_WITHIN_S
