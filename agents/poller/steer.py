@@ -23,6 +23,7 @@ from uuid_utils.compat import uuid7
 
 from agents.egress import EgressError, Limits
 from agents.engines.base import ControlRefused, ReadFailure, Reason
+from agents.engines.shared import no_older_than
 from agents.poller.decide import Bot
 from agents.poller.opening import CannotOpen, Opener, Stored
 from agents.poller.wish import CONTROL_REFUSED, NOT_CONFIRMED, SUPERSEDED, Seen, Step, Wish, judge, overtaken, words
@@ -34,6 +35,8 @@ _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _LATER_S: Final = 3.0
 #: How often wishes are looked for that no loaded row has told of: those of a poller that was killed.
 _REFRESH_S: Final = 10.0
+#: Bots behind one API that are steered at once cost it one look so often, together.
+_SHARED_S: Final = 0.5
 LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
 
 _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
@@ -80,8 +83,10 @@ _GIVE_UP: Final = """
 class _Course:
     """How far this process has come with one wish."""
 
-    def __init__(self, asked: int) -> None:
+    def __init__(self, asked: int, since: float) -> None:
         self.asked = asked
+        self.since = since
+        """The monotonic second of the wish, or of the last command for it: what was seen before is no evidence."""
         self.pauses = chain(_PAUSES_S, repeat(_LATER_S))
         self.took = False
         """The bot took our command."""
@@ -166,7 +171,7 @@ class Steerer:
                 return
             wish = msgspec.convert(dict(row), Wish)
             if course is None or course.asked != wish.asked:
-                course = _Course(wish.asked)
+                course = _Course(wish.asked, time.monotonic() - (row["now"] - wish.requested_at).total_seconds())
             stored = await self._meant(tenant, bot, wish)
             if stored is None:
                 continue
@@ -205,7 +210,10 @@ class Steerer:
             return None
         try:
             to = await self._opener.open_stored(stored)
-            await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            try:
+                await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            finally:
+                course.since = time.monotonic()
             course.took = True
         except ControlRefused as refused:
             await self._give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
@@ -227,7 +235,8 @@ class Steerer:
             to = await self._opener.open_stored(stored)
         except CannotOpen as cannot:
             return Seen(state=None, problem=cannot.detail, hopeless=cannot.reason)
-        reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
+        with no_older_than(max(course.since, time.monotonic() - _SHARED_S)):
+            reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
         final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
         return Seen(
             state=reading.trading_state if reading.reason is None else None,

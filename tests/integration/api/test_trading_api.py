@@ -99,9 +99,7 @@ async def test_a_wish_is_taken_and_answered_by_the_bots_own_state(
     assert read["status"] in {"connected", "running"}
 
 
-async def test_asking_again_changes_nothing_while_the_wish_is_under_way(
-    api: Api, admin: asyncpg.Connection
-) -> None:
+async def test_asking_again_changes_nothing_while_the_wish_is_under_way(api: Api, admin: asyncpg.Connection) -> None:
     ada = await api.person()
     bot = await connected(ada, admin)
     path = f"/bots/{bot}/trading"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from tests.integration.poller.conftest import PollerMaker
 from tests.integration.poller.rows import events, until_health, until_status
 from tests.servers.bot_server import BotServer
 from tests.servers.freqtrade_server import FreqtradeServer
+from tests.servers.hummingbot_server import HummingbotServer, performance
 from tests.servers.loopback import Reply, Request, json_reply
 from tests.waiting import until
 
@@ -298,6 +300,28 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         assert len(tasks) == 1
         await asyncio.gather(*tasks)
         assert server.requests == []
+
+
+async def test_what_many_bots_share_confirms_nothing_that_was_wished_after_it(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with HummingbotServer() as server, steerer(pool, vault) as one:
+        server.bots["alpha"] = {"main": performance()}
+        owner = await factory.owner()
+        credentials = {"username": server.username, "password": server.password}
+        config = json.dumps({"bot_name": "alpha"})
+        bot = await factory.bot(
+            owner, engine="hummingbot", api_url=server.url, credentials=credentials, engine_config=config
+        )
+        held = as_claimed(owner, bot, server.url, engine="hummingbot")
+        attempts = []
+        for _ in range(2):
+            await wished(admin, owner, bot, "running")
+            one.due(held, wished=True)
+            attempts.append((await answered(admin, bot))["attempts"])
+            # Stopped by somebody else, a moment after it was looked at.
+            server.bots["alpha"], server.runs["alpha"] = {}, "STOPPED"
+        assert attempts == [0, 1]
 
 
 @pytest.mark.parametrize(
