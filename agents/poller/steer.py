@@ -22,8 +22,10 @@ from prometheus_client import Counter
 from uuid_utils.compat import uuid7
 
 from agents.egress import EgressError, Limits
+from agents.egress.deadlines import Deadlines, Spell
 from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.engines.shared import no_older_than
+from agents.poller.check import BUDGET_S
 from agents.poller.decide import Bot
 from agents.poller.opening import CannotOpen, Opener, Stored
 from agents.poller.wish import CONTROL_REFUSED, NOT_CONFIRMED, SUPERSEDED, Seen, Step, Wish, judge, overtaken, words
@@ -37,6 +39,7 @@ _LATER_S: Final = 3.0
 _REFRESH_S: Final = 10.0
 #: Bots behind one API that are steered at once cost it one look so often, together.
 _SHARED_S: Final = 0.5
+_SLOW: Final = "The bot answered too slowly."
 LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
 
 _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
@@ -107,10 +110,13 @@ class Steerer:
         pool: asyncpg.Pool,
         opener: Opener,
         look_again: Callable[[UUID], None] = lambda _: None,
+        *,
+        budget_s: float = BUDGET_S,
     ) -> None:
         self._pool = pool
         self._opener = opener
         self._look_again = look_again
+        self._budgets = Deadlines(budget_s)
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
         self._pending: frozenset[UUID] = frozenset()
         self._refreshing: asyncio.Task[None] | None = None
@@ -140,6 +146,7 @@ class Steerer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._budgets.close()
         self._opener.close()
 
     async def _refresh(self) -> None:
@@ -211,7 +218,10 @@ class Steerer:
         try:
             to = await self._opener.open_stored(stored)
             try:
-                await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+                with Spell(self._budgets):
+                    await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            except TimeoutError:
+                return _SLOW
             finally:
                 course.since = time.monotonic()
             course.took = True
@@ -235,8 +245,15 @@ class Steerer:
             to = await self._opener.open_stored(stored)
         except CannotOpen as cannot:
             return Seen(state=None, problem=cannot.detail, hopeless=cannot.reason)
-        with no_older_than(max(course.since, time.monotonic() - _SHARED_S)):
-            reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
+        try:
+            with Spell(self._budgets), no_older_than(max(course.since, time.monotonic() - _SHARED_S)):
+                reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
+        except TimeoutError:
+            return Seen(state=None, problem=_SLOW, hangs=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the wish has an end
+            # A fault of ours, or of a plug-in's. Only the kind is told, because the rest may hold what was opened.
+            self._log.error("look_failed", bot=str(stored.bot.id), engine=stored.bot.engine, error=type(error).__name__)
+            return Seen(state=None, problem="Looking at it failed by a fault of ours.", hangs=True)
         final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
         return Seen(
             state=reading.trading_state if reading.reason is None else None,

@@ -14,6 +14,9 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
+from agents.engines.base import Reading
+from agents.engines.freqtrade import FreqtradeEngine
+from agents.poller import opening
 from agents.poller.decide import Bot
 from agents.poller.opening import Opener
 from agents.poller.steer import LIMITS, Steerer
@@ -232,10 +235,12 @@ async def test_a_bot_that_is_switched_off_meanwhile_is_not_asked(
 
 
 @asynccontextmanager
-async def steerer(pool: asyncpg.Pool, vault: Vault, looked: list[UUID] | None = None) -> AsyncIterator[Steerer]:
+async def steerer(
+    pool: asyncpg.Pool, vault: Vault, looked: list[UUID] | None = None, **options: Any
+) -> AsyncIterator[Steerer]:
     again = [] if looked is None else looked
     settings = load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"})
-    made = Steerer(pool, Opener(settings, pool, vault, LIMITS), again.append)
+    made = Steerer(pool, Opener(settings, pool, vault, LIMITS), again.append, **options)
     try:
         yield made
     finally:
@@ -300,6 +305,59 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         assert len(tasks) == 1
         await asyncio.gather(*tasks)
         assert server.requests == []
+
+
+class Endless(FreqtradeEngine):
+    """A plug-in, say: what it is asked it does not come back from."""
+
+    def __init__(self, *hanging: str) -> None:
+        super().__init__()
+        self.hanging = hanging
+
+    async def check(self, *arguments: Any, **options: Any) -> Reading:
+        if "fault" in self.hanging:
+            raise ZeroDivisionError(THEIRS)
+        if "check" in self.hanging:
+            await asyncio.Event().wait()
+        return await super().check(*arguments, **options)
+
+    async def control(self, *arguments: Any, **options: Any) -> None:
+        if "control" in self.hanging:
+            await asyncio.Event().wait()
+        await super().control(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("hanging", "attempts", "told"),
+    [
+        ("check", 0, "It was never asked, because it could not be looked at. The bot answered too slowly."),
+        (
+            "fault",
+            0,
+            "It was never asked, because it could not be looked at. Looking at it failed by a fault of ours.",
+        ),
+        ("control", 1, "It was asked once, and its trading was running 60 seconds after the wish."),
+    ],
+)
+async def test_an_engine_that_does_not_come_back_holds_a_wish_up_for_no_longer_than_a_bot_that_hangs(
+    factory: Factory,
+    admin: asyncpg.Connection,
+    pool: asyncpg.Pool,
+    vault: Vault,
+    monkeypatch: pytest.MonkeyPatch,
+    hanging: str,
+    attempts: int,
+    told: str,
+) -> None:
+    monkeypatch.setattr(opening, "engine_for", lambda _: Endless(hanging))
+    async with FreqtradeServer() as server, steerer(pool, vault, budget_s=0.2) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped", age="59 seconds")
+        one.due(as_claimed(owner, bot, server.url), wished=True)
+        row = await answered(admin, bot)
+        assert (row["problem"], row["attempts"], row["problem_detail"]) == ("not_confirmed", attempts, told)
+        await until(lambda: one.due(as_claimed(owner, bot, server.url), wished=False), what="nothing under way")
 
 
 async def test_what_many_bots_share_confirms_nothing_that_was_wished_after_it(
