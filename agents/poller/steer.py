@@ -28,7 +28,7 @@ from agents.engines.shared import no_older_than
 from agents.poller.check import BUDGET_S
 from agents.poller.decide import Bot
 from agents.poller.opening import CannotOpen, Opener, Stored
-from agents.poller.wish import CONTROL_REFUSED, NOT_CONFIRMED, SUPERSEDED, Seen, Step, Wish, judge, overtaken, words
+from agents.poller.wish import CONTROL_REFUSED, REST_S, SUPERSEDED, Seen, Step, Wish, judge, overtaken, reason_of, words
 from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.away import DATABASE_AWAY
 
@@ -86,7 +86,7 @@ _GIVE_UP: Final = """
 class _Course:
     """How far this process has come with one wish."""
 
-    def __init__(self, asked: int, since: float) -> None:
+    def __init__(self, asked: int, since: float, rest_until: float) -> None:
         self.asked = asked
         self.since = since
         """The monotonic second of the wish, or of the last command for it: what was seen before is no evidence."""
@@ -95,6 +95,14 @@ class _Course:
         """The bot took our command."""
         self.problem: str | None = None
         """What was wrong with the last attempt, in words."""
+        self.rest_until = rest_until
+        """The monotonic second before which the bot is not called, because it asked for that."""
+
+    def rest(self, told_s: float | None) -> float:
+        """The bot asked for fewer calls. For how many seconds it gets none."""
+        rest_s = told_s or REST_S
+        self.rest_until = time.monotonic() + rest_s
+        return rest_s
 
 
 class Steerer:
@@ -178,7 +186,8 @@ class Steerer:
                 return
             wish = msgspec.convert(dict(row), Wish)
             if course is None or course.asked != wish.asked:
-                course = _Course(wish.asked, time.monotonic() - (row["now"] - wish.requested_at).total_seconds())
+                since = time.monotonic() - (row["now"] - wish.requested_at).total_seconds()
+                course = _Course(wish.asked, since, course.rest_until if course else 0.0)
             stored = await self._meant(tenant, bot, wish)
             if stored is None:
                 continue
@@ -190,12 +199,11 @@ class Steerer:
                 self._tell(bot, wish, "confirmed")
                 self._look_again(bot)
             elif step is Step.GIVE_UP:
-                detail = words(wish, seen, course.problem)
-                await self._give_up(tenant, bot, wish, seen.hopeless or NOT_CONFIRMED, detail)
+                await self._give_up(tenant, bot, wish, reason_of(seen), words(wish, seen, course.problem))
             elif step is Step.ASK:
                 course.problem = await self._ask(tenant, bot, wish, course)
             if step in {Step.ASK, Step.WAIT}:
-                await asyncio.sleep(next(course.pauses))
+                await asyncio.sleep(max(next(course.pauses), seen.rest_s or 0.0))
 
     async def _meant(self, tenant: UUID, bot: UUID, wish: Wish) -> Stored | None:
         """The bot as it is stored now, if it is still the one that was meant; else the wish is given up."""
@@ -229,6 +237,8 @@ class Steerer:
             await self._give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
             return None
         except ReadFailure as failure:
+            if failure.reason is Reason.RATE_LIMITED:
+                course.rest(failure.retry_after_s)
             return failure.detail
         except EgressError as error:
             return error.message
@@ -238,6 +248,8 @@ class Steerer:
 
     async def _look(self, stored: Stored, course: _Course) -> Seen:
         """The bot's own word of its trading state, now."""
+        if (rest_s := course.rest_until - time.monotonic()) > 0:
+            return Seen(state=None, rest_s=rest_s)
         if stored.bot.hosted and stored.bot.host_port is None:
             # Nobody is there to ask until its next copy is.
             return Seen(state=None, problem="It does not run at the moment.", hangs=True)
@@ -254,6 +266,8 @@ class Steerer:
             # A fault of ours, or of a plug-in's. Only the kind is told, because the rest may hold what was opened.
             self._log.error("look_failed", bot=str(stored.bot.id), engine=stored.bot.engine, error=type(error).__name__)
             return Seen(state=None, problem="Looking at it failed by a fault of ours.", hangs=True)
+        if reading.reason is Reason.RATE_LIMITED:
+            return Seen(state=None, problem=reading.detail, rest_s=course.rest(reading.retry_after_s))
         final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
         return Seen(
             state=reading.trading_state if reading.reason is None else None,

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from agents.engines.base import Reason
 from control_plane.bots.kinds import CONFIRM_WITHIN_S
 
 NOT_CONFIRMED: Final = "not_confirmed"
@@ -18,6 +19,9 @@ ASK_AGAIN_AFTER_S: Final = 10.0
 MOST_ATTEMPTS: Final = 4
 #: What a bot was asked so long ago has shown by now, or will not.
 SETTLED_AFTER_S: Final = 30.0
+#: The rest of a bot that asks for fewer calls and does not say for how long.
+REST_S: Final = 10.0
+_STANDS: Final = f"{CONFIRM_WITHIN_S:.0f}"
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +51,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """The look began after the bot had taken the command that the wish needs, from this process."""
     hangs: bool = False
     """It was waited for in vain: what it is asked now it may do whenever it goes on, long after nobody wants it."""
+    rest_s: float | None = None
+    """It is to be left alone for so many seconds: it asked for fewer calls."""
 
 
 class Step(StrEnum):
@@ -66,14 +72,24 @@ def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
     """
     if seen.state == wish.wanted and (seen.after_asking or _settled(wish, now)):
         return Step.CONFIRM
-    if seen.hopeless is not None or now >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
+    # Nothing can be seen before its rest is over.
+    if seen.hopeless is not None or now + _rest(seen) >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
         return Step.GIVE_UP
-    if seen.hangs:
+    if seen.hangs or seen.rest_s is not None:
         return Step.WAIT
     if wish.tried_at is None:
         return Step.ASK
     again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
     return Step.ASK if again else Step.WAIT
+
+
+def _rest(seen: Seen) -> timedelta:
+    return timedelta(seconds=seen.rest_s or 0.0)
+
+
+def reason_of(seen: Seen) -> str:
+    """The reason with which a wish is given up after a look."""
+    return seen.hopeless or (Reason.RATE_LIMITED.value if seen.rest_s is not None else NOT_CONFIRMED)
 
 
 def _settled(wish: Wish, now: datetime) -> bool:
@@ -96,8 +112,10 @@ def words(wish: Wish, seen: Seen, problem: str | None) -> str:
     asked = "It was never asked" if not wish.attempts else f"It was asked {_times(wish.attempts)}"
     if seen.hopeless is not None:
         return seen.problem or f"{asked}."
+    if seen.rest_s is not None:
+        return f"{asked}: it is to be left alone for {seen.rest_s:.0f} more seconds, and a wish stands for {_STANDS}."
     if seen.state is not None:
-        return f"{asked}, and its trading was {seen.state} {CONFIRM_WITHIN_S:.0f} seconds after the wish."
+        return f"{asked}, and its trading was {seen.state} {_STANDS} seconds after the wish."
     unseen = "and could not be looked at afterwards" if wish.attempts else "because it could not be looked at"
     return f"{asked}, {unseen}. {problem or seen.problem or ''}".rstrip()
 

@@ -20,6 +20,7 @@ from agents.poller import opening
 from agents.poller.decide import Bot
 from agents.poller.opening import Opener
 from agents.poller.steer import LIMITS, Steerer
+from control_plane.dashboard.reasons import remedy_of
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
 from tests.factories import Factory, Owner
@@ -305,6 +306,55 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         assert len(tasks) == 1
         await asyncio.gather(*tasks)
         assert server.requests == []
+
+
+class Resting(FreqtradeServer):
+    """Asks once for fewer calls, in answer to the method given."""
+
+    def __init__(self, method: str, seconds: int) -> None:
+        super().__init__()
+        self.method = method
+        self.seconds = seconds
+        self.came: list[float] = []
+
+    async def handle(self, request: Request) -> Reply:
+        if request.method != self.method or len(self.came) > 1:
+            return await super().handle(request)
+        self.came.append(time.monotonic())
+        if len(self.came) == 1:
+            return json_reply({"detail": "Too Many Requests"}, 429, Retry_After=str(self.seconds))
+        return await super().handle(request)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_bot_that_asks_for_rest_gets_it(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, method: str
+) -> None:
+    async with Resting(method, 1) as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped")
+        one.due(as_claimed(owner, bot, server.url), wished=True)
+        await until(lambda: server.came, what="a call")
+        before = len(server.requests)
+        # Nobody calls it meanwhile, in whatever way.
+        await until(lambda: len(server.requests) > before, what="the call after the rest")
+        assert time.monotonic() - server.came[0] >= 1.0
+
+
+@pytest.mark.parametrize(("method", "attempts"), [("GET", 0), ("POST", 1)])
+async def test_a_bot_that_wants_to_rest_for_longer_than_a_wish_stands_is_left_alone(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, method: str, attempts: int
+) -> None:
+    async with Resting(method, 3600) as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped")
+        one.due(as_claimed(owner, bot, server.url), wished=True)
+        row = await answered(admin, bot, deadline_s=5.0)
+        assert (row["problem"], row["attempts"], len(server.came)) == ("rate_limited", attempts, 1)
+        assert "to be left alone" in row["problem_detail"]
+        assert remedy_of(row["problem"]) is not None
 
 
 class Endless(FreqtradeEngine):

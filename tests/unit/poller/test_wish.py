@@ -81,6 +81,11 @@ def wish(
         (wish(unsettled=12, attempts=1, tried=ASK_AGAIN_AFTER_S, since=11), Seen(state="stopped"), Step.ASK),
         (wish(unsettled=SETTLED_AFTER_S), Seen(state="stopped"), Step.CONFIRM),
         (wish(unsettled=31, since=30, attempts=MOST_ATTEMPTS, tried=1), Seen(state="stopped"), Step.CONFIRM),
+        # It asks for fewer calls: it gets its rest, and where that outlasts the wish there is no use in waiting.
+        (wish(), Seen(state=None, rest_s=10), Step.WAIT),
+        (wish(attempts=1, tried=20, since=21), Seen(state=None, rest_s=38), Step.WAIT),
+        (wish(since=21), Seen(state=None, rest_s=39), Step.GIVE_UP),
+        (wish(), Seen(state=None, rest_s=3600), Step.GIVE_UP),
         # A wish of this morning stops no bot tonight.
         (wish(since=CONFIRM_WITHIN_S), Seen(state="running"), Step.GIVE_UP),
     ],
@@ -113,6 +118,12 @@ def test_one_look(made: Wish, seen: Seen, step: Step) -> None:
         ),
         (wish(attempts=4), Seen(state=None), None, "It was asked 4 times, and could not be looked at afterwards."),
         (wish(), REFUSED, None, "The bot refuses the credentials."),
+        (
+            wish(attempts=1),
+            Seen(state=None, rest_s=3600),
+            None,
+            "It was asked once: it is to be left alone for 3600 more seconds, and a wish stands for 60.",
+        ),
     ],
 )
 def test_why_it_was_given_up_in_words(made: Wish, seen: Seen, problem: str | None, told: str) -> None:
