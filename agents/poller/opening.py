@@ -135,7 +135,7 @@ class Opener:
         engine, url, config = way
         credential = await self._credential(bot, stored.row)
         # By the bytes of its id, which are hashed for each call: an id itself is hashed in Python.
-        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id.bytes)
+        client = (self._hosted if bot.hosted else self._tenants).acting_for(bot.tenant_id.bytes)
         until = time.monotonic() + OPENED_S * (1 + _SPREAD * spread(bot.id, datetime.now(UTC)))
         return Opened(engine, client, url, credential, config, until)
 

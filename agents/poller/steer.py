@@ -40,7 +40,8 @@ _REFRESH_S: Final = 10.0
 #: Bots behind one API that are steered at once cost it one look so often, together.
 _SHARED_S: Final = 0.5
 _SLOW: Final = "The bot answered too slowly."
-LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
+#: A quarter for one tenant: when all of its bots hang, those of others are asked at once.
+LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, per_tenant=16, concurrency=64)
 
 _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
 

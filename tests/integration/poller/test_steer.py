@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -306,6 +306,53 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         assert len(tasks) == 1
         await asyncio.gather(*tasks)
         assert server.requests == []
+
+
+async def _hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("hosted", [False, True], ids=["external", "hosted"])
+async def test_bots_of_one_tenant_that_hang_keep_no_other_tenant_waiting(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, hosted: bool
+) -> None:
+    theirs, ours = await factory.owner("Eve"), await factory.owner("Ada")
+
+    async def bot_at(owner: Owner, number: int, port: int) -> Bot:
+        """Each at a host of its own, or at a port of its own of ours."""
+        if hosted:
+            bot = await factory.bot(owner, bot_type="platform", status="running", credentials=OURS)
+            await launched(admin, owner, bot, port=port, generation=1)
+        else:
+            bot = await factory.bot(owner, api_url=f"http://127.0.1.{number}:{port}", credentials=OURS)
+        await wished(admin, owner, bot, "stopped")
+        return as_claimed(owner, bot, "", engine="tradewise")
+
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(steerer(pool, vault))
+        server = BotServer(token=TOKEN)
+        server.host = "127.0.0.1" if hosted else "127.0.1.100"
+        await stack.enter_async_context(server)
+        hanging = []
+        for number in range(1, LIMITS.concurrency + 9):
+            silent = await asyncio.start_server(_hang, "0.0.0.0")
+            stack.callback(silent.close)
+            hanging.append(await bot_at(theirs, number, silent.sockets[0].getsockname()[1]))
+        well = await bot_at(ours, 100, server.port)
+        for bot in hanging:
+            one.due(bot, wished=True)
+        await until(lambda: len(_held(one)) >= 16, what="calls that hang")
+        one.due(well, wished=True)
+        assert (await answered(admin, well.id, deadline_s=4.0))["confirmed_at"] is not None
+        # The rest is there for others.
+        assert len(_held(one)) <= LIMITS.concurrency // 2
+
+
+def _held(one: Steerer) -> list[Any]:
+    """The turns that are taken of either client."""
+    clients = (one._opener._tenants, one._opener._hosted)
+    return [key for client in clients for key, count in client._shared.turns._hosts.taken.items() for _ in range(count)]
 
 
 class Resting(FreqtradeServer):
