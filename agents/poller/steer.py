@@ -16,10 +16,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import structlog
-from prometheus_client import Counter
-from uuid_utils.compat import uuid7
 
 from agents.egress import EgressError, Limits
 from agents.egress.deadlines import Deadlines, Spell
@@ -29,6 +26,7 @@ from agents.poller.check import BUDGET_S
 from agents.poller.decide import Bot
 from agents.poller.opening import CannotOpen, Opener, Stored
 from agents.poller.wish import CONTROL_REFUSED, REST_S, SUPERSEDED, Seen, Step, Wish, judge, overtaken, reason_of, words
+from agents.poller.wish_rows import WishRows
 from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.away import DATABASE_AWAY
 
@@ -42,46 +40,6 @@ _SHARED_S: Final = 0.5
 _SLOW: Final = "The bot answered too slowly."
 #: A quarter for one tenant: when all of its bots hang, those of others are asked at once.
 LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, per_tenant=16, concurrency=64)
-
-_STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
-
-_PENDING: Final = "select bot_id from bot_trading where confirmed_at is null and problem is null limit 10000"
-_WISH: Final = """
-    select wanted, generation, asked, requested_by, requested_at, attempts, tried_at, unsettled_at,
-        clock_timestamp() as now
-    from bot_trading
-    where tenant_id = $1 and bot_id = $2 and confirmed_at is null and problem is null
-"""
-# Whoever counts the attempt makes it: two pollers that both hold themselves responsible do not both ask.
-_TRY: Final = """
-    update bot_trading set attempts = attempts + 1, tried_at = clock_timestamp()
-    where tenant_id = $1 and bot_id = $2 and asked = $3 and attempts = $4 and confirmed_at is null and problem is null
-    returning true
-"""
-_CONFIRM: Final = """
-    with done as (
-        update bot_trading set confirmed_at = clock_timestamp()
-        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
-        returning tenant_id, bot_id, requested_by, wanted
-    )
-    insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
-    select $4, tenant_id, bot_id, 'trading_confirmed', 'Its trading is ' || wanted || '.',
-        case split_part(requested_by, ':', 1) when 'user' then 'person' when 'key' then 'key' else 'agent' end,
-        coalesce(requested_by, 'agent:poller')
-    from done
-"""
-_GIVE_UP: Final = """
-    with done as (
-        update bot_trading set problem = $4, problem_detail = $5
-        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
-        returning tenant_id, bot_id, requested_by
-    )
-    insert into bot_events (id, tenant_id, bot_id, kind, reason, detail, cause, actor)
-    select $6, tenant_id, bot_id, 'trading_not_confirmed', $4, $5,
-        case split_part(requested_by, ':', 1) when 'user' then 'person' when 'key' then 'key' else 'agent' end,
-        coalesce(requested_by, 'agent:poller')
-    from done
-"""
 
 
 class _Course:
@@ -122,7 +80,7 @@ class Steerer:
         *,
         budget_s: float = BUDGET_S,
     ) -> None:
-        self._pool = pool
+        self._rows = WishRows(pool)
         self._opener = opener
         self._look_again = look_again
         self._budgets = Deadlines(budget_s)
@@ -160,7 +118,8 @@ class Steerer:
 
     async def _refresh(self) -> None:
         try:
-            self._pending = frozenset(row["bot_id"] for row in await self._pool.fetch(_PENDING))
+            await self._rows.end_what_is_left()
+            self._pending = await self._rows.pending()
         except DATABASE_AWAY as error:
             self._log.warning("wishes_not_read", error=type(error).__name__)
         finally:
@@ -180,27 +139,24 @@ class Steerer:
         """Ask and look until the wish is answered. Raises for the database alone."""
         course: _Course | None = None
         while True:
-            read_at = time.monotonic()
-            row = await self._pool.fetchrow(_WISH, tenant, bot)
-            if row is None:
+            found = await self._rows.read(tenant, bot)
+            if found is None:
                 self._pending -= {bot}
                 return
-            wish = msgspec.convert(dict(row), Wish)
+            wish, moment, read_at = found
             if course is None or course.asked != wish.asked:
-                since = time.monotonic() - (row["now"] - wish.requested_at).total_seconds()
+                since = read_at - (moment - wish.requested_at).total_seconds()
                 course = _Course(wish.asked, since, course.rest_until if course else 0.0)
             stored = await self._meant(tenant, bot, wish)
             if stored is None:
                 continue
             seen = await self._look(stored, course)
-            now = row["now"] + timedelta(seconds=time.monotonic() - read_at)
-            step = judge(wish, seen, now)
+            step = judge(wish, seen, moment + timedelta(seconds=time.monotonic() - read_at))
             if step is Step.CONFIRM:
-                await self._pool.execute(_CONFIRM, tenant, bot, wish.asked, uuid7())
-                self._tell(bot, wish, "confirmed")
-                self._look_again(bot)
+                if await self._rows.confirm(tenant, bot, wish):
+                    self._look_again(bot)
             elif step is Step.GIVE_UP:
-                await self._give_up(tenant, bot, wish, reason_of(seen), words(wish, seen, course.problem))
+                await self._rows.give_up(tenant, bot, wish, reason_of(seen), words(wish, seen, course.problem))
             elif step is Step.ASK:
                 course.problem = await self._ask(tenant, bot, wish, course)
             if step in {Step.ASK, Step.WAIT}:
@@ -212,13 +168,13 @@ class Steerer:
         generation, desired = (None, "") if stored is None else (stored.generation, stored.bot.desired)
         why = overtaken(wish, generation, desired)
         if why is not None:
-            await self._give_up(tenant, bot, wish, SUPERSEDED, why)
+            await self._rows.give_up(tenant, bot, wish, SUPERSEDED, why)
             return None
         return stored
 
     async def _ask(self, tenant: UUID, bot: UUID, wish: Wish, course: _Course) -> str | None:
         """One attempt; in words what was wrong with it."""
-        if not await self._pool.fetchval(_TRY, tenant, bot, wish.asked, wish.attempts):
+        if not await self._rows.count_attempt(tenant, bot, wish):
             return None
         # Read anew: it may have been changed while it was looked at.
         stored = await self._meant(tenant, bot, wish)
@@ -235,7 +191,7 @@ class Steerer:
                 course.since = time.monotonic()
             course.took = True
         except ControlRefused as refused:
-            await self._give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
+            await self._rows.give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
             return None
         except ReadFailure as failure:
             if failure.reason is Reason.RATE_LIMITED:
@@ -277,11 +233,3 @@ class Steerer:
             hopeless=reading.reason.value if final and reading.reason is not None else None,
             hangs=reading.reason is Reason.TIMEOUT,
         )
-
-    async def _give_up(self, tenant: UUID, bot: UUID, wish: Wish, problem: str, detail: str) -> None:
-        await self._pool.execute(_GIVE_UP, tenant, bot, wish.asked, problem, detail, uuid7())
-        self._tell(bot, wish, problem)
-
-    def _tell(self, bot: UUID, wish: Wish, outcome: str) -> None:
-        _STEERED.labels(outcome).inc()
-        self._log.info("trading_steered", bot=str(bot), wanted=wish.wanted, outcome=outcome)

@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, STATE_OF
+from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, NOBODY, STATE_OF
 from control_plane.bots.schemas import TradingView
 from control_plane.bots.service import locked, note, refuse_subscribed
 from control_plane.dashboard.reasons import remedy_of
@@ -22,7 +22,6 @@ from control_plane.identity.principal import Principal
 NOT_CONFIRMED: Final = "not_confirmed"
 #: What the poller may need beyond the time in which a wish must show, to say that it did not.
 _GRACE: Final = timedelta(seconds=CONFIRM_WITHIN_S + 15)
-_NOBODY: Final = "Nobody has answered for it: the part of TradeWise that calls bots is away, or has not reached it."
 
 # No older than the poller acts on it.
 _UNDER_WAY = text("""
@@ -94,7 +93,7 @@ def trading_view(row: Row[Any], now: datetime, *, known: bool) -> TradingView:
     problem, detail, confirmed_at = row.trading_problem, row.trading_problem_detail, row.trading_confirmed_at
     pending = row.trading_wanted is not None and confirmed_at is None and problem is None
     if pending and now - row.trading_requested_at > _GRACE:
-        problem, detail = NOT_CONFIRMED, _NOBODY
+        problem, detail = NOT_CONFIRMED, NOBODY
     fresh = confirmed_at is not None and now - confirmed_at <= _GRACE
     state = _state(row.trading_state, row.observed_at, row.trading_wanted, confirmed_at)
     return TradingView(

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from agents.engines.base import Reading
 from agents.engines.freqtrade import FreqtradeEngine
-from agents.poller import opening
+from agents.poller import opening, wish_rows
 from agents.poller.decide import Bot
 from agents.poller.opening import Opener
 from agents.poller.steer import LIMITS, Steerer
@@ -306,6 +306,54 @@ async def test_a_regular_look_without_a_wish_reads_nothing(
         assert len(tasks) == 1
         await asyncio.gather(*tasks)
         assert server.requests == []
+
+
+async def test_a_wish_ends_with_its_bot_and_with_the_patience_of_anybody(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    """Of bots that no poller looks after any more, so that nobody comes by to see to it."""
+    owner = await factory.owner()
+    young, old, removed, off = [await factory.bot(owner) for _ in range(4)]
+    for bot, age in ((young, "9 minutes"), (old, "11 minutes"), (removed, "1 second"), (off, "1 second")):
+        await wished(admin, owner, bot, "stopped", age=age)
+    await admin.execute(
+        "update bots set desired = 'stopped', generation = 2, deleted_at = case when id = $1 then now() end"
+        " where id = any($2)",
+        removed,
+        [removed, off],
+    )
+    other = as_claimed(owner, await factory.bot(owner), "http://127.0.0.1:1")
+    async with steerer(pool, vault) as one:
+        one.due(other, wished=False)
+        for bot, problem, told in (
+            (old, "not_confirmed", "Nobody has answered for it"),
+            (removed, "superseded", "removed"),
+            (off, "superseded", "stopped"),
+        ):
+            row = await answered(admin, bot)
+            assert row["problem"] == problem
+            assert told in row["problem_detail"]
+            [event] = await events(admin, bot)
+            assert (event["kind"], event["reason"], event["cause"]) == ("trading_not_confirmed", problem, "person")
+    assert await admin.fetchval("select problem from bot_trading where bot_id = $1", young) is None
+
+
+async def test_what_is_pending_for_long_hides_no_wish_that_was_just_made(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wish_rows, "MOST_PENDING", 2)
+    async with FreqtradeServer() as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        for _ in range(3):
+            await wished(admin, owner, await factory.bot(owner), "stopped", age="5 minutes")
+        bot = await freqtrade(factory, server, owner)
+        await wished(admin, owner, bot, "stopped")
+
+        async def taken_up() -> bool:
+            one.due(as_claimed(owner, bot, server.url), wished=False)
+            return server.trading_state == "stopped"
+
+        await until(taken_up, what="the wish to be found", deadline_s=5.0)
 
 
 async def _hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
