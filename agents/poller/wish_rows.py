@@ -48,11 +48,14 @@ _TRY: Final = """
     where tenant_id = $1 and bot_id = $2 and asked = $3 and attempts = $4 and confirmed_at is null and problem is null
     returning true
 """
+# A look that was under way while the bot was changed is the word of what it was before.
 _CONFIRM: Final = """
     with done as (
-        update bot_trading set confirmed_at = clock_timestamp()
-        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
-        returning tenant_id, bot_id, requested_by, wanted
+        update bot_trading w set confirmed_at = clock_timestamp() from bots b
+        where w.tenant_id = $1 and w.bot_id = $2 and w.asked = $3 and w.confirmed_at is null and w.problem is null
+            and b.tenant_id = w.tenant_id and b.id = w.bot_id and b.deleted_at is null and b.desired = 'running'
+            and b.generation = coalesce(w.generation, b.generation)
+        returning w.tenant_id, w.bot_id, w.requested_by, w.wanted
     )
     insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
     select $4, tenant_id, bot_id, 'trading_confirmed', 'Its trading is ' || wanted || '.',

@@ -100,6 +100,18 @@ class Slow(FreqtradeServer):
         self.told.clear()
 
 
+class Held(FreqtradeServer):
+    """Answers nothing until ``answering`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answering = asyncio.Event()
+
+    async def handle(self, request: Request) -> Reply:
+        await self.answering.wait()
+        return await super().handle(request)
+
+
 class Unwilling(BotServer):
     """An older bot that has no such routes."""
 
@@ -580,6 +592,20 @@ async def test_a_bot_that_is_switched_off_while_it_is_steered_is_not_asked_again
         await admin.execute("update bots set desired = 'stopped', generation = 2 where id = $1", bot)
         assert (await answered(admin, bot))["problem"] == "superseded"
         assert asked(server) == ["stop"]
+
+
+async def test_what_the_old_address_says_after_a_change_confirms_nothing(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with Held() as before, FreqtradeServer(password="another") as after, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await freqtrade(factory, before, owner)
+        await wished(admin, owner, bot, "running")
+        one.due(as_claimed(owner, bot, before.url), wished=True)
+        await until(lambda: before.requests, what="a look that is under way")
+        await moved(factory, owner, bot, after.url, THEIRS | {"password": "another"})
+        before.answering.set()
+        assert (await answered(admin, bot))["problem"] == "superseded"
 
 
 async def test_a_wish_of_before_a_change_is_superseded_for_a_poller_that_knows_only_what_came_after(
