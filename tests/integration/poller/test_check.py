@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -19,11 +18,12 @@ from agents.poller.opening import OPENED_S, ChangedMeanwhileError, Opened, Opene
 from agents.poller.watched import Watched
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
-from tests.factories import Factory, Owner
+from tests.factories import Factory, Urls
 from tests.integration.poller.bots import HangingBot, launched
 from tests.integration.poller.conftest import PollerMaker
 from tests.integration.poller.parts import watched_bots
 from tests.integration.poller.rows import health_row, until_checked, until_snapshots, until_status
+from tests.integration.poller.wishes import moved
 from tests.servers.bot_server import BotServer
 
 TOKEN = "bot-token-0123456789"
@@ -120,14 +120,6 @@ async def test_a_fault_of_ours_costs_its_own_bot_only_and_shows_nothing(
         assert TOKEN not in repr(logs)
 
 
-async def moved(factory: Factory, owner: Owner, bot: UUID, url: str) -> None:
-    """What the API writes when a bot's owner gives it another address and another credential, in one transaction."""
-    async with factory.admin.transaction():
-        await factory.admin.execute("update bots set api_url = $2, generation = generation + 1 where id = $1", bot, url)
-        await factory.admin.execute("delete from bot_secrets where bot_id = $1", bot)
-        await factory.secret(owner, bot, "credentials", {"token": ANOTHER})
-
-
 async def test_an_address_and_a_credential_that_do_not_belong_together_are_never_combined(
     factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, vault: Vault
 ) -> None:
@@ -138,7 +130,7 @@ async def test_an_address_and_a_credential_that_do_not_belong_together_are_never
         ours = await factory.bot(owner, bot_type="platform", status="running", credentials={"token": TOKEN})
         copy = await launched(admin, owner, ours, port=before.port, generation=1)
         held = await watched_bots(pool)
-        await moved(factory, owner, bot, after.url)
+        await moved(factory, owner, bot, after.url, {"token": ANOTHER})
         # The copy has ended: whatever listens at its port next is another's.
         await admin.execute("update bot_instances set state = 'exited', released_at = now() where id = $1", copy)
         checker = Checker(Opener(settings, pool, vault, Limits()))
@@ -164,7 +156,7 @@ class OvertakenOpener(Opener):
 
 
 async def test_a_look_at_a_bot_that_was_changed_meanwhile_is_not_seen_and_the_next_one_is_at_the_new_address(
-    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker, vault: Vault
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker, vault: Vault, urls: Urls
 ) -> None:
     owner = await factory.owner()
     async with BotServer(token=TOKEN) as before, BotServer(token=ANOTHER) as after:
@@ -179,7 +171,16 @@ async def test_a_look_at_a_bot_that_was_changed_meanwhile_is_not_seen_and_the_ne
         assert watched is not None
         watched.opened = None
         before.requests.clear()
-        opener.before = lambda: moved(factory, owner, bot, after.url)
+
+        async def changed() -> None:
+            # By a connection of its own: the test goes on meanwhile.
+            connection = await asyncpg.connect(urls.admin)
+            try:
+                await moved(Factory(connection, vault), owner, bot, after.url, {"token": ANOTHER})
+            finally:
+                await connection.close()
+
+        opener.before = changed
         await admin.execute("update bots set ping_requested_at = clock_timestamp() where id = $1", bot)
         row = await until_checked(admin, bot)
         assert (row["state"], row["reason"], row["observed_generation"]) == ("healthy", None, 2)
