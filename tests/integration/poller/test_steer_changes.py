@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import asyncpg
+from collections.abc import Awaitable
+from uuid import UUID
 
+import asyncpg
+import pytest
+
+from agents.poller.opening import Stored
 from control_plane.security.vault import Vault
 from tests.factories import Factory
+from tests.integration.poller.bots import launched
 from tests.integration.poller.wishes import (
+    OURS,
     THEIRS,
+    TOKEN,
     Deaf,
     Held,
     Slow,
@@ -19,6 +27,7 @@ from tests.integration.poller.wishes import (
     steerer,
     wished,
 )
+from tests.servers.bot_server import BotServer
 from tests.servers.freqtrade_server import FreqtradeServer
 from tests.waiting import until
 
@@ -93,6 +102,33 @@ async def test_a_wish_of_after_a_change_is_for_the_bot_as_it_is_now_whatever_is_
         one.due(as_claimed(owner, bot, before.url), wished=True)
         assert (await answered(admin, bot))["confirmed_at"] is not None
         assert (before.requests, asked(after)) == ([], ["stop"])
+
+
+async def test_a_copy_of_ours_that_ended_is_waited_for_and_the_next_one_is_asked(
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with BotServer(token=TOKEN) as server, steerer(pool, vault) as one:
+        owner = await factory.owner()
+        bot = await factory.bot(owner, bot_type="platform", status="running", credentials=OURS)
+        copy = await launched(admin, owner, bot, port=server.port, generation=1)
+        await admin.execute("update bot_instances set state = 'exited', released_at = now() where id = $1", copy)
+        await wished(admin, owner, bot, "paused")
+        held = as_claimed(owner, bot, "", hosted=True, engine="tradewise", host_port=server.port)
+        steps: list[UUID] = []
+        stored = one._opener.stored
+
+        def counted(tenant: UUID, of: UUID) -> Awaitable[Stored | None]:
+            steps.append(of)
+            return stored(tenant, of)
+
+        monkeypatch.setattr(one._opener, "stored", counted)
+        one.due(held, wished=True)
+        await until(lambda: len(steps) >= 3, what="some steps")
+        # At its old port, if anybody listens there, it is another's.
+        assert server.requests == []
+        await launched(admin, owner, bot, port=server.port, generation=1)
+        assert (await answered(admin, bot))["confirmed_at"] is not None
+        assert server.trading_state == "paused"
 
 
 async def test_a_wish_that_meets_the_opposite_command_on_its_way_is_asked_and_not_only_looked_for(
