@@ -386,8 +386,9 @@ async def _read_performance(bot: _Bot, reading: Reading, until: float) -> Readin
     """
     told = _Figures()
     whole = await all_told(_ask_figures(bot, told), until)
-    full = whole and told.profit is not None and told.balance is not None and told.positions is not None
-    return _with_figures(msgspec.structs.replace(reading, full=full), told)
+    missing = [name for name in ("positions", "profit", "balance") if getattr(told, name) is None]
+    detail = f"It did not tell just now, and so unknown: {', '.join(missing)}." if missing else None
+    return _with_figures(msgspec.structs.replace(reading, full=whole and not missing, detail=detail), told)
 
 
 async def _ask_figures(bot: _Bot, told: _Figures) -> None:

@@ -222,7 +222,8 @@ class Recorder:
             await connection.execute(statements.SNAPSHOTS, *_snapshots(snapshots))
             await _note_resets(connection, snapshots)
         moved = {one for one, row in snapshots if row.told}
-        followed = [one for one in ours if one in moved or (one.urgent and not one.changed)]
+        # Whoever waits for a look is told of it, whatever became new by it: of most changes no trigger tells.
+        followed = [one for one in ours if one in moved or one.urgent]
         if followed:
             await connection.execute(
                 statements.TELL_FOLLOWERS,

@@ -205,8 +205,17 @@ async def test_who_waits_for_a_look_that_changes_nothing_is_told(
         await recorder.flush()
         await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
         heard.clear()
+        # So is who waits for one that fails as the one before did: no trigger looks at what is new then.
+        failed = Reading(reachable=False, credential_ok=None, full=False)
+        for seconds in (2, 3):
+            result = result_of(watched, shards, failed, after=timedelta(seconds=seconds), reason="timeout")
+            recorder.put(msgspec.structs.replace(result, urgent=True))
+            heard.clear()
+            await recorder.flush()
+            await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
+        heard.clear()
         # And so is who follows its figures, when they move.
-        recorder.put(result_of(watched, shards, reading_with(equity=Decimal(1001)), after=timedelta(seconds=2)))
+        recorder.put(result_of(watched, shards, reading_with(equity=Decimal(1001)), after=timedelta(seconds=4)))
         await recorder.flush()
         await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
     finally:
