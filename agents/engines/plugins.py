@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from agents.engines.base import Engine
+from agents.engines.foreign import Foreign
 from control_plane.engines.family import Family
 
 _METHODS: Final = ("shared_key", "check", "read", "control", "drain", "drained")
@@ -24,7 +25,7 @@ def programs(families: Mapping[str, Family]) -> dict[str, Engine[Any, Any]]:
         if isinstance(engine, str):
             structlog.get_logger("engines").error("engine_left_out", engine=name, problem=engine)
         else:
-            found[name] = engine
+            found[name] = Foreign(engine, family)
     return found
 
 
