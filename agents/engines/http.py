@@ -48,7 +48,7 @@ class HttpEngine(Outside):
     async def read(
         self, client: GuardedClient, base_url: BotUrl, credential: HttpCredential, config: HttpConfig, *, now: datetime
     ) -> Reading:
-        """Every call, in the order of the configuration; ends where one fails."""
+        """Every call; ends where one fails."""
         return await _look(client, base_url, credential, config, now, full=True)
 
     async def control(self, *_: object) -> None:
@@ -62,8 +62,8 @@ async def _look(
     reading = Reading(reachable=False, credential_ok=None, full=False)
     answers: dict[str, Any] = {}
     try:
-        for name, path in (config.calls if full else _calls_of_state(config)).items():
-            response = await _call(client, url, path, credential, config)
+        for name in _calls(config, full=full):
+            response = await _call(client, url, config.calls[name], credential, config)
             answers[name] = _document(response, name)
             if not reading.reachable:
                 reading = msgspec.structs.replace(
@@ -76,12 +76,13 @@ async def _look(
         return reading.failed(failure)
 
 
-def _calls_of_state(config: HttpConfig) -> dict[str, str]:
-    """Without the state a short look would take back, each time, what a full one told."""
+def _calls(config: HttpConfig, *, full: bool) -> list[str]:
+    """The first one, and all others or those of the state: without it a short look would take back, each time, what a
+    full one told."""
     fields = (config.fields.trading_state, config.fields.last_loop_at)
-    wanted = {field.call for field in fields if field is not None}
-    first = next(iter(config.calls))
-    return {name: path for name, path in config.calls.items() if name == first or name in wanted}
+    wanted = config.calls if full else {field.call for field in fields if field is not None}
+    leading = config.leading
+    return [leading, *(name for name in config.calls if name in wanted and name != leading)]
 
 
 async def _call(
@@ -108,7 +109,7 @@ def _document(response: Response, name: str) -> Any:
 
 def _with_fields(reading: Reading, answers: Mapping[str, Any], config: HttpConfig, now: datetime) -> Reading:
     """What is declared of the answers that are there."""
-    first = next(iter(config.calls))
+    first = config.leading
     found: dict[str, Any] = {}
     missing: list[str] = []
     for name, field in config.mapped.items():
