@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -30,8 +31,23 @@ from control_plane.security.addresses import BotUrl
 _LONGEST_NUMBER: Final = 64
 
 _steps = lru_cache(maxsize=4096)(parse)
-# Fractions keep every digit that was sent.
-_DOCUMENT: Final = msgspec.json.Decoder(float_hook=Decimal)
+#: A number in a text. `Decimal` takes more: underscores between digits, the digits of every script.
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+class _Fraction(Decimal):
+    """A number with a point or an exponent: every digit that was sent, and how it was written."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, written: str) -> Self:
+        made = super().__new__(cls, written)
+        made.written = written
+        return made
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(float_hook=_Fraction)
 
 
 class HttpEngine(Outside):
@@ -158,10 +174,12 @@ def _number(name: str, told: Any) -> Decimal:
     """A number, or a text that is one; of a size that arithmetic stays cheap with."""
     if isinstance(told, bool) or not isinstance(told, int | Decimal | str):
         raise _unfit(name, "a number")
-    if isinstance(told, str) and len(told) > _LONGEST_NUMBER:
-        raise _unfit(name, "a number")
+    if isinstance(told, str):
+        told = told.strip()
+        if len(told) > _LONGEST_NUMBER or not _NUMBER.fullmatch(told):
+            raise _unfit(name, "a number")
     try:
-        number = Decimal(told.strip() if isinstance(told, str) else told)
+        number = Decimal(told)
     except (ArithmeticError, ValueError):
         raise _unfit(name, "a number") from None
     if not number.is_finite() or number.adjusted() > _LONGEST_NUMBER:
@@ -193,9 +211,11 @@ def _flag(name: str, field: FlagField, told: Any) -> bool:
 
 
 def _text(name: str, told: Any) -> str:
-    """A text, a number or a truth value, as JSON writes it."""
+    """A text, a number or a truth value, as the bot wrote it."""
     if isinstance(told, bool):
         return "true" if told else "false"
+    if isinstance(told, _Fraction):
+        return told.written
     if isinstance(told, str | int | Decimal):
         return str(told)
     raise _unfit(name, "a text")

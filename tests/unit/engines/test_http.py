@@ -200,6 +200,12 @@ async def test_an_amount_without_a_currency_is_no_amount(currency: str | None) -
         ("equity", {}, "many"),
         ("equity", {}, "NaN"),
         ("equity", {}, "1" * 65),
+        ("equity", {}, "1_000"),
+        ("equity", {}, "1,000"),
+        ("equity", {}, "\u0661\u0662"),
+        ("equity", {}, ""),
+        ("closed_trades", {}, "1_0"),
+        ("last_loop_at", {"unit": "s"}, "\uff11"),
         ("equity", {}, 10**16),
         ("equity", {"scale": 1000}, 10**14),
         ("equity", {}, {}),
@@ -217,6 +223,41 @@ async def test_an_amount_without_a_currency_is_no_amount(currency: str | None) -
 async def test_what_cannot_be_meant_is_a_bad_payload(name: str, field: Any, value: Any) -> None:
     reading = await read({"a": value}, {name: {"path": "a", **field}, "currency": USDT})
     assert (reading.reason, reading.reachable, reading.full) == (Reason.BAD_PAYLOAD, True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("7", "7"), (" 7.50\t", "7.50"), ("+7", "7"), ("-.5", "-0.5"), ("7.", "7"), ("1e3", "1000"), ("1.5E-2", "0.015")],
+)
+async def test_a_text_that_is_a_number_is_one(text: str, amount: str) -> None:
+    reading = await read({"a": text}, {"equity": {"path": "a"}, "currency": USDT})
+    assert reading.equity == Decimal(amount)
+
+
+async def test_words_and_texts_are_as_the_bot_wrote_them() -> None:
+    body = b'{"a": 1e2, "b": 1.50, "c": 100, "d": 2.0, "e": 12e-1, "f": true}'
+    fields = {
+        "trading_state": {"path": "a", "words": {"1e2": "running", "1E+2": "stopped"}},
+        "simulated": {"path": "b", "words": {"1.50": True, "1.5": False}},
+        "version": {"path": "e"},
+        "identity": {"path": "d"},
+        "closed_trades": {"path": "a"},
+        "open_positions": {"path": "d"},
+        "equity": {"path": "b"},
+        "currency": {"path": "f"},
+    }
+    async with JsonServer() as server:
+        server.raw["/state"] = Reply(200, body)
+        reading = await bot(server, fields).read()
+    assert (reading.trading_state, reading.simulated) == ("running", True)
+    assert (reading.version, reading.identity, reading.currency) == ("12e-1", "2.0", "true")
+    assert (reading.closed_trades, reading.open_positions, reading.equity) == (100, 2, Decimal("1.50"))
+    assert type(reading.equity) is Decimal
+
+
+async def test_a_constant_is_multiplied_as_a_number_of_the_bot_is() -> None:
+    reading = await read({}, {"capital_base": {"value": "100000", "scale": "0.01"}, "currency": USDT})
+    assert reading.capital_base == 1000
 
 
 @pytest.mark.parametrize(("value", "share"), [(1.5, None), (-0.1, None), (0, 0), ("1", 1)])
