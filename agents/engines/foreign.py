@@ -117,20 +117,27 @@ class Foreign:
         return await self._engine.drained(client, base_url, credential, close=close)
 
     async def _told(self, ask: Callable[[], Awaitable[Any]]) -> Reading:
+        name = self.family.name
         try:
-            return _sound(await ask(), self.family.name)
-        except ReadFailure as failure:
-            return _NOTHING.failed(failure)
-        except EgressError as error:
-            return _NOTHING.failed(failure_of(error))
-        except TimeoutError:
-            detail = "The bot answered too slowly to be read."
-            return _NOTHING.failed(ReadFailure(Reason.TIMEOUT, detail, reachable=False))
+            return _sound(await _answer(ask), name)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
             # Only the kind is told, because the rest may hold what it was asked with.
-            name, kind = self.family.name, type(error).__name__
+            kind = type(error).__name__
             structlog.get_logger("engines").error("engine_failed", engine=name, error=kind)
             return _broken(f"The engine {name} failed, and told nothing: {kind}.")
+
+
+async def _answer(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What the engine tells, or raises as our own raise within."""
+    try:
+        return await ask()
+    except ReadFailure as failure:
+        return _NOTHING.failed(failure)
+    except EgressError as error:
+        return _NOTHING.failed(failure_of(error))
+    except TimeoutError:
+        detail = "The bot answered too slowly to be read."
+        return _NOTHING.failed(ReadFailure(Reason.TIMEOUT, detail, reachable=False))
 
 
 def _sound(told: object, engine: str) -> Reading:

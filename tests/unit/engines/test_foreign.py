@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -176,7 +176,9 @@ async def test_values_are_brought_to_the_bounds_of_ours(name: str, value: Any, k
         (OSError("planted"), Reason.BAD_PAYLOAD),
         (TimeoutError("planted"), Reason.TIMEOUT),
         (EgressError("unreachable", "Nothing listens there."), Reason.UNREACHABLE),
+        (EgressError(cast("Any", "unheard_of"), "planted"), Reason.BAD_PAYLOAD),
         (ReadFailure(Reason.AUTH, "It refuses.", reachable=True, credential_ok=False), Reason.AUTH),
+        (ReadFailure(cast("Reason", "auth"), "planted", reachable=False), Reason.BAD_PAYLOAD),
     ],
 )
 async def test_an_engine_that_tells_nothing_or_raises_is_told_of_its_bot(raised: Any, reason: Reason) -> None:
