@@ -168,9 +168,9 @@ class Recorder:
         except Exception as again:
             if _away(again):
                 raise
-        if held:
-            # What was refused would be refused again.
-            self._buffer.not_recorded(waiting)
+            if held or not isinstance(again, _POISON):
+                # What the database refused it would refuse again.
+                self._buffer.not_recorded(waiting)
         return []
 
     async def _store_whole(self, batch: list[Waiting]) -> Stored:

@@ -371,6 +371,26 @@ async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
     assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
 
 
+async def test_a_health_that_could_not_be_made_is_written_by_the_next_look(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    recorder.put(result_of(watched, shards, reading_with(trading_state="running")))
+    await recorder.flush()
+    odd: Any = object()
+    stopped = reading_with(trading_state="stopped", latency_ms=odd)
+    recorder.put(result_of(watched, shards, stopped, after=timedelta(seconds=15)))
+    await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "running"
+    # By what is in memory nothing is new in this one.
+    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "stopped"
+    assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
+
+
 async def test_the_poller_may_not_write_what_people_want(
     urls: Urls, factory: Factory, admin: asyncpg.Connection
 ) -> None:
