@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agents.egress import EgressError
 from agents.engines.base import ControlRefused, Engine, Outside, ReadFailure, Reading, Reason
-from agents.engines.foreign import Foreign
+from agents.engines.foreign import _KINDS, Foreign
 from agents.engines.plugins import programs
 from agents.poller.waiting import Snapshot
 from agents.poller.watched import Watched
@@ -92,6 +92,7 @@ async def test_a_plug_ins_engine_is_asked_through_what_looks_at_its_readings(mon
 
 
 async def test_a_reading_as_ours_are_stays_as_it_is() -> None:
+    assert set(_KINDS) == set(Reading.__struct_fields__)
     assert await look(WELL) == WELL
     short = Reading(reachable=False, credential_ok=None, full=False, reason=Reason.RATE_LIMITED, retry_after_s=9.0)
     assert await look(short, full=False) == short
