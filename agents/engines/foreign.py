@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from agents.egress import EgressError, GuardedClient
+from agents.egress import EgressError, GuardedClient, MeansExhausted
 from agents.engines.base import Action, Engine, ReadFailure, Reading, Reason, Standing, failure_of
 from agents.engines.values import amount, count, label, share, word
 from control_plane.bots.kinds import LONGEST_REST_S
@@ -90,13 +90,13 @@ class Foreign:
     async def check(
         self, client: GuardedClient, base_url: BotUrl, credential: Any, config: Any, *, now: datetime
     ) -> Reading:
-        """Its short look. Never raises."""
+        """Its short look. Raises `MeansExhausted` alone."""
         return await self._told(lambda: self._engine.check(client, base_url, credential, config, now=now))
 
     async def read(
         self, client: GuardedClient, base_url: BotUrl, credential: Any, config: Any, *, now: datetime
     ) -> Reading:
-        """Its full look. Never raises."""
+        """Its full look. Raises as `check`."""
         return await self._told(lambda: self._engine.read(client, base_url, credential, config, now=now))
 
     async def control(
@@ -120,6 +120,8 @@ class Foreign:
         name = self.family.name
         try:
             return _sound(await _answer(ask), name)
+        except MeansExhausted:
+            raise  # of this machine, whoever's engine it was
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
             # Only the kind is told, because the rest may hold what it was asked with.
             kind = type(error).__name__

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.egress import EgressError
+from agents.egress import EgressError, MeansExhausted
 from agents.engines.base import ControlRefused, Engine, Outside, ReadFailure, Reading, Reason
 from agents.engines.foreign import _KINDS, Foreign
 from agents.engines.plugins import programs
@@ -187,6 +187,13 @@ async def test_an_engine_that_tells_nothing_or_raises_is_told_of_its_bot(raised:
     assert (reading.reason, reading.full, reading.reachable) == (reason, False, reason is Reason.AUTH)
     assert reading.detail
     assert "planted" not in reading.detail
+
+
+async def test_what_this_machine_lacks_is_no_fault_of_the_plug_in() -> None:
+    with pytest.raises(MeansExhausted):
+        await Foreign(cast("Engine[Any, Any]", Stranger(MeansExhausted())), FAMILY).read(
+            *[cast("Any", None)] * 4, now=NOW
+        )
 
 
 @pytest.mark.parametrize(("raised", "told"), [(SystemExit(3), RuntimeError), (ControlRefused("no"), ControlRefused)])
