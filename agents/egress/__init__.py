@@ -2,7 +2,7 @@
 
 from agents.egress.client import GuardedClient, Limits
 from agents.egress.dial import Resolver, SystemResolver
-from agents.egress.errors import EgressCode, EgressError
+from agents.egress.errors import EgressCode, EgressError, MeansExhausted
 from agents.egress.payload import Response
 from agents.egress.request import Authorization
 
@@ -12,6 +12,7 @@ __all__ = [
     "EgressError",
     "GuardedClient",
     "Limits",
+    "MeansExhausted",
     "Resolver",
     "Response",
     "SystemResolver",

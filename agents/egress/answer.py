@@ -32,6 +32,10 @@ _NOTED: Final = frozenset(
 _OF_WEBSITES: Final = _NOTED | {b"set-cookie"}
 #: What is not ours to understand but an engine's.
 _TOLD: Final = (b"retry-after", b"set-cookie")
+#: Bytes of trailers, which nobody reads: their names and values; and as they come in pieces, of which the parser makes
+#: a field anew with each, at the cost of the square of its length.
+_MOST_TRAILING: Final = 4096
+_MOST_TRAILING_IN_PIECES: Final = 4 * _MOST_TRAILING
 _LONG: Final = 16 * 1024
 
 
@@ -65,6 +69,9 @@ class Answer:
     _little = False
     _website = False
     _unpacker: zlib._Decompress | None = None
+    _chunk_begun = False
+    """The head of a chunk came, and nothing of the chunk: of the last one, which is empty, nothing ever comes."""
+    _trailing = _trailing_fields = 0
     # Told so, the parser need not find out for each answer that nobody asks for these.
     on_message_begin = on_url = on_status = on_chunk_complete = None
 
@@ -164,6 +171,11 @@ class Answer:
         parser = self._parser
         if parser is None:
             return
+        if self._chunk_begun:
+            self._trailing += len(data)
+            if self._trailing > _MOST_TRAILING_IN_PIECES:
+                self._cut_short()
+                return
         if len(data) > _LONG:
             data = memoryview(data)
         try:
@@ -188,6 +200,10 @@ class Answer:
         if self._fields > _MOST_FIELDS:
             self._refuse(EgressError("too_large", "The answer has more headers than a bot's may."))
         if self._headed:
+            self._trailing_fields += len(name) + len(value)
+            if self._trailing_fields > _MOST_TRAILING:
+                self._cut_short()
+                raise _Stop
             return
         name = name.lower()
         if name in (_OF_WEBSITES if self._website else _NOTED):
@@ -215,6 +231,7 @@ class Answer:
 
     def on_chunk_header(self) -> None:
         """Count chunks."""
+        self._chunk_begun, self._trailing = True, 0
         self._pieces += 1
         if self._pieces > _MOST_PIECES:
             self._cut_short()
@@ -222,9 +239,12 @@ class Answer:
 
     def on_body(self, chunk: bytes) -> None:
         """Keep a piece of the body, never unpacking more than may be kept: a bomb costs its limit, not its promise."""
+        self._chunk_begun = False
         if self.enough or self.whole:
             return
         if self._unpacker is not None:
+            if self._unpacker.eof:
+                self._refuse(_damaged())
             try:
                 chunk = self._unpacker.decompress(chunk, self._left + 1)
             except zlib.error:

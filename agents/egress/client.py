@@ -38,6 +38,8 @@ class Limits:
     idle_connections: int = 2000
     idle_seconds: float = 150.0
     """Longer than any usual poll interval: a connection kept is worth 7 new ones, or 25 under TLS."""
+    names_seconds: float = 900.0
+    """A connection to a name is kept for so long: then the name may lead elsewhere, while its old server answers on."""
 
 
 class GuardedClient:
@@ -88,6 +90,7 @@ class GuardedClient:
             check=lambda address: check_address(address, allow),
             ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
             timeout=limits.connect_timeout,
+            names_s=limits.names_seconds,
         )
         # By name, whatever the port: many bots behind one host share its patience.
         return cls(dialer, limits, lambda url: url.host, system_resolver.close)

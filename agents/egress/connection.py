@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -18,11 +19,13 @@ Origin: TypeAlias = tuple[str, str, int]
 class Connection(asyncio.Protocol):
     """A protocol and not a stream: an answer is read in the very turn of the loop in which it comes, without a task."""
 
-    __slots__ = ("_answer", "_transport", "_waiter", "idle_since", "origin", "pool")
+    __slots__ = ("_answer", "_transport", "_waiter", "idle_since", "origin", "pool", "stale_at")
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.idle_since = 0.0
+        self.stale_at = math.inf
+        """From then on it is kept for no further request."""
         self.pool: IdleConnections | None = None
         """Where it waits for its next request, if it does."""
         self._transport: asyncio.Transport | None = None

@@ -1,4 +1,4 @@
-"""How a guarded call fails: one error type, seven stable codes."""
+"""How a guarded call fails: one error type with seven stable codes, and one for what is no fault of the remote."""
 
 from typing import Literal, TypeAlias
 
@@ -23,3 +23,10 @@ class EgressError(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+
+class MeansExhausted(Exception):  # noqa: N818 - a state of this machine
+    """No call was made: this process has no file or memory left for it. Nothing can be said about the remote.
+
+    Apart from `EgressError`, so that nobody who judges a remote by its errors takes it for one.
+    """

@@ -39,6 +39,9 @@ class IdleConnections:
         if connection.closed:
             return
         now = connection.idle_since = time.monotonic()
+        if now >= connection.stale_at:
+            connection.close()
+            return
         connection.pool = self
         self._by_age[connection] = None
         waiting = self._by_origin.get(connection.origin)

@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
-from agents.egress import EgressError, GuardedClient, Limits
+from agents.egress import EgressError, GuardedClient, Limits, MeansExhausted
 from agents.engines import engine_for
 from agents.engines.base import DrainRefused, ReadFailure, Standing
 from agents.hosted import reached_at
@@ -144,6 +144,8 @@ class Drainer:
             return None, failure.detail, failure.credential_ok is False
         except EgressError as error:
             return None, error.message, False
+        except MeansExhausted:
+            return None, "It could not be asked just now.", False
 
     async def _credential(self, work: Work) -> Any:
         secret = await open_bot_secret(self._pool, self._vault, work.bot.tenant_id, work.bot.id, "credentials")

@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
-from agents.egress import EgressError, GuardedClient, Limits
+from agents.egress import EgressError, GuardedClient, Limits, MeansExhausted
 from agents.notifier import claims
 from agents.notifier.retry import message_delay
 from agents.secrets import open_row
@@ -116,6 +116,8 @@ class Webhooks:
             error = None if 200 <= status < 300 else f"http_{status}"
         except EgressError as refused:
             latency_ms, error = (time.monotonic() - began) * 1000, refused.code
+        except MeansExhausted:
+            error = "not_sent"
         except UrlRefused as refused:
             error = refused.code
         except OpenError as refused:

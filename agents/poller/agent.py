@@ -73,14 +73,16 @@ class Poller(Agent):
         beat_s: float = BEAT_S,
     ) -> None:
         super().__init__(settings, pool, vault)
-        room = Room().within(_open_files())
+        files = _open_files()
+        room = Room().within(files)
         intervals = Intervals(settings)
         # Turns are taken here, where it is known who is slow; the client's own are the last bound.
         limits = Limits(
             concurrency=2 * room.total,
             per_host=room.total,
             per_tenant=2 * room.total,
-            idle_connections=_open_files() // 2,
+            # Of each of the two clients. What is left is for the database, steering and the process itself.
+            idle_connections=(files - room.total - files // 8) // 2,
         )
         self._recorder = Recorder(
             pool,

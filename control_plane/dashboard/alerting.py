@@ -33,6 +33,7 @@ _ERRORS: Final[Mapping[str, str]] = {
     "egress_refused": "an address that may not be called",
     "too_large": "its answer's head is too long",
     "bad_payload": "what answers there does not speak HTTP",
+    "not_sent": "TradeWise could not send it just now",
     "cannot_open": "its secret cannot be opened",
     "channel_off": "the channel was switched off before",
     "no_verified_address": "the member has left, or has no verified address",

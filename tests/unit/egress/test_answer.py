@@ -190,6 +190,7 @@ TOO_LARGE: dict[str, bytes] = {
     "reason": message(LENGTH, start=b"HTTP/1.1 200 " + b"x" * 65536),
     "trailers by number": message(CHUNKED, body=b"2\r\n{}\r\n0\r\n" + b"X:\r\n" * 257 + b"\r\n"),
     "trailers by size": message(CHUNKED, body=b"2\r\n{}\r\n0\r\nX: " + b"x" * 200_000 + b"\r\n\r\n"),
+    "trailers a little too large": message(CHUNKED, body=b"2\r\n{}\r\n0\r\nX: " + b"x" * 4097 + b"\r\n\r\n"),
     "chunk extensions": message(CHUNKED, body=b"2;" + b"x" * 200_000 + b"\r\n{}\r\n0\r\n\r\n"),
     "chunks by number": message(CHUNKED, body=b"1\r\n \r\n" * 4096 + b"0\r\n\r\n"),
     "body": message(b"Content-Length: 65537"),
@@ -204,6 +205,32 @@ TOO_LARGE: dict[str, bytes] = {
 def test_limits_hold_in_one_piece_and_in_many(name: str) -> None:
     for cuts in ((), range(0, len(TOO_LARGE[name]), 997)):
         assert read(TOO_LARGE[name], cuts).error == "too_large"
+
+
+def test_trailers_in_many_pieces_are_refused_long_before_a_body_would_be() -> None:
+    answer = Answer(65536, 1024 * 1024)
+    assert not answer.feed(message(CHUNKED, body=b"2\r\n{}\r\n0\r\nX: "))
+    pieces = 0
+    while not answer.settled:
+        answer.feed(b"x" * 512)
+        pieces += 1
+    assert answer.error is not None
+    assert (answer.error.code, pieces <= 33) == ("too_large", True)
+    # A body in as many pieces is nothing to wonder about, whatever the size of its chunks.
+    for body in (b"2\r\n{}\r\n", b"2\r\n{}\r\n8000\r\n"):
+        patient = Answer(65536, 1024 * 1024)
+        assert not patient.feed(message(CHUNKED, body=body))
+        for number in range(60):
+            assert not patient.feed(b" " * 500 if b"8000" in body else b"1F4\r\n" + b" " * 500 + b"\r\n"), number
+
+
+def test_nothing_follows_what_was_packed() -> None:
+    packed = gzip.compress(b"{}")
+    answer = Answer(65536, 1024 * 1024)
+    assert not answer.feed(message(CHUNKED, b"Content-Encoding: gzip", body=b"%x\r\n" % len(packed) + packed + b"\r\n"))
+    assert answer.feed(b"400\r\n" + b"x" * 1024)
+    assert answer.error is not None
+    assert answer.error.code == "bad_payload"
 
 
 def test_an_answer_byte_by_byte_has_an_end() -> None:

@@ -169,6 +169,16 @@ async def test_a_connection_idle_for_too_long_is_not_used_again() -> None:
 # Names and addresses
 
 
+async def test_a_connection_to_a_name_is_made_anew_after_a_while_and_meets_the_check_again() -> None:
+    names = Names(bot_test=[["127.0.0.1"], ["127.0.0.2"]])
+    async with hostile_server(always(OK)) as server, local_client(Limits(names_seconds=0.0), names) as client:
+        for _ in range(2):  # an address leads nowhere else
+            await client.get_json(at(server.port), "/x")
+        assert server.connections == 1
+        assert (await client.get_json(at(server.port, "bot.test"), "/x")).status == 200
+        assert (await failure(client, at(server.port, "bot.test"))).code == "egress_refused"
+
+
 async def test_private_addresses_are_refused_unless_allowed() -> None:
     async with hostile_server(always(OK)) as server, GuardedClient.for_tenants() as client:
         for host in ("127.0.0.1", "::1", "169.254.169.254", "10.0.0.1", "::ffff:127.0.0.1"):
