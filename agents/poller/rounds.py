@@ -222,7 +222,7 @@ class Rounds:
         whole = asyncio.create_task(self.checker.check(watched, moment, full=True))
         try:
             await asyncio.wait((whole,), timeout=_PATIENCE_S)
-            if whole.done():
+            if whole.done() or watched.bot is not bot:
                 return await whole
             outcome = await self.checker.check(watched, moment, full=False)
             if outcome.good and not whole.done() and not watched.gone:

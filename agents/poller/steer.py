@@ -185,8 +185,13 @@ class Steerer:
             try:
                 with Spell(self._budgets):
                     await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            except (ControlRefused, ReadFailure, EgressError):
+                raise
             except TimeoutError:
                 return _SLOW
+            except Exception as error:  # noqa: BLE001 - whatever it is, the wish has an end
+                self._failed("command_failed", stored, error)
+                return "Asking it failed by a fault of ours."
             finally:
                 course.since = time.monotonic()
             course.took = True
@@ -220,8 +225,7 @@ class Steerer:
         except TimeoutError:
             return Seen(state=None, problem=_SLOW, hangs=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the wish has an end
-            # A fault of ours, or of a plug-in's. Only the kind is told, because the rest may hold what was opened.
-            self._log.error("look_failed", bot=str(stored.bot.id), engine=stored.bot.engine, error=type(error).__name__)
+            self._failed("look_failed", stored, error)
             return Seen(state=None, problem="Looking at it failed by a fault of ours.", hangs=True)
         if reading.reason is Reason.RATE_LIMITED:
             return Seen(state=None, problem=reading.detail, rest_s=course.rest(reading.retry_after_s))
@@ -233,3 +237,7 @@ class Steerer:
             hopeless=reading.reason.value if final and reading.reason is not None else None,
             hangs=reading.reason is Reason.TIMEOUT,
         )
+
+    def _failed(self, event: str, stored: Stored, error: Exception) -> None:
+        """A fault of ours, a plug-in's or the machine's. Only the kind is told: the rest may hold what was opened."""
+        self._log.error(event, bot=str(stored.bot.id), engine=stored.bot.engine, error=type(error).__name__)

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from agents.egress import MeansExhausted
 from agents.engines.base import Reading
 from agents.engines.freqtrade import FreqtradeEngine
 from agents.poller import opening, wish_rows
@@ -188,6 +189,8 @@ class Endless(FreqtradeEngine):
         return await super().check(*arguments, **options)
 
     async def control(self, *arguments: Any, **options: Any) -> None:
+        if "command" in self.hanging:
+            raise MeansExhausted
         if "control" in self.hanging:
             await asyncio.Event().wait()
         await super().control(*arguments, **options)
@@ -202,6 +205,7 @@ class Endless(FreqtradeEngine):
             0,
             "It was never asked, because it could not be looked at. Looking at it failed by a fault of ours.",
         ),
+        ("command", 1, "It was asked once, and its trading was running 60 seconds after the wish."),
         ("control", 1, "It was asked once, and its trading was running 60 seconds after the wish."),
     ],
 )
