@@ -260,6 +260,9 @@ def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Read
     controllers = bot.performance or {}
     if config.controller_id is not None:
         controllers = {name: one for name, one in controllers.items() if name == config.controller_id}
+        if bot.performance and not controllers:
+            detail = f"It has no controller {config.controller_id}: see its controller_id. Its figures are unknown."
+            return msgspec.structs.replace(reading, full=True, detail=detail)
     if all(one.performance is None for one in controllers.values()):
         # Nothing is known now, which is no zero: after a stop the API forgets them.
         return msgspec.structs.replace(reading, full=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, NOBODY, STA
 from control_plane.bots.schemas import TradingView
 from control_plane.bots.service import locked, note, refuse_subscribed
 from control_plane.dashboard.reasons import remedy_of
+from control_plane.engines.configs import ConfigError, decode_config
 from control_plane.engines.family import Action
 from control_plane.engines.registry import family_of
 from control_plane.errors import ConflictError
@@ -36,12 +38,14 @@ _WISH = text("""
 _LOOK = text("update bots set ping_requested_at = clock_timestamp() where id = :bot")
 
 
-def actions_of(engine: str) -> frozenset[Action]:
-    """What a bot of this family can be told about its trading; nothing where this installation does not know it."""
+def actions_of(engine: str, config: Mapping[str, Any] | str | None) -> frozenset[Action]:
+    """What a bot of this family, so configured, can be told about its trading; nothing where it is not known here."""
     try:
-        return family_of(engine).actions
-    except LookupError:
+        family = family_of(engine)
+        told = decode_config(family, config) if family.actions else None
+    except (LookupError, ConfigError):
         return frozenset()
+    return family.actions if told is None else told.steerable(family.actions)
 
 
 async def wish_trading(session: AsyncSession, principal: Principal, bot_id: UUID, action: Action) -> None:
@@ -53,9 +57,9 @@ async def wish_trading(session: AsyncSession, principal: Principal, bot_id: UUID
     principal.require("bots:write")
     row = await locked(session, bot_id)
     await refuse_subscribed(session, bot_id)
-    if action not in actions_of(row.engine):
+    if action not in actions_of(row.engine, row.engine_config):
         raise ConflictError(
-            f"bots of the family {row.engine} cannot be told to {action} their trading: do that at the bot itself",
+            f"this bot of the family {row.engine} cannot be told to {action} its trading: do that at the bot itself",
             code="control_unsupported",
         )
     _require_up(row)
@@ -97,7 +101,7 @@ def trading_view(row: Row[Any], now: datetime, *, known: bool) -> TradingView:
     fresh = confirmed_at is not None and now - confirmed_at <= _GRACE
     state = _state(row.trading_state, row.observed_at, row.trading_wanted, confirmed_at)
     return TradingView(
-        actions=sorted(actions_of(row.engine)),
+        actions=sorted(actions_of(row.engine, row.engine_config)),
         wanted=row.trading_wanted,
         state=state if known or (fresh and state == row.trading_wanted) else None,
         requested_at=row.trading_requested_at,

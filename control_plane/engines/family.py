@@ -61,6 +61,10 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         """The same, with all that it leaves to the order of its members in words: where it is kept they have none."""
         return self
 
+    def steerable(self, actions: frozenset[Action]) -> frozenset[Action]:
+        """Of its family's actions those that a bot so configured can be told."""
+        return actions
+
     def problem(self) -> tuple[str, str] | None:
         """What does not go together in it, as the field's path and what to do; None where all does."""
         return None

@@ -172,6 +172,11 @@ async def test_what_cannot_be_asked_is_refused_with_its_reason(api: Api, admin: 
         UUID(bot),
     )
     assert await code(action="pause") == "control_unsupported"
+    # A classic one can be told nothing, and is offered nothing; a node can be stopped.
+    assert await code() == "control_unsupported"
+    assert (await ada.call("GET", f"/bots/{bot}"))["trading"]["actions"] == []
+    await admin.execute("""update bots set engine_config = '{"mode": "node"}' where id = $1""", UUID(bot))
+    assert (await ada.call("GET", f"/bots/{bot}"))["trading"]["actions"] == ["stop"]
     await admin.execute("update bots set engine = 'nobody-knows' where id = $1", UUID(bot))
     assert await code() == "control_unsupported"
     assert await admin.fetchval("select count(*) from bot_trading") == 0

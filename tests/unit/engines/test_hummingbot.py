@@ -59,6 +59,7 @@ async def test_one_controller_is_read_alone() -> None:
         absent = await bot(server, controller_id="other").read()
     assert (reading.currency, reading.realized_profit) == ("USDT", Decimal("12.5"))
     assert (absent.full, absent.realized_profit, absent.reason) == (True, None, None)
+    assert absent.detail == "It has no controller other: see its controller_id. Its figures are unknown."
 
 
 async def test_without_a_stated_capital_there_is_no_equity() -> None:
