@@ -98,8 +98,17 @@ async def seen_until(session: AsyncSession, settings: Settings, bot: BotView) ->
     """How long the last look at a bot of the bound tenant is good for; None where nobody has looked."""
     if bot.health.observed_at is None:
         return None
-    plan: str = (await session.execute(_PLAN_OF, {"id": bot.id})).scalar_one()
-    return bot.health.observed_at + stale_after(settings, plan)
+    return bot.health.observed_at + stale_after(settings, await _plan_name(session, bot.id))
+
+
+async def silence_of(session: AsyncSession, settings: Settings, bot_id: UUID) -> timedelta:
+    """How long nothing may have been read of a bot of the bound tenant before its curve is interrupted."""
+    return unread_after(settings, await _plan_name(session, bot_id))
+
+
+async def _plan_name(session: AsyncSession, bot_id: UUID) -> str:
+    name: str = (await session.execute(_PLAN_OF, {"id": bot_id})).scalar_one()
+    return name
 
 
 def unread_after(settings: Settings, plan_name: str) -> timedelta:

@@ -174,7 +174,7 @@ async def _whole(
     """The page. ``form`` is what was refused of a change."""
     shown = await _panel(request, caller, bot_id)
     bot = shown["bot"]
-    series = await _series(caller, bot, chosen)
+    series = await _series(request, caller, bot, chosen)
     parts = await live_parts(caller, bot)
     stored = FormState(values={name: getattr(bot, name) for name in _ENDINGS})
     return page(
@@ -203,7 +203,7 @@ async def bot_equity(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
 ) -> BotCurve:
     """The curve, for the chart."""
-    return bot_curve(await _series(caller, await _bot(request, caller, bot_id), chosen_range(asked)))
+    return bot_curve(await _series(request, caller, await _bot(request, caller, bot_id), chosen_range(asked)))
 
 
 @get("/bots/{bot_id:uuid}/credentials")
@@ -269,9 +269,10 @@ async def _panel(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) 
     return {"bot": bot, "events": events, "last_lines": last_lines}
 
 
-async def _series(caller: Caller, bot: BotView, chosen: str) -> PerformanceView:
+async def _series(request: Request[Any, Any, Any], caller: Caller, bot: BotView, chosen: str) -> PerformanceView:
     async with caller.transaction() as session:
-        return await bot_performance(session, bot.id, beginning(chosen, bot.created_at), None, None)
+        silence = await queries.silence_of(session, _settings(request), bot.id)
+        return await bot_performance(session, bot.id, beginning(chosen, bot.created_at), None, None, silence=silence)
 
 
 async def _timeline(request: Request[Any, Any, Any], caller: Caller, bot: BotView, chosen: str) -> TimelineView:

@@ -24,6 +24,7 @@ from tests.integration.history.rows import changes, day, hour, readings
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+SILENCE = timedelta(seconds=190)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def curve(
     until: datetime | None = None,
 ) -> PerformanceView:
     async with session_of(api_db, owner) as session:
-        return await bot_performance(session, bot, since, until, interval, points)
+        return await bot_performance(session, bot, since, until, interval, points, silence=SILENCE)
 
 
 async def timeline(
@@ -103,8 +104,8 @@ async def test_a_span_that_ends_in_the_future_shows_what_there_is(
     await rollups.catch_up()
     async with session_of(api_db, owner) as session:
         begin, later = day(6), datetime.now(UTC) + timedelta(days=3650)
-        until_now = await bot_performance(session, bot, begin, None, interval, points)
-        beyond = await bot_performance(session, bot, begin, later, interval, points)
+        until_now = await bot_performance(session, bot, begin, None, interval, points, silence=SILENCE)
+        beyond = await bot_performance(session, bot, begin, later, interval, points, silence=SILENCE)
     assert len(beyond.points) > 5
     # The last one of each marks that nothing has been read since, up to now.
     assert beyond.points[:-1] == until_now.points[:-1]
