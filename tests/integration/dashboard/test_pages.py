@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
@@ -10,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from tests.api import Api
 from tests.integration.dashboard.browser import Browser, words_of
-from tests.world import Tenant, published, two_tenants
+from tests.world import Tenant, external_body, published, snapshot, two_tenants
 
 FRESH = {
     "/": "No bots yet",
@@ -174,3 +176,18 @@ async def test_assets_are_cached_for_ever_and_typed(api: Api) -> None:
 async def test_only_files_of_the_build_are_assets(api: Api) -> None:
     for path in ("manifest.json", ".built-from", "..%2F__init__.py", "%2e%2e/__init__.py", "app.js"):
         assert (await api.client.get(f"/assets/{path}")).status_code in {400, 404}, path
+
+
+async def test_drawdown_now_is_not_known_where_nothing_has_been_read_lately(
+    api: Api, admin: asyncpg.Connection
+) -> None:
+    person = await api.person()
+    bot = (await person.call("POST", "/bots", json=external_body(), status=201))["id"]
+    for minutes, index in ((61, "4"), (60, "2")):
+        at = datetime.now(UTC) - timedelta(minutes=minutes)
+        await snapshot(admin, person.tenant_id, UUID(bot), at=at, unit_value=Decimal(index))
+    async with Browser(api) as browser:
+        await browser.sign_in(person)
+        words = words_of(await browser.get(f"/bots/{bot}"))
+    assert "Now, below its highest ever – not known: its newest reading tells none, or is old" in words
+    assert "Worst in the time shown 50.00%" in words

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from control_plane.performance import series
 from control_plane.performance.drawdown import single
-from control_plane.performance.reads import Part
+from control_plane.performance.reads import Ever, Part
 from control_plane.performance.schemas import CurveInterval, PerformanceView
 from control_plane.performance.steps import SECONDS, chosen_interval, coarsened, sources
 
@@ -20,6 +20,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+NEVER = Ever(None, None)
 
 
 def part(minutes: float, index: str | None, *, lasting: float = 0, readings: int = 1, currency: str = "USDT") -> Part:
@@ -35,14 +36,20 @@ def part(minutes: float, index: str | None, *, lasting: float = 0, readings: int
         realized_profit=None,
         open_profit=None,
         index=value,
+        index_at=None if value is None else START + (minutes + lasting) * MINUTE,
         stretch=single(value),
     )
 
 
 def shown(
-    found: list[Part], interval: CurveInterval, end: datetime, most: int = 100, silence: timedelta = 190 * SECOND
+    found: list[Part],
+    interval: CurveInterval,
+    end: datetime,
+    most: int = 100,
+    silence: timedelta = 190 * SECOND,
+    ever: Ever = NEVER,
 ) -> PerformanceView:
-    return series.shown(found, interval, end, most, single(Decimal(5)), silence)
+    return series.shown(found, interval, end, most, ever, silence)
 
 
 @pytest.mark.parametrize(("silence_s", "gaps"), [(55, 1), (130, 0), (190, 0)])
@@ -82,10 +89,32 @@ def test_hours_next_to_each_other_are_no_gap_and_a_missing_one_is() -> None:
 
 def test_drawdown_is_of_the_highest_so_far_and_unknown_where_the_index_is() -> None:
     found = [part(n, value) for n, value in enumerate(["1", "2", None, "1.5", "2.5"])]
-    view = shown(found, "raw", START + 5 * MINUTE)
+    view = shown(found, "raw", START + 5 * MINUTE, ever=Ever(single(Decimal(5)), MINUTE))
     assert [point.drawdown for point in view.points] == [0, 0, None, Decimal("0.25"), 0]
     assert [view.drawdown.current, view.drawdown.maximum] == [0, Decimal("0.25")]
     assert [view.drawdown_since_start.current, view.drawdown_since_start.maximum] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "end", "current"),
+    [
+        (["1", "0.5"], 2, "0.5"),
+        (["1", "0.5", None], 3, None),  # the newest reading tells no index
+        (["1", "0.5"], 60, None),  # nothing has been read for an hour
+        ([None, None], 2, None),
+    ],
+)
+def test_drawdown_now_is_unknown_where_the_end_is(values: list[str | None], end: int, current: str | None) -> None:
+    view = shown([part(n, value) for n, value in enumerate(values)], "raw", START + end * MINUTE)
+    assert view.drawdown.current == (None if current is None else Decimal(current))
+    assert view.drawdown.maximum == (None if values[0] is None else Decimal("0.5"))
+
+
+@pytest.mark.parametrize(("told_ago", "current"), [(MINUTE, "0"), (5 * MINUTE, None), (None, None)])
+def test_drawdown_since_start_is_of_now_whatever_the_span(told_ago: timedelta | None, current: str | None) -> None:
+    view = shown([part(0, "1"), part(1, "2")], "raw", START + 2 * MINUTE, ever=Ever(single(Decimal(5)), told_ago))
+    assert view.drawdown_since_start.current == (None if current is None else Decimal(current))
+    assert view.drawdown_since_start.maximum == 0
 
 
 def test_nothing_read_is_nothing_known() -> None:
