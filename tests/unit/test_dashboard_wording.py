@@ -265,7 +265,13 @@ def test_fields_are_read_from_objects_and_mappings_alike() -> None:
 
 def figures(equity: str | None, minutes_old: int = 0, twins: tuple[int, ...] = (), **changes: Any) -> dict[str, Any]:
     """A bot with these latest figures: old where they are any minutes old; `same_process` as the bots `twins`."""
-    latest = {"equity": equity, "currency": "USDT", "simulated": True, "realized_profit": "1", "open_profit": "0.5"}
+    latest: dict[str, Any] = {
+        "equity": equity,
+        "currency": "USDT",
+        "simulated": True,
+        "realized_profit": "1",
+        "open_profit": "0.5",
+    }
     latest |= {"observed_at": NOW - timedelta(minutes=minutes_old), "stale": minutes_old > 0}
     own = {name: changes.pop(name) for name in ("id",) if name in changes}
     warned = [{"code": "same_process", "bot_id": other} for other in twins]

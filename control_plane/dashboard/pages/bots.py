@@ -17,7 +17,7 @@ from control_plane.bots.trading import wish_trading
 from control_plane.dashboard import families
 from control_plane.dashboard.curve import BotCurve, beginning, bot_curve, chosen_range, newest
 from control_plane.dashboard.fleet import summarise
-from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
+from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState, nested
 from control_plane.dashboard.pages.live import live_parts
 from control_plane.dashboard.rendering import go, go_back, more_path, page
 from control_plane.dashboard.wording import is_hosted
@@ -139,7 +139,11 @@ async def register_action(
         and not any(form.get(field.name) for field in family.credentials)
     )
     try:
-        data = fitting.read(CreateBot, documents=_DOCUMENTS, **({"credentials": {}} if nothing else {}))
+        given: dict[str, Any] = {"credentials": {}} if nothing else {}
+        asked = nested(fitting.fields).get("engine_config")
+        if family is not None and isinstance(asked, dict):
+            given["engine_config"] = family.typed(asked)
+        data = fitting.read(CreateBot, documents=_DOCUMENTS, **given)
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
         async with caller.transaction() as session:
             bot_id = await service.create_bot(session, caller.principal, _settings(request), key, data)
