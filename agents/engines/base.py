@@ -58,7 +58,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     credential_ok: bool | None
     """None where the bot was not asked anything that needs the credential."""
     full: bool
-    """Every call about performance was answered: worth a snapshot, though single figures may still be unknown."""
+    """Every call about performance was answered, though single figures may still be unknown."""
     reason: Reason | None = None
     detail: str | None = None
     """The reason in words for the bot's owner, or without a reason what is left unknown and why; never an upstream

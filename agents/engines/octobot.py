@@ -336,7 +336,9 @@ async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, no
     told = _Figures()
     whole = await all_told(_ask_figures(site, told, config), until)
     closed, history = told.closed, told.history
-    reading = msgspec.structs.replace(reading, full=whole and closed is not None and history is not None)
+    missing = [name for name, value in (("closed trades", closed), ("portfolio", history)) if value is None]
+    detail = f"It did not tell just now, and so unknown: {', '.join(missing)}." if missing else reading.detail
+    reading = msgspec.structs.replace(reading, full=whole and not missing, detail=detail)
     if closed is not None:
         reading = _with_profits(reading, closed, config)
     if history:

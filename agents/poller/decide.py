@@ -118,11 +118,12 @@ class Decision(msgspec.Struct, frozen=True):
     """Seconds from the beginning of this look to the next."""
 
 
-def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta) -> Decision:
-    """Judge one check of ``bot``. ``interval`` is the regular time between two checks."""
+def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta, *, repeats: int = 1) -> Decision:
+    """Judge one check of ``bot``. ``interval`` is the regular time between two checks, ``repeats`` how many in a row
+    had this outcome, this one included."""
     known = _about_this_copy(bot, previous)
     health = _health(bot, known, outcome, interval)
-    change = None if bot.hosted else _status_change(bot, health, outcome, known)
+    change = None if bot.hosted else _status_change(bot, health, outcome, known, repeats)
     return Decision(health, change, _pause_s(bot, known, outcome, interval.total_seconds()))
 
 
@@ -262,22 +263,24 @@ def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta, fa
     return failures >= FAILURES_TO_BELIEVE and lasted
 
 
-def _status_change(bot: Bot, health: Health, outcome: Outcome, known: Health) -> StatusChange | None:
+def _status_change(bot: Bot, health: Health, outcome: Outcome, known: Health, repeats: int) -> StatusChange | None:
     if outcome.good:
         return _connected(bot, health)
-    if outcome.reason == Reason.RATE_LIMITED:
-        return None
     failure = _told(bot, "error", outcome.reason, outcome.detail)
+    # What stands there as the reason of an error is not it any more.
+    another = repeats >= FAILURES_TO_BELIEVE and outcome.reason != bot.reason
+    if outcome.reason == Reason.RATE_LIMITED:
+        return failure if bot.status == "error" and not bot.untold and another else None
     if bot.untold:
         return failure
     if bot.status == "connected":
         return failure if health.state == "unhealthy" and health.reason == outcome.reason else None
     if health.reason == bot.reason:
         return None
-    # In error already. A certain reason replaces any other at once; an uncertain one replaces only a certain one that
-    # no longer holds, and only when seen twice: unreachable and timeout may take turns without filling the history.
+    # In error already. A certain reason replaces any other at once; an uncertain one a certain one when seen twice, and
+    # an uncertain one when seen three times: unreachable and timeout may take turns without filling the history.
     gone = bot.reason in CONCLUSIVE and known.reason == health.reason
-    return failure if health.reason in CONCLUSIVE or gone else None
+    return failure if health.reason in CONCLUSIVE or gone or another else None
 
 
 def _connected(bot: Bot, health: Health) -> StatusChange | None:

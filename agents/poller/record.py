@@ -147,10 +147,12 @@ class Recorder:
         self._lose("shutdown", _worth(self._buffer.take()))
 
     async def _store(self, batch: list[Waiting]) -> list[Stored]:
-        """A row that the database refuses, or that somebody holds for long, costs itself and not its batch."""
+        """A row that cannot be written, or that somebody holds for long, costs itself and not its batch."""
         try:
             return [await self._store_whole(batch)]
-        except _POISON as error:
+        except Exception as error:
+            if _away(error):
+                raise
             if len(batch) == 1:
                 return await self._store_less(batch[0], error)
             middle = len(batch) // 2
@@ -158,14 +160,17 @@ class Recorder:
 
     async def _store_less(self, waiting: Waiting, error: Exception) -> list[Stored]:
         held = isinstance(error, asyncpg.LockNotAvailableError)
-        self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=str(error)[:200])
+        self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=repr(error)[:200])
         self._lose("held" if held else "refused", _worth([waiting]))
         waiting.rows.clear()
-        with contextlib.suppress(*_POISON):
+        try:
             return [await self._store_whole([waiting])]
-        if held:
-            # What was refused would be refused again.
-            self._buffer.not_recorded(waiting)
+        except Exception as again:
+            if _away(again):
+                raise
+            if held or not isinstance(again, _POISON):
+                # What the database refused it would refuse again.
+                self._buffer.not_recorded(waiting)
         return []
 
     async def _store_whole(self, batch: list[Waiting]) -> Stored:
@@ -222,7 +227,8 @@ class Recorder:
             await connection.execute(statements.SNAPSHOTS, *_snapshots(snapshots))
             await _note_resets(connection, snapshots)
         moved = {one for one, row in snapshots if row.told}
-        followed = [one for one in ours if one in moved or (one.urgent and not one.changed)]
+        # Whoever waits for a look is told of it, whatever became new by it: of most changes no trigger tells.
+        followed = [one for one in ours if one in moved or one.urgent]
         if followed:
             await connection.execute(
                 statements.TELL_FOLLOWERS,
@@ -262,6 +268,11 @@ class Recorder:
         if count:
             _LOST.labels(cause).inc(count)
             self._log.warning("results_lost", cause=cause, count=count)
+
+
+def _away(error: Exception) -> bool:
+    """Whether it is the database that cannot be had. All else is the fault of a row: whatever a look came to."""
+    return isinstance(error, DATABASE_AWAY) and not isinstance(error, _POISON)
 
 
 def _worth(batch: Sequence[Waiting]) -> int:

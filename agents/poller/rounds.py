@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
+import msgspec
 import structlog
 from prometheus_client import Gauge
 
 from agents.egress import MeansExhausted
 from agents.poller.check import Checker, left_alone
-from agents.poller.decide import Outcome, decide, settle
+from agents.poller.decide import Bot, Decision, Health, Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
+from agents.poller.opening import ChangedMeanwhileError
 from agents.poller.record import Recorder
 from agents.poller.rhythm import counted_from
 from agents.poller.shards import Shards
@@ -27,6 +30,8 @@ from control_plane.database.away import DATABASE_AWAY
 _BLIND_S: Final = 300.0
 #: So many looks are begun in one turn of the loop.
 _TOGETHER: Final = 16
+#: Somebody waits: figures that are not told within it are not waited for before the state is.
+_PATIENCE_S: Final = 0.4
 #: After a fault of ours: it costs this bot some time and nobody else anything.
 _FAULT_PAUSE_S: Final = 30.0
 
@@ -157,21 +162,23 @@ class Rounds:
         """Say of a bot why it is not looked at: else it would seem forgotten while its origin has its rest."""
         bot, previous = watched.bot, watched.health
         outcome = left_alone(self._shards.moment(now), rest_s)
-        decision = decide(bot, previous, outcome, watched.pace.check)
+        decision = _judged(watched, bot, previous, outcome)
         self._keep(Result(watched, epoch, bot, previous, decision, None))
 
     async def _look_at(self, watched: Watched, epoch: int) -> None:
-        pause = None
+        pause, bot = None, watched.bot
         try:
             pause = await self._look(watched, epoch)
+        except ChangedMeanwhileError:
+            # Nothing was seen. Who was told of the change meanwhile looks at once, and who was not will be told.
+            pause = watched.pace.check_s if watched.bot is bot else 0.0
         except (*DATABASE_AWAY, MeansExhausted) as error:
             # What it takes to ask the bot could not be had, so nothing was seen.
             self._log.warning("check_not_made", bot=str(watched.bot.id), error=type(error).__name__)
             pause = min(watched.pace.check_s, _FAULT_PAUSE_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other bots are looked at
             # A fault of ours. Only the kind is told, because the rest may hold what was opened.
-            bot, kind = watched.bot, type(error).__name__
-            self._log.error("check_failed", bot=str(bot.id), engine=bot.engine, error=kind)
+            self._log.error("check_failed", bot=str(bot.id), engine=bot.engine, error=type(error).__name__)
             pause = max(watched.pace.check_s, _FAULT_PAUSE_S)
         finally:
             del self._looks[watched]
@@ -193,16 +200,40 @@ class Rounds:
         full = urgent or began + watched.pace.check_s / 2 >= watched.due_reading
         if full:
             _READINGS.count()
-        outcome = await self.checker.check(watched, moment, full=full)
+        if urgent:
+            outcome = await self._check_urgently(watched, epoch, moment)
+            previous = watched.health
+        else:
+            outcome = await self.checker.check(watched, moment, full=full)
         if watched.gone:
             return None
-        if full and outcome.reading.full:
+        if full and outcome.good:
+            # Of figures that did not come this time, the next look would wait just as long.
             watched.due_reading = began + watched.pace.reading_s
-        decision = decide(bot, previous, outcome, watched.pace.check)
-        self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent))
+        decision = _judged(watched, bot, previous, outcome)
+        self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent, full))
         at = counted_from(watched.due, began, watched.pace.check_s) + decision.pause_s
         self._plan_next(watched, at, outcome)
         return None
+
+    async def _check_urgently(self, watched: Watched, epoch: int, moment: datetime) -> Outcome:
+        """A full look; where its figures are slow to come, what a short one finds is told meanwhile."""
+        bot, previous = watched.bot, watched.health
+        whole = asyncio.create_task(self.checker.check(watched, moment, full=True))
+        try:
+            await asyncio.wait((whole,), timeout=_PATIENCE_S)
+            if whole.done() or watched.bot is not bot:
+                return await whole
+            outcome = await self.checker.check(watched, moment, full=False)
+            if outcome.good and not whole.done() and not watched.gone:
+                decision = _judged(watched, bot, previous, outcome)
+                self._keep(Result(watched, epoch, bot, previous, decision, outcome.reading, urgent=True))
+                seen_at = self._shards.moment(time.monotonic())
+                return msgspec.structs.replace(await whole, observed_at=seen_at)
+            return await whole
+        finally:
+            whole.cancel()
+            await asyncio.gather(whole, return_exceptions=True)
 
     def _keep(self, result: Result) -> None:
         result.watched.health = result.decision.health
@@ -219,3 +250,8 @@ class Rounds:
             # Asked for again while it was looked at, or still coming up.
             at = min(at, self._shards.monotonic(outcome.observed_at) + SHORTEST_GAP_S)
         self.plan(watched, at)
+
+
+def _judged(watched: Watched, bot: Bot, previous: Health, outcome: Outcome) -> Decision:
+    watched.repeats = watched.repeats + 1 if outcome.reason == previous.reason else 1
+    return decide(bot, previous, outcome, watched.pace.check, repeats=watched.repeats)

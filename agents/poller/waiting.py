@@ -43,6 +43,8 @@ class Result(msgspec.Struct, frozen=True):
     decision: Decision
     reading: Reading | None
     urgent: bool = False
+    full: bool = False
+    """Figures were asked for, whether or not all were told."""
 
     @property
     def repeats(self) -> bool:
@@ -55,9 +57,11 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def worth_a_snapshot(self) -> bool:
-        """Read to the end, with at least one figure."""
+        """All went well that tells of its figures, and one is known; or, of a bot that told some before, none is."""
         reading = self.reading
-        return reading is not None and reading.full and any(figure is not None for figure in _figures(reading))
+        if reading is None or not self.full or reading.reason is not None:
+            return False
+        return self.watched.mark is not None or any(figure is not None for figure in _figures(reading))
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -78,6 +78,7 @@ class Watched:
         "pace",
         "promised",
         "recorded",
+        "repeats",
         "secret",
         "shard",
         "state",
@@ -113,6 +114,8 @@ class Watched:
         """When the look was made that was handed on last to be written."""
         self.recorded: Health | None = None
         """What its row says, where that is not what was seen before: a write was given up."""
+        self.repeats = 0
+        """How many looks in a row had the outcome of the last one."""
         self.trades: int | None = None
         """Closed trades as last told."""
         self.tally: int | None = None

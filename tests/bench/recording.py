@@ -88,7 +88,9 @@ class Writer:
         previous = watched.health
         decision = decide(watched.bot, previous, Outcome(reading=reading, observed_at=at), _INTERVAL)
         watched.health = decision.health
-        return Result(watched, self._shards.held[watched.shard], watched.bot, previous, decision, reading)
+        return Result(
+            watched, self._shards.held[watched.shard], watched.bot, previous, decision, reading, full=reading.full
+        )
 
     async def record(self, results: list[Any]) -> None:
         """What is measured: from results in memory to rows that are committed."""

@@ -72,6 +72,8 @@ class FreqtradeServer(LoopbackServer):
         """Bodies by route, such as `profit`, in place of the regular ones."""
         self.hanging: set[str] = set()
         """Routes that are never answered."""
+        self.refused: set[str] = set()
+        """Routes that it cannot answer in its present state."""
         self.exchange_answers = asyncio.Event()
         """Cleared while the exchange hangs: then `/balance` hangs with it."""
         self.exchange_answers.set()
@@ -111,8 +113,8 @@ class FreqtradeServer(LoopbackServer):
             return self._command(route)
         if method == "DELETE" and route.startswith("trades/") and route.endswith("/open-order"):
             return self._cancel(route, int(route.split("/")[1]))
-        if route == "count" and self.trading_state == "stopped":
-            return json_reply({"error": "Error querying /api/v1/count: trader is not running"}, 502)
+        if route in self.refused or (route == "count" and self.trading_state == "stopped"):
+            return json_reply({"error": f"Error querying /api/v1/{route}: trader is not running"}, 502)
         if route in self.hanging:
             await asyncio.Event().wait()
         if route == "balance" or (self.prices_forgotten and route in {"profit", "status"}):

@@ -65,7 +65,7 @@ def result_of(
     outcome = Outcome(reading=reading, observed_at=observed_at, **changes)
     decision = decide(watched.bot, watched.health, outcome, timedelta(seconds=15))
     epoch = shards.held[watched.shard]
-    result = Result(watched, epoch, watched.bot, watched.health, decision, reading)
+    result = Result(watched, epoch, watched.bot, watched.health, decision, reading, full=reading.full)
     watched.health = decision.health
     return result
 

@@ -79,6 +79,37 @@ async def test_unknown_figures_stay_unknown(
         assert last["unit_value"] == Decimal("1.01")
 
 
+async def test_its_state_is_told_before_figures_that_are_slow_to_come(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        server.exchange_answers.clear()
+        bot = await factory.bot(await factory.owner(), engine="freqtrade", api_url=server.url, credentials=CREDENTIALS)
+        await poller_with(poll_interval=600.0, reading_interval=600.0)
+        await until_status(admin, bot, "connected")
+        assert (await health_row(admin, bot))["trading_state"] == "running"
+        assert await snapshots(admin, bot) == []
+        server.exchange_answers.set()
+        await until_equity(admin, bot, Decimal("9728.73"))
+        assert [request.path for request in server.requests].count("/api/v1/balance") == 1
+
+
+async def test_what_figures_came_are_kept_and_looks_go_on_as_they_should(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
+) -> None:
+    async with FreqtradeServer() as server:
+        server.refused = {"balance"}
+        bot = await factory.bot(await factory.owner(), engine="freqtrade", api_url=server.url, credentials=CREDENTIALS)
+        await poller_with(poll_interval=0.3, reading_interval=600.0)
+        await until_status(admin, bot, "connected")
+        await until_checked(admin, bot, times=3)
+        [kept] = await snapshots(admin, bot)
+        assert (kept["realized_profit"], kept["open_positions"], kept["equity"]) == (Decimal("-175.44"), 5, None)
+        assert [request.path for request in server.requests].count("/api/v1/profit") == 1
+        health = await health_row(admin, bot)
+        assert (health["state"], health["detail"]) == ("healthy", "It did not tell just now, and so unknown: balance.")
+
+
 async def test_a_bot_that_began_anew_has_lost_nothing(
     factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -122,6 +123,42 @@ async def test_a_row_that_is_refused_costs_itself_alone(
     assert not recorder.behind
 
 
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"equity": 10.5},
+        {"equity": "10.5"},
+        {"closed_trades": "7"},
+        {"equity": Decimal("sNaN")},
+        {"latency_ms": object()},
+    ],
+)
+async def test_a_row_that_cannot_even_be_made_costs_itself_alone(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, figures: dict[str, Any]
+) -> None:
+    bots = await bots_at(factory, await factory.owner(), 3, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, lost = recorder_of(pool, shards), _lost("refused")
+    watched = await watched_bots(pool)
+    for step in range(2):
+        # A figure is compared with the one before.
+        for bot, one in watched.items():
+            odd = bot == bots[1] and step
+            reading = reading_with(closed_trades=3)
+            after = timedelta(seconds=15 * step)
+            recorder.put(
+                result_of(one, shards, msgspec.structs.replace(reading, **figures) if odd else reading, after=after)
+            )
+        await recorder.flush()
+    assert [len(await snapshots(admin, bot)) for bot in bots] == [2, 1, 2]
+    assert _lost("refused") == lost + 1
+    assert (recorder.behind, recorder.waiting) == (False, 0)
+    # And what comes next of that bot is written.
+    recorder.put(result_of(watched[bots[1]], shards, reading_with(closed_trades=4), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert len(await snapshots(admin, bots[1])) == 2
+
+
 @pytest.mark.parametrize("status", ["inactive", "connected"])
 async def test_a_bot_row_that_somebody_holds_delays_that_bot_only(
     factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, status: str
@@ -205,8 +242,17 @@ async def test_who_waits_for_a_look_that_changes_nothing_is_told(
         await recorder.flush()
         await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
         heard.clear()
+        # So is who waits for one that fails as the one before did: no trigger looks at what is new then.
+        failed = Reading(reachable=False, credential_ok=None, full=False)
+        for seconds in (2, 3):
+            result = result_of(watched, shards, failed, after=timedelta(seconds=seconds), reason="timeout")
+            recorder.put(msgspec.structs.replace(result, urgent=True))
+            heard.clear()
+            await recorder.flush()
+            await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
+        heard.clear()
         # And so is who follows its figures, when they move.
-        recorder.put(result_of(watched, shards, reading_with(equity=Decimal(1001)), after=timedelta(seconds=2)))
+        recorder.put(result_of(watched, shards, reading_with(equity=Decimal(1001)), after=timedelta(seconds=4)))
         await recorder.flush()
         await until(lambda: any(str(bot) in payload for payload in heard), what="the notification")
     finally:
@@ -326,6 +372,26 @@ async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
         await admin.execute("select from bot_health where id = $1 for update", bot)
         recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=15)))
         await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "running"
+    # By what is in memory nothing is new in this one.
+    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "stopped"
+    assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
+
+
+async def test_a_health_that_could_not_be_made_is_written_by_the_next_look(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    recorder.put(result_of(watched, shards, reading_with(trading_state="running")))
+    await recorder.flush()
+    odd: Any = object()
+    stopped = reading_with(trading_state="stopped", latency_ms=odd)
+    recorder.put(result_of(watched, shards, stopped, after=timedelta(seconds=15)))
+    await recorder.flush()
     assert (await health_row(admin, bot))["trading_state"] == "running"
     # By what is in memory nothing is new in this one.
     recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))

@@ -153,6 +153,32 @@ RUNNING = _bot(hosted=True, status="running", engine="tradewise", up_since=NOW -
 
 
 @pytest.mark.parametrize(
+    ("stands", "reason", "repeats", "told"),
+    [
+        ("unreachable", "timeout", 2, None),
+        ("unreachable", "timeout", 3, "timeout"),
+        ("bad_payload", "unreachable", 14, "unreachable"),
+        ("timeout", "timeout", 9, None),
+        ("unreachable", "rate_limited", 2, None),
+        ("unreachable", "rate_limited", 3, "rate_limited"),
+        ("rate_limited", "rate_limited", 4, None),
+        ("rate_limited", "unreachable", 3, "unreachable"),
+    ],
+)
+def test_the_reason_of_an_error_is_the_one_that_lasts(stands: str, reason: str, repeats: int, told: str | None) -> None:
+    bot, known = _bot(status="error", reason=stands), _health(state="unhealthy", failures=9, reason=reason)
+    change = decide(bot, known, _bad(reason), INTERVAL, repeats=repeats).change
+    assert (change and change.reason) == told
+    if told is not None:
+        assert change is not None
+        assert (change.status, change.eventful) == ("error", True)
+
+
+def test_asking_for_fewer_calls_makes_no_error_of_a_bot_that_was_well() -> None:
+    assert decide(BOT, WELL, _bad("rate_limited"), INTERVAL, repeats=50).change is None
+
+
+@pytest.mark.parametrize(
     ("bot", "previous", "outcome", "state", "failures"),
     [
         pytest.param(STARTING, Health(), _good(), "healthy", 0, id="first-answer"),

@@ -46,7 +46,16 @@ class Looks:
         decision = decide(
             watched.bot, watched.health, Outcome(reading=reading, observed_at=self.at, **outcome), watched.pace.check
         )
-        result = Result(watched, 1, watched.bot, watched.health, decision, reading, urgent)
+        result = Result(
+            watched,
+            1,
+            watched.bot,
+            watched.health,
+            decision,
+            reading,
+            urgent,
+            full=reading.full,
+        )
         watched.health = decision.health
         self.at += timedelta(seconds=after_s)
         self.buffer.put(result)
@@ -90,7 +99,7 @@ def test_where_an_older_one_still_waits_the_newest_is_what_is_written() -> None:
     buffer, watched = looks.buffer, looks.watched
     for _ in range(2):
         decision = decide(watched.bot, watched.health, Outcome(reading=WELL, observed_at=looks.at), PACE.check)
-        buffer.put(Result(watched, 1, watched.bot, watched.health, decision, WELL))
+        buffer.put(Result(watched, 1, watched.bot, watched.health, decision, WELL, full=WELL.full))
         watched.health = decision.health
         looks.at += timedelta(seconds=2)
     [waiting] = buffer.take()
