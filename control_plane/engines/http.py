@@ -148,7 +148,7 @@ AMOUNTS: Final = ("equity", "capital_base", "realized_profit", "open_profit")
 _EXAMPLE: Final = r"""{
   "auth": "header",
   "header": "X-Api-Key",
-  "calls": {"state": "/api/state", "account": "/api/account?currency=USDT"},
+  "calls": {"strategy": "/api/strategy", "account": "/api/account?currency=USDT"},
   "fields": {
     "trading_state": {"path": "status.active", "words": {"true": "running", "false": "stopped"}},
     "last_loop_at": {"path": "status.heartbeat", "unit": "ms"},
@@ -184,12 +184,13 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
         "header": "the name of a header, such as X-Api-Key",
     }
     purposes: ClassVar[Mapping[str, str]] = {
-        "calls": "GET calls under the bot's address, by names of your own; a short look makes the first",
+        "calls": "GET calls under the bot's address, by names of your own",
         "fields": (
-            "where each stands: a path into the answer of a call (the first one's if call is left out), with members by"
+            "where each stands: a path into the answer of a call (that of first if call is left out), with members by"
             " name, elements by index as [0], and # at the end counts; or a constant value; scale is what a number is"
             " multiplied by, words what the bot's own words mean, unit how it writes times (text, s or ms)"
         ),
+        "first": "its time is the latency, and a short look makes it and those of the state",
         "auth": "how the bot is told who calls",
         "header": "with auth header: the one that carries the token as it is",
     }

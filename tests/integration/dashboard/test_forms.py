@@ -165,7 +165,7 @@ async def test_every_family_that_runs_elsewhere_has_a_form_without_scripts(brows
     assert '<textarea class="textarea" id="engine_config"' in http.text
     # An example to begin with, every member of it, and where it is told in full.
     for words in (
-        '"calls": {"state": "/api/state"',
+        '"calls": {"strategy": "/api/strategy"',
         "fields.equity",
         "An amount of money",
         "# at the end counts",
@@ -186,7 +186,7 @@ async def test_the_example_of_the_form_is_a_configuration(browser: Browser, pers
     await browser.get("/bots/new?engine=http")
     again = await browser.send("/bots", body | {"name": "Other", "engine_config": '{"calls": {}}'}, 422)
     assert "{&#34;calls&#34;: {}}" in again.text
-    assert "/api/state?" not in again.text.partition("</textarea>")[0]
+    assert "/api/strategy" not in again.text.partition("</textarea>")[0]
 
 
 async def test_a_bot_of_another_family_is_registered_and_shown(browser: Browser, person: Person) -> None:
