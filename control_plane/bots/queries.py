@@ -98,17 +98,30 @@ async def seen_until(session: AsyncSession, settings: Settings, bot: BotView) ->
     """How long the last look at a bot of the bound tenant is good for; None where nobody has looked."""
     if bot.health.observed_at is None:
         return None
-    plan: str = (await session.execute(_PLAN_OF, {"id": bot.id})).scalar_one()
-    return bot.health.observed_at + stale_after(settings, plan)
+    return bot.health.observed_at + stale_after(settings, await _plan_name(session, bot.id))
+
+
+async def silence_of(session: AsyncSession, settings: Settings, bot_id: UUID) -> timedelta:
+    """How long nothing may have been read of a bot of the bound tenant before its curve is interrupted."""
+    return unread_after(settings, await _plan_name(session, bot_id))
+
+
+async def _plan_name(session: AsyncSession, bot_id: UUID) -> str:
+    name: str = (await session.execute(_PLAN_OF, {"id": bot_id})).scalar_one()
+    return name
+
+
+def unread_after(settings: Settings, plan_name: str) -> timedelta:
+    """How long nothing may have been read before figures are old, and nothing is drawn: three readings of its plan."""
+    plan = plan_of(settings.plans, plan_name)
+    # Every full look is a look: none comes more often than these.
+    interval = max(plan.poll_interval or settings.poll_interval, plan.reading_interval or settings.reading_interval)
+    return timedelta(seconds=interval * 3 + 10)
 
 
 def gap_after(settings: Settings) -> timedelta:
-    """How far apart two readings may be before nothing is drawn between them: by the plan that is read least often."""
-    intervals = [
-        max(plan.poll_interval or settings.poll_interval, plan.reading_interval or settings.reading_interval)
-        for plan in settings.plans.values()
-    ]
-    return timedelta(seconds=max(intervals) * 3 + 10)
+    """The same of a bot whose plan is not known: by the plan that is read least often."""
+    return max(unread_after(settings, name) for name in settings.plans)
 
 
 def _presented(row: Row[Any], settings: Settings) -> Presented:
@@ -165,7 +178,7 @@ def _view(row: Row[Any], shown: Presented, settings: Settings) -> BotView:
         subscription_id=row.subscription_id,
         credentials=SecretView(row.credentials_at is not None, row.credentials_last4, row.credentials_at),
         config=SecretView(row.config_at is not None, row.config_last4, row.config_at),
-        latest=_latest(row),
+        latest=_latest(row, settings),
         limits=limits_view(settings, row.plan, row.engine) if row.bot_type in HOSTED_TYPES else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -190,9 +203,10 @@ def limits_view(settings: Settings, plan_name: str, engine: str = "tradewise") -
     return LimitsView(plan.cpus, memory_of(plan, engine), plan.processes, plan.disk_bytes, plan.log_bytes)
 
 
-def _latest(row: Row[Any]) -> LatestView | None:
+def _latest(row: Row[Any], settings: Settings) -> LatestView | None:
     if row.latest_at is None:
         return None
+    old = datetime.now(UTC) - row.latest_at > unread_after(settings, row.plan)
     return LatestView(
         observed_at=row.latest_at,
         currency=row.currency,
@@ -205,6 +219,7 @@ def _latest(row: Row[Any]) -> LatestView | None:
         max_drawdown=row.max_drawdown,
         closed_trades=row.closed_trades,
         open_positions=row.open_positions,
+        stale=old,
     )
 
 

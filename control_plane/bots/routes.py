@@ -318,7 +318,8 @@ async def bot_performance_route(
     is so long. Drawdowns are taken of our own readings of the bot's index."""
     async with caller.transaction() as session:
         await queries.get_bot(session, _settings(request), bot_id)
-        return await bot_performance(session, bot_id, since, until, interval, points)
+        silence = await queries.silence_of(session, _settings(request), bot_id)
+        return await bot_performance(session, bot_id, since, until, interval, points, silence=silence)
 
 
 bots_router = Router(

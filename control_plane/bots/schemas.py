@@ -128,6 +128,8 @@ class LatestView(Figures, frozen=True):
     max_drawdown: Decimal | None
     closed_trades: int | None
     open_positions: int | None
+    stale: bool
+    """Older than three reading intervals of its plan and ten seconds: true of ``observed_at``, perhaps not of now."""
 
 
 class LimitsView(msgspec.Struct, frozen=True):

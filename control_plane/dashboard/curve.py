@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -76,19 +77,27 @@ def beginning(chosen: str, created_at: datetime, now: datetime | None = None) ->
     return moment - span if span is not None else min(created_at, moment - timedelta(minutes=1))
 
 
-def with_gaps(readings: Sequence[Reading], interval: str, usual: timedelta) -> list[tuple[datetime, str | None]]:
+def with_gaps(readings: Sequence[Reading], interval: str, silence: timedelta) -> list[tuple[datetime, str | None]]:
     """The readings, oldest first, with an unknown point in each stretch that is too long to draw a line across.
 
-    Too long is twice what lies between two readings when all is well: the interval of the series, or ``usual`` where
-    that is longer.
+    Too long is ``silence``; of points that are further apart anyway, two intervals of the series, or three of what lies
+    between two of them when all is well.
     """
-    longest = 2 * max(usual, timedelta(seconds=_BIN_S.get(interval, 0)))
+    longest = max(silence, 2 * timedelta(seconds=_BIN_S.get(interval, 0)), 3 * _usual(readings))
     points: list[tuple[datetime, str | None]] = []
     for reading in readings:
         if points and reading.at - points[-1][0] > longest:
             points.append((points[-1][0] + (reading.at - points[-1][0]) / 2, None))
         points.append((reading.at, None if reading.equity is None else format(reading.equity, "f")))
     return points
+
+
+def _usual(readings: Sequence[Reading]) -> timedelta:
+    """What usually lies between two points. Never a large part of the whole: two points alone tell of no habit."""
+    between = sorted(later.at - earlier.at for earlier, later in pairwise(readings))
+    if not between:
+        return timedelta(0)
+    return min(between[len(between) // 4], (readings[-1].at - readings[0].at) / 100)
 
 
 def newest(readings: Sequence[Any]) -> list[Any]:

@@ -6,12 +6,13 @@ from typing import Any
 from urllib.parse import quote
 
 from litestar import Request, Response
+from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ExceptionHandler, ExceptionHandlersMap
 
 from control_plane.dashboard.forms import sentence
 from control_plane.dashboard.rendering import current_path, go, page
 from control_plane.dashboard.session import NoTenantError, SignInNeededError
-from control_plane.http.problems import EXCEPTION_HANDLERS, app_error
+from control_plane.http.problems import EXCEPTION_HANDLERS, app_error, http_error
 
 _FOR_PROGRAMS = ("/api", "/health", "/assets")
 
@@ -63,9 +64,19 @@ def _no_tenant(request: Request[Any, Any, Any], error: NoTenantError) -> Respons
     return go(request, "/tenants/new")
 
 
+def _only_for_forms(request: Request[Any, Any, Any], error: MethodNotAllowedException) -> Response[Any]:
+    """What forms are sent to is nothing to see: the page above it is meant. A refused form leaves its address in the
+    browser, and `/bots` is what people type."""
+    if request.method not in {"GET", "HEAD"} or "hx-request" in request.headers or not for_people(request):
+        return _on_a_page(http_error)(request, error)
+    above, _, _ = str(request.scope["path"]).rstrip("/").rpartition("/")
+    return go(request, above or "/")
+
+
 PAGE_AND_PROBLEM_HANDLERS: ExceptionHandlersMap = {
     **{kind: _on_a_page(told) for kind, told in EXCEPTION_HANDLERS.items()},
     SignInNeededError: _sign_in_needed,
     NoTenantError: _no_tenant,
+    MethodNotAllowedException: _only_for_forms,
 }
 """For the whole application: the API keeps its problem documents, everything else gets a page."""

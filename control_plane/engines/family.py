@@ -45,6 +45,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     """What each field has to be."""
     purposes: ClassVar[Mapping[str, str]] = {}
     """What a field is for, where its name does not tell it to whoever fills in a form."""
+    example: ClassVar[str] = ""
+    """A whole one as JSON text that can be taken over, where it is more than a few plain fields."""
 
     @property
     def part(self) -> str:

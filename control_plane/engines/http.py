@@ -144,6 +144,25 @@ class HttpFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 AMOUNTS: Final = ("equity", "capital_base", "realized_profit", "open_profit")
 
 
+#: The one of docs/engines.md.
+_EXAMPLE: Final = r"""{
+  "auth": "header",
+  "header": "X-Api-Key",
+  "calls": {"strategy": "/api/strategy", "account": "/api/account?currency=USDT"},
+  "fields": {
+    "trading_state": {"path": "status.active", "words": {"true": "running", "false": "stopped"}},
+    "last_loop_at": {"path": "status.heartbeat", "unit": "ms"},
+    "simulated": {"path": "status.mode", "words": {"paper": true, "live": false}},
+    "currency": {"value": "USDT"},
+    "equity": {"call": "account", "path": "balances[0].total"},
+    "realized_profit": {"call": "account", "path": "profit[\"closed.cents\"]", "scale": "0.01"},
+    "win_rate": {"path": "stats.win_percent", "scale": "0.01"},
+    "open_positions": {"call": "account", "path": "positions#"}
+  }
+}
+"""
+
+
 class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The declaration of one bot."""
 
@@ -164,6 +183,18 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
         "auth": "none, basic, bearer or header",
         "header": "the name of a header, such as X-Api-Key",
     }
+    purposes: ClassVar[Mapping[str, str]] = {
+        "calls": "GET calls under the bot's address, by names of your own",
+        "fields": (
+            "where each stands: a path into the answer of a call (that of first if call is left out), with members by"
+            " name, elements by index as [0], and # at the end counts; or a constant value; scale is what a number is"
+            " multiplied by, words what the bot's own words mean, unit how it writes times (text, s or ms)"
+        ),
+        "first": "its time is the latency, and a short look makes it and those of the state",
+        "auth": "how the bot is told who calls",
+        "header": "with auth header: the one that carries the token as it is",
+    }
+    example: ClassVar[str] = _EXAMPLE
 
     @property
     def part(self) -> str:

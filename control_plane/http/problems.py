@@ -10,6 +10,7 @@ import structlog
 from asyncpg import PostgresError
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, InternalServerException, ValidationException
+from litestar.params import ParameterKwarg
 from litestar.types import ExceptionHandlersMap
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -79,7 +80,7 @@ def app_error(request: Request[Any, Any, Any], error: AppError) -> Response[Any]
 
 def validation_error(request: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
     """A body, path or query that does not fit its type: 400 with the fields named."""
-    errors = tuple(_field_errors(error))
+    errors = tuple(_field_errors(request, error))
     detail = "; ".join(f"{item.field}: {item.message}" if item.field else item.message for item in errors)
     return problem(
         request,
@@ -91,13 +92,24 @@ def validation_error(request: Request[Any, Any, Any], error: ValidationException
     )
 
 
-def _field_errors(error: ValidationException) -> list[FieldError]:
+def _field_errors(request: Request[Any, Any, Any], error: ValidationException) -> list[FieldError]:
     found: list[FieldError] = []
     for item in error.extra if isinstance(error.extra, list) else []:
         message = str(item.get("message", "")) if isinstance(item, dict) else str(item)
         key = str(item.get("key", "")) if isinstance(item, dict) else ""
+        if isinstance(item, dict) and item.get("source") != "body":
+            key = _as_sent(request, key)
         found.append(field_error(message, "" if key == _BODY else key))
     return found
+
+
+def _as_sent(request: Request[Any, Any, Any], key: str) -> str:
+    """The name that clients know a parameter by, of the name that its route calls it."""
+    name, dot, rest = key.partition(".")
+    handler: Any = request.scope.get("route_handler")  # None where no route was found
+    definition = handler.parsed_fn_signature.parameters.get(name) if handler is not None else None
+    told = definition.kwarg_definition if definition is not None else None
+    return f"{told.name}{dot}{rest}" if isinstance(told, ParameterKwarg) and told.name else key
 
 
 def field_error(message: str, key: str = "") -> FieldError:

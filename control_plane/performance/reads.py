@@ -36,11 +36,13 @@ _CHANGES_GONE = text("""
 """)
 _OF_ROLLUP = """
     select first_at, last_at, readings, currency, simulated, equity_last as equity, capital_base, realized_profit,
-        open_profit, unit_max as high, unit_min as low, unit_last as last, unit_drawdown as worst
+        open_profit, unit_max as high, unit_min as low, unit_last as last, unit_at as known_at,
+        unit_drawdown as worst
 """
 _AS_READ = """
     select observed_at as first_at, observed_at as last_at, 1 as readings, currency, simulated, equity, capital_base,
-        realized_profit, open_profit, unit_value as high, unit_value as low, unit_value as last, 0 as worst
+        realized_profit, open_profit, unit_value as high, unit_value as low, unit_value as last,
+        observed_at as known_at, 0 as worst
 """
 _PARTS = text(
     f"{_OF_ROLLUP} from performance_daily where bot_id = :bot and bucket >= :day and bucket < :day_end"
@@ -57,6 +59,7 @@ _BINNED = text("""
     select distinct on (bin) min(observed_at) over b as first_at, observed_at as last_at, count(*) over b as readings,
         currency, simulated, equity, capital_base, realized_profit, open_profit, max(unit_value) over b as high,
         min(unit_value) over b as low, first_value(unit_value) over known as last,
+        first_value(observed_at) over known as known_at,
         max(1 - unit_value / nullif(so_far, 0)) over b as worst
     from (
         select s.*, max(unit_value) over (partition by bin order by observed_at) as so_far
@@ -72,7 +75,7 @@ _BINNED = text("""
     order by bin desc, observed_at desc limit :limit
 """)
 _SO_FAR = text("""
-    select peak_so_far, drawdown_so_far, unit_last from performance_daily
+    select peak_so_far, drawdown_so_far, unit_last, unit_at, last_at from performance_daily
     where bot_id = :bot and bucket < :day order by bucket desc limit 1
 """)
 
@@ -99,7 +102,22 @@ class Part(msgspec.Struct, frozen=True):
     realized_profit: Decimal | None
     open_profit: Decimal | None
     index: Decimal | None
+    index_at: datetime | None
+    """When that was read: by the last reading, or by one before it."""
     stretch: Stretch | None
+
+    @property
+    def ends_known(self) -> bool:
+        """Whether the last reading told the index."""
+        return self.index_at == self.last_at
+
+
+class Ever(msgspec.Struct, frozen=True):
+    """All that was ever known of a bot's index."""
+
+    stretch: Stretch | None
+    told_ago: timedelta | None
+    """How long ago the newest reading was; None where it told no index."""
 
 
 def _part(row: Row[Any]) -> Part:
@@ -115,6 +133,7 @@ def _part(row: Row[Any]) -> Part:
         realized_profit=row.realized_profit,
         open_profit=row.open_profit,
         index=row.last,
+        index_at=row.known_at if known else None,
         stretch=Stretch(row.high, row.low, row.last, Decimal(row.worst or 0)) if known else None,
     )
 
@@ -175,7 +194,7 @@ async def binned_readings(
     return [_part(row) for row in (await session.execute(_BINNED, values)).all()[::-1]]
 
 
-async def since_start(session: AsyncSession, bot_id: UUID, ready: datetime) -> Stretch | None:
+async def since_start(session: AsyncSession, bot_id: UUID, ready: datetime) -> Ever:
     """All that was ever known of a bot's index, from the sum of its days, the hours since, and what is younger."""
     day = floored(ready, timedelta(days=1))
     row = (await session.execute(_SO_FAR, {"bot": bot_id, "day": day})).one_or_none()
@@ -183,6 +202,11 @@ async def since_start(session: AsyncSession, bot_id: UUID, ready: datetime) -> S
     if row is not None and row.peak_so_far is not None:
         last = row.peak_so_far if row.unit_last is None else row.unit_last
         before = Stretch(row.peak_so_far, last, last, row.drawdown_so_far or Decimal(0))
-    end = datetime.now(UTC) + timedelta(days=1)
-    found = await parts(session, bot_id, sources("1h", day, end, ready))
-    return whole([before, *(part.stretch for part in found)])
+    now = datetime.now(UTC)
+    found = await parts(session, bot_id, sources("1h", day, now + _DAY, ready))
+    newest = None
+    if found:
+        newest = found[-1].last_at if found[-1].ends_known else None
+    elif row is not None:
+        newest = row.last_at if row.unit_at == row.last_at else None
+    return Ever(whole([before, *(part.stretch for part in found)]), None if newest is None else now - newest)

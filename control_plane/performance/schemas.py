@@ -39,7 +39,10 @@ class GapView(msgspec.Struct, frozen=True):
 
 
 class DrawdownView(Figures, frozen=True):
-    """How far the bot's index stands below its highest value, and how far it ever stood: 0.1 = 10 %."""
+    """How far the bot's index stands below its highest value, and how far it ever stood: 0.1 = 10 %.
+
+    ``current`` is null where the newest reading told no index, and where nothing has been read for too long.
+    """
 
     current: Decimal | None = None
     maximum: Decimal | None = None

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.errors import unacceptable
 from control_plane.performance.drawdown import Stretch, fall, joined, rounded, whole
 from control_plane.performance.reads import (
+    Ever,
     Part,
     binned_readings,
     extent,
@@ -29,8 +30,6 @@ WANTED_POINTS = 500
 _DEFAULT_SPAN = timedelta(days=30)
 _YEARS = (1970, 9000)  # far enough from the ends of the calendar that zones and spans may be added and taken away
 _HOUR = timedelta(hours=1)
-#: Readings are usual to be a minute apart. Where a bot is read less often, its own readings tell.
-_SHORTEST_GAP = timedelta(seconds=190)
 _LONGEST_USUAL = timedelta(minutes=20)
 
 
@@ -57,8 +56,12 @@ async def bot_performance(
     until: datetime | None,
     interval: CurveInterval | None,
     points: int | None = None,
+    *,
+    silence: timedelta,
 ) -> PerformanceView:
     """The figures of one bot of the bound tenant, oldest first, in at most ``points`` points.
+
+    ``silence`` is how long nothing may have been read of it before nothing is drawn.
 
     Where ``interval`` would give more, a coarser one is taken; without ``points``, the newest 2,000 of it. So is where
     nothing as fine is kept any more: single readings, then hours, are dropped in time, and days tell.
@@ -84,7 +87,7 @@ async def bot_performance(
     if found is None:
         found = await _binned(session, bot_id, chosen, begin, end, known.ready, most)
     ever = await since_start(session, bot_id, known.ready)
-    return shown(found[-most:], chosen, min(end, now), most, ever)
+    return shown(found[-most:], chosen, min(end, now), most, ever, silence)
 
 
 async def _binned(
@@ -123,6 +126,7 @@ def _one(group: Sequence[Part]) -> Part:
         realized_profit=_newest(alike, "realized_profit"),
         open_profit=_newest(alike, "open_profit"),
         index=_newest(group, "index"),
+        index_at=_newest(group, "index_at"),
         stretch=whole(part.stretch for part in group),
     )
 
@@ -132,12 +136,18 @@ def _newest(group: Sequence[Part], name: str) -> Any:
 
 
 def shown(
-    found: Sequence[Part], interval: CurveInterval, end: datetime, most: int, ever: Stretch | None
+    found: Sequence[Part],
+    interval: CurveInterval,
+    end: datetime,
+    most: int,
+    ever: Ever,
+    silence: timedelta,
 ) -> PerformanceView:
     """Parts, oldest first, as the answer: of the newest currency alone, with a null point in every gap."""
     currency = _newest(found, "currency")
     alike = [part for part in found if part.currency in {currency, None}]
-    missing = gaps(alike, end)
+    longest = _longest(alike, silence)
+    missing = gaps(alike, end, longest)
     step = timedelta(seconds=SECONDS[interval]) if interval != "raw" else timedelta(0)
     points: list[PointView] = []
     so_far: Stretch | None = None
@@ -155,8 +165,8 @@ def shown(
         interval=interval,
         points=points[-most:],
         gaps=[GapView(at, at + length) for at, length in missing.items()],
-        drawdown=_drawdown(so_far),
-        drawdown_since_start=_drawdown(ever),
+        drawdown=_drawdown(so_far, known=alike != [] and alike[-1].ends_known and alike[-1].last_at not in missing),
+        drawdown_since_start=_drawdown(ever.stretch, known=ever.told_ago is not None and ever.told_ago <= longest),
     )
 
 
@@ -176,20 +186,26 @@ def _nothing(at: datetime) -> PointView:
     return PointView(at=at, equity=None, capital_base=None, realized_profit=None, open_profit=None, return_=None)
 
 
-def _drawdown(stretch: Stretch | None) -> DrawdownView:
+def _drawdown(stretch: Stretch | None, *, known: bool) -> DrawdownView:
+    """``known``: whether the index is known at the end. What it was before says nothing of where it stands."""
     if stretch is None:
         return DrawdownView()
-    return DrawdownView(current=rounded(stretch.current), maximum=rounded(stretch.worst))
+    return DrawdownView(current=rounded(stretch.current) if known else None, maximum=rounded(stretch.worst))
 
 
-def gaps(found: Sequence[Part], end: datetime) -> dict[datetime, timedelta]:
-    """Stretches without a reading, up to ``end``: after which reading each begins, and how long it lasts.
+def _longest(found: Sequence[Part], silence: timedelta) -> timedelta:
+    """How long nothing may have been read.
 
-    Too long is three times what lies between two readings when all is well, and three minutes at the least.
+    That is ``silence``, which rests on how often the bot is meant to be read. Where it is read less often, its own
+    readings tell: three times what lies between two of them when all is well.
     """
+    return max(silence, 3 * min(_usual(found), _LONGEST_USUAL))
+
+
+def gaps(found: Sequence[Part], end: datetime, longest: timedelta) -> dict[datetime, timedelta]:
+    """Stretches without a reading, up to ``end``: after which reading each begins, and how long it lasts."""
     if not found:
         return {}
-    longest = max(_SHORTEST_GAP, 3 * min(_usual(found), _LONGEST_USUAL))
     ends = [part.first_at for part in found[1:]] + [end]
     silences = ((part.last_at, begins - part.last_at) for part, begins in zip(found, ends, strict=True))
     return {at: length for at, length in silences if length > longest}

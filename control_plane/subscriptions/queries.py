@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.bots.queries import get_bot
+from control_plane.bots.queries import get_bot, silence_of
 from control_plane.errors import NotFoundError
 from control_plane.performance.schemas import Interval
 from control_plane.performance.series import bot_performance, checked_span
@@ -151,6 +151,7 @@ async def list_ledger(
 
 async def subscription_performance(
     session: AsyncSession,
+    settings: Settings,
     subscription_id: UUID,
     since: datetime | None,
     until: datetime | None,
@@ -160,7 +161,8 @@ async def subscription_performance(
     row = await subscription_row(session, subscription_id)
     begin, end = checked_span(since, until)
     if row.hosting == "dedicated":
-        series = await bot_performance(session, row.bot_id, begin, end, interval)
+        silence = await silence_of(session, settings, row.bot_id)
+        series = await bot_performance(session, row.bot_id, begin, end, interval, silence=silence)
         points = [WorthPoint(point.at, point.equity) for point in series.points]
         return WorthView(row.currency, series.simulated, series.interval, points)
     index = (

@@ -113,6 +113,7 @@ async def cancel_subscription_route(
     **operation("A subscription's worth over time", tag="subscriptions", scope="subscriptions:read", errors=(404, 422)),
 )
 async def subscription_performance_route(
+    request: Request[Any, Any, Any],
     caller: CallerDependency,
     subscription_id: SubscriptionId,
     since: Annotated[datetime | None, QueryParameter(name="from")] = None,
@@ -121,7 +122,8 @@ async def subscription_performance_route(
 ) -> WorthView:
     """Oldest first; null where it is not known."""
     async with caller.transaction() as session:
-        return await queries.subscription_performance(session, subscription_id, since, until, interval)
+        settings = request.app.state.settings
+        return await queries.subscription_performance(session, settings, subscription_id, since, until, interval)
 
 
 @get(

@@ -170,11 +170,11 @@ async def _leaderboard(session: AsyncSession, history: _History, _bot: UUID) -> 
 
 
 async def _day(session: AsyncSession, _history: _History, bot: UUID) -> int:
-    return len((await bot_performance(session, bot, datetime.now(UTC) - _DAY, None, None)).points)
+    return len((await bot_performance(session, bot, datetime.now(UTC) - _DAY, None, None, silence=3 * _APART)).points)
 
 
 async def _all(session: AsyncSession, history: _History, bot: UUID) -> int:
-    return len((await bot_performance(session, bot, history.begin, None, None)).points)
+    return len((await bot_performance(session, bot, history.begin, None, None, silence=3 * _APART)).points)
 
 
 async def _health_day(session: AsyncSession, _history: _History, bot: UUID) -> int:

@@ -1,9 +1,11 @@
 """What pages say about bots."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -34,13 +36,22 @@ from control_plane.dashboard.wording import (
 from control_plane.identity.permissions import SCOPES
 from control_plane.security.egress import MODES
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
 
 def bot(**changes: Any) -> dict[str, Any]:
     """An external bot that is connected and healthy, but for `changes`; those to its health begin with `health_`."""
     health = {"state": "healthy", "reason": None, "detail": None, "trading_state": "running"}
     health |= {name.removeprefix("health_"): value for name, value in changes.items() if name.startswith("health_")}
     plain = {name: value for name, value in changes.items() if not name.startswith("health_")}
-    facts = {"bot_type": "external", "status": "connected", "desired": "running", "reason": None, "latest": None}
+    facts = {
+        "id": uuid4(),
+        "bot_type": "external",
+        "status": "connected",
+        "desired": "running",
+        "reason": None,
+        "latest": None,
+    }
     return facts | {"reason_detail": None, "health": health} | plain
 
 
@@ -252,10 +263,19 @@ def test_fields_are_read_from_objects_and_mappings_alike() -> None:
     assert read({"zero": Decimal(0)}, "zero") == 0
 
 
-def figures(equity: str | None, **changes: Any) -> dict[str, Any]:
-    """A bot with these latest figures."""
-    latest = {"equity": equity, "currency": "USDT", "simulated": True, "realized_profit": "1", "open_profit": "0.5"}
-    return bot(latest=latest | changes)
+def figures(equity: str | None, minutes_old: int = 0, twins: tuple[int, ...] = (), **changes: Any) -> dict[str, Any]:
+    """A bot with these latest figures: old where they are any minutes old; `same_process` as the bots `twins`."""
+    latest: dict[str, Any] = {
+        "equity": equity,
+        "currency": "USDT",
+        "simulated": True,
+        "realized_profit": "1",
+        "open_profit": "0.5",
+    }
+    latest |= {"observed_at": NOW - timedelta(minutes=minutes_old), "stale": minutes_old > 0}
+    own = {name: changes.pop(name) for name in ("id",) if name in changes}
+    warned = [{"code": "same_process", "bot_id": other} for other in twins]
+    return bot(latest=latest | changes, warnings=warned, **own)
 
 
 def test_totals_never_mix_currencies_nor_simulated_with_real_money() -> None:
@@ -279,6 +299,32 @@ def test_an_unknown_figure_is_in_no_sum() -> None:
     summary = summarise([figures("100"), figures(None), bot(), figures("1", simulated=None)])
     assert (summary.bots, summary.unknown) == (4, 3)
     assert [total.equity for total in summary.totals] == [Decimal(100)]
+
+
+def test_a_process_that_is_registered_more_than_once_counts_once_by_its_newest_known_figures() -> None:
+    fleet = [
+        figures("100", id=1, twins=(2, 3), minutes_old=6),
+        figures("110", id=2, twins=(1, 3)),
+        figures(None, id=3, twins=(1, 2)),
+        figures("50", id=4),
+    ]
+    summary = summarise(fleet)
+    assert (summary.bots, summary.repeated, summary.unknown) == (4, 2, 0)
+    assert [(total.equity, total.bots) for total in summary.totals] == [(Decimal(160), 2)]
+    assert summary.past == []
+
+
+def test_many_registrations_of_one_process_are_one_though_each_names_only_some() -> None:
+    twins = {number: tuple(other for other in range(9) if other != number)[:5] for number in range(9)}
+    summary = summarise([figures("100", id=number, twins=twins[number]) for number in range(9)])
+    assert (summary.repeated, [(total.equity, total.bots) for total in summary.totals]) == (8, [(Decimal(100), 1)])
+
+
+def test_figures_that_are_old_are_told_apart_from_those_of_now() -> None:
+    summary = summarise([figures("100"), figures("30", minutes_old=4), figures("20", minutes_old=7)])
+    assert [(total.equity, total.bots) for total in summary.totals] == [(Decimal(100), 1)]
+    (past,) = summary.past
+    assert (past.equity, past.bots, past.oldest) == (Decimal(50), 2, NOW - timedelta(minutes=7))
 
 
 def test_a_sum_with_an_unknown_part_is_unknown() -> None:

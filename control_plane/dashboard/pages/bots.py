@@ -17,7 +17,7 @@ from control_plane.bots.trading import wish_trading
 from control_plane.dashboard import families
 from control_plane.dashboard.curve import BotCurve, beginning, bot_curve, chosen_range, newest
 from control_plane.dashboard.fleet import summarise
-from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
+from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState, nested
 from control_plane.dashboard.pages.live import live_parts
 from control_plane.dashboard.rendering import go, go_back, more_path, page
 from control_plane.dashboard.wording import is_hosted
@@ -139,7 +139,11 @@ async def register_action(
         and not any(form.get(field.name) for field in family.credentials)
     )
     try:
-        data = fitting.read(CreateBot, documents=_DOCUMENTS, **({"credentials": {}} if nothing else {}))
+        given: dict[str, Any] = {"credentials": {}} if nothing else {}
+        asked = nested(fitting.fields).get("engine_config")
+        if family is not None and isinstance(asked, dict):
+            given["engine_config"] = family.typed(asked)
+        data = fitting.read(CreateBot, documents=_DOCUMENTS, **given)
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
         async with caller.transaction() as session:
             bot_id = await service.create_bot(session, caller.principal, _settings(request), key, data)
@@ -174,7 +178,7 @@ async def _whole(
     """The page. ``form`` is what was refused of a change."""
     shown = await _panel(request, caller, bot_id)
     bot = shown["bot"]
-    series = await _series(caller, bot, chosen)
+    series = await _series(request, caller, bot, chosen)
     parts = await live_parts(caller, bot)
     stored = FormState(values={name: getattr(bot, name) for name in _ENDINGS})
     return page(
@@ -203,7 +207,7 @@ async def bot_equity(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
 ) -> BotCurve:
     """The curve, for the chart."""
-    return bot_curve(await _series(caller, await _bot(request, caller, bot_id), chosen_range(asked)))
+    return bot_curve(await _series(request, caller, await _bot(request, caller, bot_id), chosen_range(asked)))
 
 
 @get("/bots/{bot_id:uuid}/credentials")
@@ -269,9 +273,10 @@ async def _panel(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) 
     return {"bot": bot, "events": events, "last_lines": last_lines}
 
 
-async def _series(caller: Caller, bot: BotView, chosen: str) -> PerformanceView:
+async def _series(request: Request[Any, Any, Any], caller: Caller, bot: BotView, chosen: str) -> PerformanceView:
     async with caller.transaction() as session:
-        return await bot_performance(session, bot.id, beginning(chosen, bot.created_at), None, None)
+        silence = await queries.silence_of(session, _settings(request), bot.id)
+        return await bot_performance(session, bot.id, beginning(chosen, bot.created_at), None, None, silence=silence)
 
 
 async def _timeline(request: Request[Any, Any, Any], caller: Caller, bot: BotView, chosen: str) -> TimelineView:

@@ -17,6 +17,7 @@ from control_plane.dashboard.rendering import go_back, more_path, page
 from control_plane.errors import NotFoundError
 from control_plane.http.caller import Caller, CallerDependency
 from control_plane.http.pagination import Cursor, decode_cursor, page_of
+from control_plane.settings import Settings
 from control_plane.subscriptions import queries, service
 from control_plane.subscriptions.schemas import PatchSubscription, SubscriptionView, WorthView
 from control_plane.templates.marketplace import get_listing
@@ -56,7 +57,7 @@ async def subscription_page(
         ledger = await queries.list_ledger(session, subscription_id, before=None, limit=_LEDGER)
         creator = await _creator(session, caller, subscription)
         bot = await _own_bot(request, session, subscription)
-        series = await _worth(session, subscription_id, subscription.created_at, chosen)
+        series = await _worth(session, settings, subscription_id, subscription.created_at, chosen)
     return page(
         request,
         "subscriptions/detail.html",
@@ -78,13 +79,15 @@ async def subscription_equity(
     settings = request.app.state.settings
     async with caller.transaction() as session:
         subscription = await queries.get_subscription(session, settings, subscription_id)
-        series = await _worth(session, subscription_id, subscription.created_at, chosen_range(asked))
+        series = await _worth(session, settings, subscription_id, subscription.created_at, chosen_range(asked))
     return Curve(series.currency, with_gaps(series.points, series.interval, gap_after(settings)))
 
 
-async def _worth(session: AsyncSession, subscription_id: UUID, created_at: datetime, chosen: str) -> WorthView:
+async def _worth(
+    session: AsyncSession, settings: Settings, subscription_id: UUID, created_at: datetime, chosen: str
+) -> WorthView:
     begin = beginning(chosen, created_at)
-    return await queries.subscription_performance(session, subscription_id, begin, None, None)
+    return await queries.subscription_performance(session, settings, subscription_id, begin, None, None)
 
 
 async def _creator(session: AsyncSession, caller: Caller, subscription: SubscriptionView) -> str | None:

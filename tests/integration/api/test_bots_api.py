@@ -275,3 +275,24 @@ async def test_lists_filter_by_what_is_shown(api: Api) -> None:
     assert await listed(q="%") == [other]
     for query in ({"bot_type": "x"}, {"status": "deleted"}, {"limit": "0"}, {"limit": "x"}):
         await ada.call("GET", "/bots", params=query, status=400)
+
+
+async def test_figures_say_whether_they_are_older_than_their_plan_has_them_read(
+    api: Api, admin: asyncpg.Connection, settings: Settings
+) -> None:
+    ada = await api.person()
+    bot = (await ada.call("POST", "/bots", json=external_body(), status=201))["id"]
+    bound = 3 * settings.reading_interval + 10
+
+    async def stale(age_s: float) -> bool:
+        await admin.execute("delete from performance_snapshots")
+        await admin.execute(
+            "insert into performance_snapshots (tenant_id, bot_id, observed_at, currency, simulated, equity)"
+            " values ($1, $2, now() - make_interval(secs => $3), 'USDT', true, 1000)",
+            ada.tenant_id, UUID(bot), age_s,
+        )  # fmt: skip
+        (listed,) = (await ada.call("GET", "/bots", status=200))["items"]
+        assert listed["latest"] == (await ada.call("GET", f"/bots/{bot}", status=200))["latest"]
+        return bool(listed["latest"]["stale"])
+
+    assert [await stale(bound - 30), await stale(bound + 30)] == [False, True]

@@ -267,3 +267,39 @@ async def test_a_viewer_reads_and_changes_nothing(api: Api, admin: asyncpg.Conne
             answer = await api.client.request(verb, at, headers=head, json=BODIES.get(f"{verb.upper()} {path}"))
             assert (answer.status_code == 403) == (verb != "get"), (verb, path, answer.text)
     assert await everything(admin, tenant) == before
+
+
+def readable_only_if_right(operation: dict[str, Any]) -> list[str]:
+    """The query parameters of an operation, by the names that clients send, that are more than a text of any kind."""
+    found = [item for item in operation.get("parameters", ()) if item["in"] == "query"]
+    return [item["name"] for item in found if not any(kind == {"type": "string"} for kind in kinds(item["schema"]))]
+
+
+def kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a parameter may be, without its words."""
+    told = schema.get("oneOf") or schema.get("anyOf") or [schema]
+    return [{name: value for name, value in kind.items() if name in {"type", "format", "enum"}} for kind in told]
+
+
+async def test_a_query_that_is_unreadable_is_refused_by_the_name_that_was_sent(
+    api: Api, subtests: pytest.Subtests
+) -> None:
+    ada = await api.person()
+    seen = set()
+    for verb, path, operation in OPERATIONS:
+        address = re.sub(r"\{\w+\}", str(uuid7()), path.replace("{tenant_id}", str(ada.tenant_id)))
+        for name in readable_only_if_right(operation):
+            seen.add(name)
+            with subtests.test(verb=verb, path=path, name=name):
+                answer = await api.client.request(
+                    verb,
+                    address,
+                    params={name: "@"},
+                    headers={"Authorization": f"Bearer {ada.token}"},
+                    json=BODIES.get(f"{verb} {path}"),
+                )
+                assert answer.status_code == 400, answer.text
+                problem = answer.json()
+                assert [error["field"] for error in problem["errors"]] == [name]
+                assert problem["detail"].startswith(f"{name}: ")
+    assert {"from", "to", "since", "state", "points", "force", "wait"} <= seen

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
+import pytest
 
-from tests.api import Api
+from control_plane.plans import Plan
+from control_plane.security.vault import Vault
+from control_plane.settings import Settings
+from tests.api import Api, running_api
+from tests.factories import Urls
 from tests.world import external_body
 
 MINUTE = timedelta(minutes=1)
@@ -66,6 +73,34 @@ async def test_a_curve_has_no_more_points_than_were_asked_for(api: Api, admin: a
     assert (told["currency"], told["gaps"]) == ("USDT", [])
     assert Decimal(told["drawdown"]["maximum"]) == Decimal(told["drawdown_since_start"]["maximum"]) > 0
     assert {"at", "equity", "return", "drawdown"} <= set(told["points"][0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "gaps"),
+    [
+        ({"poll_interval": 5.0, "reading_interval": 15.0}, 1),
+        ({"poll_interval": 15.0, "reading_interval": 15.0}, 1),
+        ({"reading_interval": 60.0}, 0),
+        ({"poll_interval": 60.0, "reading_interval": 15.0}, 0),
+        ({"reading_interval": 15.0, "plans": {"free": Plan(reading_interval=60)}}, 0),
+        ({"reading_interval": 60.0, "plans": {"free": Plan(poll_interval=5, reading_interval=15)}}, 1),
+    ],
+)
+async def test_two_minutes_without_a_reading_are_a_gap_where_readings_are_meant_to_be_denser(
+    settings: Settings, urls: Urls, vault: Vault, admin: asyncpg.Connection, changes: dict[str, Any], gaps: int
+) -> None:
+    async with running_api(msgspec.structs.replace(settings, **changes), urls, vault) as api:
+        ada = await api.person("ada")
+        bot = (await ada.call("POST", "/bots", json=external_body(), status=201))["id"]
+        now = datetime.now(UTC)
+        await admin.executemany(
+            "insert into performance_snapshots (tenant_id, bot_id, observed_at, currency, equity)"
+            " values ($1, $2, $3, 'USDT', 1000)",
+            [(ada.tenant_id, UUID(bot), now - n * MINUTE / 4) for n in (*range(9), *range(16, 25))],
+        )
+        told = await ada.call("GET", f"/bots/{bot}/performance", status=200)
+        assert len(told["gaps"]) == gaps
+        assert [point["equity"] for point in told["points"]].count(None) == gaps
 
 
 async def test_the_ends_of_the_calendar_are_refused_by_name(api: Api) -> None:

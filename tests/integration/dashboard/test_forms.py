@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -157,9 +158,35 @@ async def test_every_family_that_runs_elsewhere_has_a_form_without_scripts(brows
     # What a field is for, and what it has to be.
     assert "What it was given to trade with, in that currency" in asked
     assert "An amount above zero." in asked
-    assert '<option value="node"' in (await browser.get("/bots/new?engine=octobot")).text
-    assert '<textarea class="textarea" id="engine_config"' in (await browser.get("/bots/new?engine=http")).text
+    octobot = (await browser.get("/bots/new?engine=octobot")).text
+    # What is so where nothing is chosen comes first.
+    assert re.search(r'<select [^>]*"engine_config\.mode"[^>]*>\s*<option value="classic">', octobot)
+    http = await browser.get("/bots/new?engine=http")
+    assert '<textarea class="textarea" id="engine_config"' in http.text
+    # An example to begin with, every member of it, and where it is told in full.
+    for words in (
+        '"calls": {"strategy": "/api/strategy"',
+        "fields.equity",
+        "An amount of money",
+        "# at the end counts",
+        "JSON Schema",
+    ):
+        assert words in words_of(http)
+    assert 'href="/api/docs"' in http.text
     assert "What kind of bot" in words_of(await browser.get("/bots/new?engine=perpetuum"))
+
+
+async def test_the_example_of_the_form_is_a_configuration(browser: Browser, person: Person) -> None:
+    form = (await browser.get("/bots/new?engine=http")).text
+    example = unescape(form.partition('id="engine_config"')[2].partition(">")[2].partition("</textarea>")[0])
+    body = {"bot_type": "external", "engine": "http", "name": "Own", "api_url": "http://127.0.0.1:8000",
+            "credentials.token": SECRET, "engine_config": example}  # fmt: skip
+    assert "Calling your bot" in words_of(await browser.follow(await browser.send("/bots", body)))
+    # What was sent is shown again where it does not fit, and not the example.
+    await browser.get("/bots/new?engine=http")
+    again = await browser.send("/bots", body | {"name": "Other", "engine_config": '{"calls": {}}'}, 422)
+    assert "{&#34;calls&#34;: {}}" in again.text
+    assert "/api/strategy" not in again.text.partition("</textarea>")[0]
 
 
 async def test_a_bot_of_another_family_is_registered_and_shown(browser: Browser, person: Person) -> None:

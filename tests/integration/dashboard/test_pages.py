@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
@@ -10,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from tests.api import Api
 from tests.integration.dashboard.browser import Browser, words_of
-from tests.world import Tenant, published, two_tenants
+from tests.world import Tenant, external_body, full_tenant, published, snapshot, two_tenants
 
 FRESH = {
     "/": "No bots yet",
@@ -121,6 +123,37 @@ async def test_an_address_that_nobody_serves_is_told_on_a_page_with_its_headers(
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
+async def test_an_address_that_only_forms_are_sent_to_leads_to_the_page_above_it(
+    api: Api, admin: asyncpg.Connection
+) -> None:
+    """It stands in the address bar after a form was refused, and is what people type: `/bots`."""
+    ada = await full_tenant(api, admin, "ada")
+    async with Browser(api) as browser:
+        await browser.get("/bots?x=1", 303)
+        await browser.sign_in(ada.person)
+        for path, leads_to in (
+            ("/bots", "/"),
+            ("/bots/", "/"),
+            ("/tenants", "/"),
+            ("/sign-out", "/"),
+            ("/alerts/rules", "/alerts"),
+            ("/team/invitations", "/team"),
+            (f"/bots/{ada.hosted}/stop", f"/bots/{ada.hosted}"),
+            (f"/marketplace/{ada.template}/subscribe", f"/marketplace/{ada.template}"),
+        ):
+            answer = await browser.get(path, 303)
+            assert answer.headers["location"] == leads_to
+            await browser.get(leads_to)
+        # Nothing is to be seen of one member or one key alone.
+        answer = await browser.get(f"/keys/{uuid7()}/revoke", 303)
+        assert "There is nothing at this address" in words_of(await browser.get(answer.headers["location"], 404))
+        # Whatever else is asked of an address than to see it is told that it cannot be done.
+        assert (await browser.send("/marketplace", status=405)).status_code == 405
+        assert (await browser.get("/bots", 405, headers={"HX-Request": "true"})).status_code == 405
+        assert (await browser.get("/api/v1/bots/x", 404)).headers["content-type"] == "application/problem+json"
+        assert (await browser.get("/api/v1/auth/sign-in", 405)).headers["allow"]
+
+
 async def test_a_viewer_looks_and_changes_nothing(api: Api, admin: asyncpg.Connection) -> None:
     ada, bob = await two_tenants(api, admin)
     await admin.execute("update memberships set role = 'viewer' where user_id = $1", ada.person.user_id)
@@ -174,3 +207,18 @@ async def test_assets_are_cached_for_ever_and_typed(api: Api) -> None:
 async def test_only_files_of_the_build_are_assets(api: Api) -> None:
     for path in ("manifest.json", ".built-from", "..%2F__init__.py", "%2e%2e/__init__.py", "app.js"):
         assert (await api.client.get(f"/assets/{path}")).status_code in {400, 404}, path
+
+
+async def test_drawdown_now_is_not_known_where_nothing_has_been_read_lately(
+    api: Api, admin: asyncpg.Connection
+) -> None:
+    person = await api.person()
+    bot = (await person.call("POST", "/bots", json=external_body(), status=201))["id"]
+    for minutes, index in ((61, "4"), (60, "2")):
+        at = datetime.now(UTC) - timedelta(minutes=minutes)
+        await snapshot(admin, person.tenant_id, UUID(bot), at=at, unit_value=Decimal(index))
+    async with Browser(api) as browser:
+        await browser.sign_in(person)
+        words = words_of(await browser.get(f"/bots/{bot}"))
+    assert "Now, below its highest ever – not known: its newest reading tells none, or is old" in words
+    assert "Worst in the time shown 50.00%" in words

@@ -74,3 +74,23 @@ async def test_what_is_worth_knowing_is_on_the_page_and_in_the_fleet(
     page = await browser.get(f"/bots/{one}")
     assert "Trading stands still" in words_of(page)
     assert "It has not turned for 8 minutes." in words_of(page)
+
+
+async def test_the_fleet_counts_a_process_once_and_old_figures_apart(
+    browser: Browser, person: Person, admin: asyncpg.Connection
+) -> None:
+    ages = {"now": 5, "twin": 5, "old": 420}
+    for number, (name, age_s) in enumerate(ages.items()):
+        bot = await connected(person, admin, external_body(api_url=f"http://127.0.0.1:909{number}", name=name))
+        await seen(admin, bot, identity="freqtrade:other@1" if name == "old" else "freqtrade:bot@1")
+        await admin.execute(
+            "insert into performance_snapshots (tenant_id, bot_id, observed_at, currency, simulated, equity)"
+            " values ($1, $2, now() - make_interval(secs => $3), 'USDT', false, 1000)",
+            person.tenant_id, UUID(bot), float(age_s),
+        )  # fmt: skip
+    fleet = words_of(await browser.get("/"))
+    assert "Equity of 1 bot 1,000.00" in fleet
+    assert "Last known of 1 bot 1,000.00 USDT read 7 minutes ago , in no other sum" in fleet
+    assert "Registered more than once 1 more registration" in fleet
+    assert fleet.count("as of 7 minutes ago") == 1  # in its row, and in no other
+    assert "as of 7 minutes ago : none have been read since" in words_of(await browser.get(f"/bots/{bot}"))

@@ -24,6 +24,7 @@ from tests.integration.history.rows import changes, day, hour, readings
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+SILENCE = timedelta(seconds=190)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def curve(
     until: datetime | None = None,
 ) -> PerformanceView:
     async with session_of(api_db, owner) as session:
-        return await bot_performance(session, bot, since, until, interval, points)
+        return await bot_performance(session, bot, since, until, interval, points, silence=SILENCE)
 
 
 async def timeline(
@@ -103,8 +104,8 @@ async def test_a_span_that_ends_in_the_future_shows_what_there_is(
     await rollups.catch_up()
     async with session_of(api_db, owner) as session:
         begin, later = day(6), datetime.now(UTC) + timedelta(days=3650)
-        until_now = await bot_performance(session, bot, begin, None, interval, points)
-        beyond = await bot_performance(session, bot, begin, later, interval, points)
+        until_now = await bot_performance(session, bot, begin, None, interval, points, silence=SILENCE)
+        beyond = await bot_performance(session, bot, begin, later, interval, points, silence=SILENCE)
     assert len(beyond.points) > 5
     # The last one of each marks that nothing has been read since, up to now.
     assert beyond.points[:-1] == until_now.points[:-1]
@@ -118,9 +119,12 @@ async def test_a_fall_and_its_recovery_within_an_interval_is_in_the_drawdown(
     for _ in range(2):
         intervals: tuple[CurveInterval, ...] = ("15m", "1h", "1d")
         for interval in intervals:
-            view = await curve(api_db, owner, bot, hour(4), interval)
+            view = await curve(api_db, owner, bot, hour(4), interval, until=hour(3) + 3 * MINUTE)
             assert view.points[0].return_ == Decimal("0.1")
             assert [view.drawdown.current, view.drawdown.maximum] == [0, Decimal("0.6")]
+            # Up to now nothing has been read for hours.
+            view = await curve(api_db, owner, bot, hour(4), interval)
+            assert [view.drawdown.current, view.drawdown.maximum] == [None, Decimal("0.6")]
         await rollups.catch_up()
 
 
@@ -206,10 +210,48 @@ async def test_the_index_of_a_bin_is_the_last_known(
     for _ in range(2):
         intervals: tuple[CurveInterval, ...] = ("15m", "1h")
         for interval in intervals:
-            view = await curve(api_db, owner, bot, hour(4), interval)
-            assert view.points[0].return_ == Decimal("-0.1")
-            assert [view.drawdown.current, view.drawdown.maximum] == [Decimal("0.1"), Decimal("0.6")]
+            for until, current in ((hour(3) + 2 * MINUTE, "0.1"), (hour(3) + 3 * MINUTE, None)):
+                view = await curve(api_db, owner, bot, hour(4), interval, until=until)
+                assert view.points[0].return_ == Decimal("-0.1")
+                # What the newest reading does not tell is known of a while ago, and not of now.
+                known = None if current is None else Decimal(current)
+                assert [view.drawdown.current, view.drawdown.maximum] == [known, Decimal("0.6")]
         await rollups.catch_up()
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "values", "current"),
+    [
+        (60, ["1", "0.4", "0.9"], "0.1"),
+        (60, ["1", "0.4", None], None),
+        (3600, ["1", "0.4", "0.9"], None),
+        (4 * 86400, ["1", "0.4", "0.9"], None),
+    ],
+)
+async def test_drawdown_is_unknown_where_the_newest_reading_tells_none_or_is_old(
+    admin: asyncpg.Connection,
+    owner: Owner,
+    bot: UUID,
+    rollups: Rollups,
+    api_db: Database,
+    ago_s: int,
+    values: list[str | None],
+    current: str | None,
+) -> None:
+    newest = datetime.now(UTC) - timedelta(seconds=ago_s)
+    await readings(admin, owner, bot, [(newest - n * MINUTE, value) for n, value in enumerate(reversed(values))])
+    known = None if current is None else Decimal(current)
+    intervals: tuple[CurveInterval, ...] = ("raw", "15m", "1h", "1d")
+    for _ in range(2):
+        for interval in intervals:
+            view = await curve(api_db, owner, bot, day(6), interval)
+            assert [view.drawdown.current, view.drawdown_since_start.current] == [known, known]
+            assert [view.drawdown.maximum, view.drawdown_since_start.maximum] == [Decimal("0.6"), Decimal("0.6")]
+        await rollups.catch_up()
+    # A span of before has an end of its own; what is so since the start is so now.
+    if ago_s == 3600:
+        view = await curve(api_db, owner, bot, day(6), "raw", until=newest + MINUTE)
+        assert [view.drawdown.current, view.drawdown_since_start.current] == [Decimal("0.1"), None]
 
 
 async def test_another_tenant_sees_nothing(

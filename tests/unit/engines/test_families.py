@@ -54,6 +54,7 @@ def test_the_documents_declaration_is_one() -> None:
     assert sample
     config = decode_config(family_of("http"), sample[1])
     assert isinstance(config, HttpConfig)
+    assert HttpConfig.example == sample[1]  # the dashboard's form begins with it
     for field in HttpFields.__struct_fields__:
         assert f"`{field}`" in DOCUMENT
     assert decode_config(family_of("http"), encode_config(config)) == config

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.performance import series
 from control_plane.performance.drawdown import single
-from control_plane.performance.reads import Part
-from control_plane.performance.schemas import CurveInterval
-from control_plane.performance.series import shown
+from control_plane.performance.reads import Ever, Part
+from control_plane.performance.schemas import CurveInterval, PerformanceView
 from control_plane.performance.steps import SECONDS, chosen_interval, coarsened, sources
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+NEVER = Ever(None, None)
 
 
 def part(minutes: float, index: str | None, *, lasting: float = 0, readings: int = 1, currency: str = "USDT") -> Part:
@@ -34,53 +36,94 @@ def part(minutes: float, index: str | None, *, lasting: float = 0, readings: int
         realized_profit=None,
         open_profit=None,
         index=value,
+        index_at=None if value is None else START + (minutes + lasting) * MINUTE,
         stretch=single(value),
     )
 
 
+def shown(
+    found: list[Part],
+    interval: CurveInterval,
+    end: datetime,
+    most: int = 100,
+    silence: timedelta = 190 * SECOND,
+    ever: Ever = NEVER,
+) -> PerformanceView:
+    return series.shown(found, interval, end, most, ever, silence)
+
+
+@pytest.mark.parametrize(("silence_s", "gaps"), [(55, 1), (130, 0), (190, 0)])
+def test_what_is_a_gap_is_told_by_how_often_the_bot_is_meant_to_be_read(silence_s: int, gaps: int) -> None:
+    found = [part(n / 4, "1") for n in (*range(9), *range(16, 25))]
+    view = shown(found, "raw", START + 6 * MINUTE, silence=silence_s * SECOND)
+    assert (len(view.gaps), [point.equity for point in view.points].count(None)) == (gaps, gaps)
+
+
 def test_a_stretch_without_readings_is_a_null_point_and_told() -> None:
-    view = shown([part(0, "1"), part(1, "2"), part(31, "3")], "raw", START + 32 * MINUTE, 100, None)
+    view = shown([part(0, "1"), part(1, "2"), part(31, "3")], "raw", START + 32 * MINUTE)
     assert [point.equity for point in view.points] == [1, 2, None, 3]
     assert [(gap.from_, gap.to) for gap in view.gaps] == [(START + MINUTE, START + 31 * MINUTE)]
 
 
 def test_silence_up_to_now_is_a_gap_as_well() -> None:
-    view = shown([part(0, "1"), part(1, "2")], "raw", START + 60 * MINUTE, 100, None)
+    view = shown([part(0, "1"), part(1, "2")], "raw", START + 60 * MINUTE)
     assert [(point.at, point.equity) for point in view.points][-1] == (START + 60 * MINUTE, None)
     assert view.gaps[0].to == START + 60 * MINUTE
 
 
 def test_a_bot_that_is_read_seldom_has_no_gaps() -> None:
-    view = shown([part(n * 15, "1") for n in range(9)], "raw", START + 130 * MINUTE, 100, None)
+    view = shown([part(n * 15, "1") for n in range(9)], "raw", START + 130 * MINUTE)
     assert (len(view.points), view.gaps) == (9, [])
 
 
 def test_two_readings_days_apart_are_no_line() -> None:
-    view = shown([part(0, "1"), part(9000, "1")], "raw", START + 9001 * MINUTE, 100, None)
+    view = shown([part(0, "1"), part(9000, "1")], "raw", START + 9001 * MINUTE)
     assert [point.equity for point in view.points] == [1, None, 1]
 
 
 def test_hours_next_to_each_other_are_no_gap_and_a_missing_one_is() -> None:
     found = [part(n * 60, "1", lasting=59, readings=60) for n in (0, 1, 3)]
-    view = shown(found, "1h", START + 240 * MINUTE, 100, None)
+    view = shown(found, "1h", START + 240 * MINUTE)
     assert [point.equity for point in view.points] == [1, 1, None, 1]
 
 
 def test_drawdown_is_of_the_highest_so_far_and_unknown_where_the_index_is() -> None:
     found = [part(n, value) for n, value in enumerate(["1", "2", None, "1.5", "2.5"])]
-    view = shown(found, "raw", START + 5 * MINUTE, 100, single(Decimal(5)))
+    view = shown(found, "raw", START + 5 * MINUTE, ever=Ever(single(Decimal(5)), MINUTE))
     assert [point.drawdown for point in view.points] == [0, 0, None, Decimal("0.25"), 0]
     assert [view.drawdown.current, view.drawdown.maximum] == [0, Decimal("0.25")]
     assert [view.drawdown_since_start.current, view.drawdown_since_start.maximum] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("values", "end", "current"),
+    [
+        (["1", "0.5"], 2, "0.5"),
+        (["1", "0.5", None], 3, None),  # the newest reading tells no index
+        (["1", "0.5"], 60, None),  # nothing has been read for an hour
+        ([None, None], 2, None),
+    ],
+)
+def test_drawdown_now_is_unknown_where_the_end_is(values: list[str | None], end: int, current: str | None) -> None:
+    view = shown([part(n, value) for n, value in enumerate(values)], "raw", START + end * MINUTE)
+    assert view.drawdown.current == (None if current is None else Decimal(current))
+    assert view.drawdown.maximum == (None if values[0] is None else Decimal("0.5"))
+
+
+@pytest.mark.parametrize(("told_ago", "current"), [(MINUTE, "0"), (5 * MINUTE, None), (None, None)])
+def test_drawdown_since_start_is_of_now_whatever_the_span(told_ago: timedelta | None, current: str | None) -> None:
+    view = shown([part(0, "1"), part(1, "2")], "raw", START + 2 * MINUTE, ever=Ever(single(Decimal(5)), told_ago))
+    assert view.drawdown_since_start.current == (None if current is None else Decimal(current))
+    assert view.drawdown_since_start.maximum == 0
+
+
 def test_nothing_read_is_nothing_known() -> None:
-    view = shown([], "raw", START, 100, None)
+    view = shown([], "raw", START)
     assert (view.points, view.gaps, view.drawdown.maximum, view.currency) == ([], [], None, None)
 
 
 def test_only_the_newest_currency_is_shown() -> None:
-    view = shown([part(0, "1", currency="BTC"), part(1, "2"), part(2, "3")], "raw", START + 2 * MINUTE, 100, None)
+    view = shown([part(0, "1", currency="BTC"), part(1, "2"), part(2, "3")], "raw", START + 2 * MINUTE)
     assert view.currency == "USDT"
     assert [point.equity for point in view.points] == [2, 3]
 
