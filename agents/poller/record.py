@@ -22,7 +22,7 @@ from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller import statements
 from agents.poller.columns import Columns, packed
 from agents.poller.decide import StatusChange
-from agents.poller.unit_value import Figures, Mark
+from agents.poller.marks import read_marks
 from agents.poller.waiting import Buffer, Result, Snapshot, Waiting
 from agents.poller.watched import UNREAD
 from control_plane.database.away import DATABASE_AWAY
@@ -185,18 +185,10 @@ class Recorder:
         snapshots = [(one, row) for one in batch if one.rows for row in one.snapshots]
         unread = {one: row for one, row in reversed(snapshots) if one.result.watched.mark is UNREAD}
         if unread:
-            rows = await self._pool.fetch(
-                statements.MARKS,
-                [one.result.bot.tenant_id for one in unread],
-                [one.result.bot.id for one in unread],
-                [row.at for row in unread.values()],
-            )
-            marks = {row["bot_id"]: _mark(row) for row in rows}
-            for one in unread:
-                mark = one.result.watched.mark = marks.get(one.result.bot.id)
-                one.result.watched.trades = None if mark is None else mark.figures.closed_trades
+            await read_marks(self._pool, list(unread.items()))
         for one, snapshot in snapshots:
-            snapshot.settle(one.result.watched)
+            if not snapshot.settle(one.result.watched):
+                one.rows.remove(snapshot)
 
     async def _write(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
         changed: list[Waiting] = []
@@ -304,9 +296,3 @@ async def _note_resets(connection: asyncpg.Connection, snapshots: Sequence[tuple
             [one.result.bot.id for one, _ in resets],
             [row.reset for _, row in resets],
         )
-
-
-def _mark(row: asyncpg.Record) -> Mark:
-    return Mark(
-        figures=Figures(**{name: row[name] for name in Figures.__struct_fields__}), unit_value=row["unit_value"]
-    )

@@ -75,23 +75,6 @@ CHANGES: Final = """
     select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
     on conflict do nothing
 """
-#: The newest reading with an index; of a bot that rested for longer than readings are kept, its last day.
-MARKS: Final = """
-    select wanted.bot_id, p.currency, p.equity, p.capital_base, p.closed_trades, p.unit_value
-    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as wanted (tenant_id, bot_id, before)
-    cross join lateral (
-        (select s.currency, s.equity, s.capital_base, s.closed_trades, s.unit_value from performance_snapshots s
-        where s.tenant_id = wanted.tenant_id and s.bot_id = wanted.bot_id and s.observed_at < wanted.before
-            and s.unit_value is not null
-        order by s.observed_at desc limit 1)
-        union all
-        (select d.currency, d.equity_last, d.capital_base, d.closed_trades, d.unit_last from performance_daily d
-        where d.tenant_id = wanted.tenant_id and d.bot_id = wanted.bot_id and d.bucket < wanted.before
-            and d.unit_last is not null
-        order by d.bucket desc limit 1)
-        limit 1
-    ) p
-"""
 FIGURES: Final[Columns] = {
     "equity": "numeric",
     "capital_base": "numeric",

@@ -57,11 +57,16 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def worth_a_snapshot(self) -> bool:
-        """All went well that tells of its figures, and one is known; or, of a bot that told some before, none is."""
+        """All went well that tells of its figures, and one is known; or, of a bot that told some before, none is.
+        Where it is not known yet whether it did, that is seen to once it is."""
         reading = self.reading
         if reading is None or not self.full or reading.reason is not None:
             return False
-        return self.watched.mark is not None or any(figure is not None for figure in _figures(reading))
+        return self.watched.tells is not False or _tells(reading)
+
+
+def _tells(reading: Reading) -> bool:
+    return any(figure is not None for figure in _figures(reading))
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -89,10 +94,15 @@ class Snapshot:
         self.told = False
         """Its figures differ from those before."""
 
-    def settle(self, watched: Watched) -> None:
-        """Find the index, and let the bot's mark move on."""
+    def settle(self, watched: Watched) -> bool:
+        """Find the index, and let the bot's mark move on. False where there is nothing to keep: no figure, of a bot
+        that never told one."""
         if self.valued:
-            return
+            return True
+        if not watched.tells:
+            watched.tells = _tells(self.reading)
+            if not watched.tells:
+                return False
         now = figures_of(self.reading)
         mark = None if watched.mark is UNREAD else watched.mark
         if now.closed_trades is not None:
@@ -114,6 +124,7 @@ class Snapshot:
             watched.mark = Mark(figures=now, unit_value=self.value)
             watched.anew = False
         self.valued = True
+        return True
 
 
 class Waiting:

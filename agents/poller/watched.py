@@ -83,6 +83,7 @@ class Watched:
         "shard",
         "state",
         "tally",
+        "tells",
         "tick",
         "told_at",
         "trades",
@@ -108,6 +109,8 @@ class Watched:
         """Whose patience is shared: the host's name. None for bots that we run, each on a port of its own."""
         self.mark: Mark | None = UNREAD
         """The newest figures at which its index was known; `UNREAD` until they are read from its snapshots."""
+        self.tells: bool | None = None
+        """Whether it ever told a figure; None until its mark is read."""
         self.wished = False
         """Its rows told of a wish about its trading that nobody has seen to yet."""
         self.told_at: datetime | None = None
