@@ -62,7 +62,7 @@ MARKS: Final = f"""
             and q.unit_last is not null
         order by q.bucket desc limit 1
     ) d on true
-"""
+"""  # noqa: S608 - names of columns of our own
 
 
 async def read_marks(pool: asyncpg.Pool, wanted: Sequence[tuple[Waiting, Snapshot]]) -> None:

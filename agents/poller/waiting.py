@@ -1,9 +1,9 @@
-"""What was seen and not written yet: bounded, and where it is full the oldest rows go first."""
+"""What was seen and not written yet: bounded, and where it is full the oldest figures go first, then oldest changes."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -130,31 +130,48 @@ class Snapshot:
 class Waiting:
     """What waits of one bot: its newest result, and every row that its history is to have."""
 
-    __slots__ = ("previous", "result", "rows", "urgent")
+    __slots__ = ("changes", "lost", "previous", "result", "snapshots", "urgent")
 
     def __init__(self, result: Result) -> None:
         self.result = result
         self.previous = result.previous
         """The health that is recorded."""
         self.urgent = result.urgent
-        self.rows: list[Change | Snapshot] = []
-        """Oldest first."""
+        self.changes: list[Change] = []
+        """What its history is to tell of its health, oldest first."""
+        self.snapshots: list[Snapshot] = []
+        """And of its figures."""
+        self.lost: datetime | None = None
+        """When the oldest change was that could not be kept."""
 
     @property
-    def changes(self) -> list[Change]:
-        """Those of its rows that tell of its health."""
-        return [row for row in self.rows if type(row) is Change]
-
-    @property
-    def snapshots(self) -> list[Snapshot]:
-        """Those of its rows that tell figures."""
-        return [row for row in self.rows if type(row) is Snapshot]
+    def rows(self) -> int:
+        """How many rows wait."""
+        return len(self.changes) + len(self.snapshots)
 
     @property
     def changed(self) -> bool:
         """Whether more than the time of the last look is new."""
         before, now = self.previous, self.result.decision.health
         return before.observed_at is None or bool(_lasting(before) != _lasting(now))
+
+    @property
+    def history(self) -> list[Change]:
+        """Its changes as they are written. From one that was lost on it is unknown what its health was, until the next
+        change or what is seen now: else it would seem to have been all that time what it was before."""
+        lost, now = self.lost, self.result.decision.health
+        if lost is None or now.observed_at is None:
+            return self.changes
+        told = list(self.changes)
+        if all(change.at <= lost for change in told):
+            told.append(Change(now.observed_at, now.state, now.reason, now.trading_state))
+        if all(change.at != lost for change in told):
+            told.append(Change(lost, "unknown", None, None))
+        return told
+
+    def lose(self, at: datetime) -> None:
+        """Note a change that could not be kept."""
+        self.lost = at if self.lost is None else min(self.lost, at)
 
 
 class Buffer:
@@ -163,8 +180,9 @@ class Buffer:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bots: dict[Watched, Waiting] = {}
-        self._order: deque[Waiting] = deque()
-        """Whose rows they are, oldest row first."""
+        self._changes: deque[Waiting] = deque()
+        """Whose changes they are, oldest first."""
+        self._snapshots: deque[Waiting] = deque()
         self.dropped = 0
         """Rows that were given up because there was no room."""
 
@@ -174,7 +192,7 @@ class Buffer:
     @property
     def rows(self) -> int:
         """Rows that cannot be seen again."""
-        return len(self._order)
+        return len(self._changes) + len(self._snapshots)
 
     def put(self, result: Result) -> None:
         """Have a result wait, unless it says no more than what was written a moment ago."""
@@ -184,7 +202,7 @@ class Buffer:
             watched.recorded = None
         rows = rows_of(result)
         waiting = self._bots.get(watched)
-        if waiting is None and not rows and result.repeats:
+        if waiting is None and not rows and result.repeats and watched.lost is None:
             return
         watched.told_at = result.decision.health.observed_at
         if waiting is not None and waiting.result.epoch != result.epoch:
@@ -192,19 +210,35 @@ class Buffer:
             waiting = None
         if waiting is None:
             waiting = self._bots[watched] = Waiting(result)
+            waiting.lost, watched.lost = watched.lost, None
         else:
             waiting.result = result
             waiting.urgent = waiting.urgent or result.urgent
-        for row in rows:
-            waiting.rows.append(row)
-            self._order.append(waiting)
-        while len(self._order) > self._limit:
-            del self._order.popleft().rows[0]
+        if rows:
+            for row in rows:
+                if type(row) is Change:
+                    waiting.changes.append(row)
+                    self._changes.append(waiting)
+                elif type(row) is Snapshot:
+                    waiting.snapshots.append(row)
+                    self._snapshots.append(waiting)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """The oldest rows go. Figures first: the next ones say more than they did, but a state holds until it is said
+        that it changed."""
+        while self.rows > self._limit:
+            if self._snapshots:
+                del self._snapshots.popleft().snapshots[0]
+            else:
+                waiting = self._changes.popleft()
+                waiting.lose(waiting.changes.pop(0).at)
             self.dropped += 1
 
     def take(self) -> list[Waiting]:
         """Everything that waits, to be written now."""
-        taken, self._bots, self._order = list(self._bots.values()), {}, deque()
+        taken, self._bots = list(self._bots.values()), {}
+        self._changes, self._snapshots = deque(), deque()
         return taken
 
     def not_recorded(self, waiting: Waiting) -> None:
@@ -214,6 +248,16 @@ class Buffer:
             waiting.result.watched.recorded = waiting.previous
         else:
             newer.previous = waiting.previous
+        if waiting.lost is not None:
+            self.lose(waiting, waiting.lost)
+
+    def lose(self, waiting: Waiting, at: datetime) -> None:
+        """A change was given up: what comes next of its bot tells of it."""
+        newer = self._bots.get(waiting.result.watched)
+        if newer is None:
+            waiting.result.watched.lost = at
+        else:
+            newer.lose(at)
 
     def give_back(self, taken: Sequence[Waiting]) -> None:
         """What could not be written waits on, before what came since."""
@@ -222,16 +266,26 @@ class Buffer:
             newer = self._bots.pop(older.result.watched, None)
             if newer is not None and newer.result.epoch == older.result.epoch:
                 older.result, older.urgent = newer.result, older.urgent or newer.urgent
-                older.rows += newer.rows
+                older.changes += newer.changes
+                older.snapshots += newer.snapshots
+                if newer.lost is not None:
+                    older.lose(newer.lost)
             bots[older.result.watched] = older
         # By time over all bots: the oldest are the first to go.
-        rows = ((row.at, of_bot) for of_bot in bots.values() for row in of_bot.rows)
-        order = deque(of_bot for _, of_bot in sorted(rows, key=_moment))
-        order.extend(of_bot for of_bot in self._order if of_bot.result.watched not in bots)
-        self._bots, self._order = bots | self._bots, order
-        while len(self._order) > self._limit:
-            del self._order.popleft().rows[0]
-            self.dropped += 1
+        changes = ((row.at, of_bot) for of_bot in bots.values() for row in of_bot.changes)
+        snapshots = ((row.at, of_bot) for of_bot in bots.values() for row in of_bot.snapshots)
+        self._changes = self._ordered(changes, self._changes, bots)
+        self._snapshots = self._ordered(snapshots, self._snapshots, bots)
+        self._bots = bots | self._bots
+        self._make_room()
+
+    @staticmethod
+    def _ordered(
+        given_back: Iterable[tuple[datetime, Waiting]], since: deque[Waiting], bots: dict[Watched, Waiting]
+    ) -> deque[Waiting]:
+        order = deque(of_bot for _, of_bot in sorted(given_back, key=_moment))
+        order.extend(of_bot for of_bot in since if of_bot.result.watched not in bots)
+        return order
 
 
 def _moment(item: tuple[datetime, Waiting]) -> datetime:

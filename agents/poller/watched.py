@@ -72,6 +72,7 @@ class Watched:
         "health",
         "host",
         "lane",
+        "lost",
         "mark",
         "opened",
         "origin",
@@ -117,6 +118,8 @@ class Watched:
         """When the look was made that was handed on last to be written."""
         self.recorded: Health | None = None
         """What its row says, where that is not what was seen before: a write was given up."""
+        self.lost: datetime | None = None
+        """From when on its history lacks a change that could not be kept."""
         self.repeats = 0
         """How many looks in a row had the outcome of the last one."""
         self.trades: int | None = None

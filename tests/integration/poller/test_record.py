@@ -422,11 +422,79 @@ async def test_what_does_not_fit_is_lost_oldest_first_and_counted(
     for result in results:
         recorder.put(result)
     assert recorder.waiting == 5
-    assert _lost("overflow") == lost + 6  # ten snapshots, and one change of health
+    assert _lost("overflow") == lost + 6  # ten snapshots and one change of health, which goes last
     await recorder.flush()
     kept = [row["observed_at"] for row in await snapshots(admin, bot)]
-    assert kept == [result.decision.health.observed_at for result in results[5:]]
+    assert kept == [result.decision.health.observed_at for result in results[6:]]
+    assert await _changes(admin, bot) == [("healthy", None, None)]
     assert (await health_row(admin, bot))["observed_at"] == kept[-1]
+
+
+REFUSES_US = Reading(reachable=True, credential_ok=False, full=False, reason=Reason.AUTH)
+
+
+async def test_a_change_that_was_lost_is_told_as_unknown_and_what_is_after_it_as_it_is(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    first, second = await bots_at(factory, await factory.owner(), 2, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched, lost = recorder_of(pool, shards, limit=1), await watched_bots(pool), _lost("overflow")
+    for bot in (first, second):
+        recorder.put(result_of(watched[bot], shards, msgspec.structs.replace(READING, full=False)))
+        await recorder.flush()
+    # The database is away: both begin to refuse us, and there is room for one change.
+    looks = [
+        result_of(watched[bot], shards, REFUSES_US, after=timedelta(seconds=after), reason="auth")
+        for after, bot in ((15, first), (16, second), (30, first))
+    ]
+    for look in looks:
+        recorder.put(look)
+    assert _lost("overflow") == lost + 1
+    await recorder.flush()
+    rows = await admin.fetch("select at, state from bot_health_changes where bot_id = $1 order by at", first)
+    assert [tuple(row) for row in rows[1:]] == [
+        (looks[0].decision.health.observed_at, "unknown"),
+        (looks[2].decision.health.observed_at, "unhealthy"),
+    ]
+    assert await _changes(admin, second) == [("healthy", None, None), ("unhealthy", "auth", None)]
+    # That is all: what comes after it is nothing new.
+    recorder.put(result_of(watched[first], shards, REFUSES_US, after=timedelta(seconds=45), reason="auth"))
+    await recorder.flush()
+    assert len(await _changes(admin, first)) == 3
+
+
+async def test_a_row_that_is_refused_costs_no_other_of_its_bot_and_a_change_is_made_good(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    await admin.execute("alter table bot_health_changes add constraint picky check (trading_state <> 'paused')")
+    shards = await holding(pool)
+    recorder, watched, lost = recorder_of(pool, shards), (await watched_bots(pool))[bot], _lost("refused")
+    looks = [
+        result_of(watched, shards, reading_with(trading_state=state), after=timedelta(seconds=15 * step))
+        for step, state in enumerate(("running", "paused", "stopped", "paused", "paused"))
+    ]
+    for look in looks[:4]:
+        recorder.put(look)
+    await recorder.flush()
+    assert len(await snapshots(admin, bot)) == 4
+    assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
+    assert (await health_row(admin, bot))["trading_state"] == "paused"
+    assert _lost("refused") == lost + 2
+    await admin.execute("alter table bot_health_changes drop constraint picky")
+    recorder.put(looks[4])
+    await recorder.flush()
+    rows = await admin.fetch(
+        "select at, state, trading_state from bot_health_changes where bot_id = $1 order by at", bot
+    )
+    assert [tuple(row)[1:] for row in rows] == [
+        ("healthy", "running"),
+        ("unknown", None),
+        ("healthy", "stopped"),
+        ("healthy", "paused"),
+    ]
+    assert rows[1]["at"] == looks[1].decision.health.observed_at
+    assert _lost("refused") == lost + 2
 
 
 async def test_what_an_ending_process_takes_with_it_is_counted_by_rows(factory: Factory, pool: asyncpg.Pool) -> None:

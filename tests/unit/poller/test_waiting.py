@@ -106,6 +106,43 @@ def test_where_an_older_one_still_waits_the_newest_is_what_is_written() -> None:
     assert waiting.result.decision.health.observed_at == NOW + timedelta(seconds=2)
 
 
+def test_without_room_figures_go_before_changes_and_oldest_first() -> None:
+    looks = Looks()
+    buffer = Buffer(3)
+    states = ("running", "running", "paused", "running", "stopped", "stopped")
+    for state in states:
+        reading = msgspec.structs.replace(WELL, full=True, equity=ONE, trading_state=state)
+        watched = looks.watched
+        decision = decide(watched.bot, watched.health, Outcome(reading=reading, observed_at=looks.at), PACE.check)
+        buffer.put(Result(watched, 1, watched.bot, watched.health, decision, reading, full=True))
+        watched.health = decision.health
+        looks.at += timedelta(seconds=2)
+    assert (buffer.rows, buffer.dropped) == (3, 6)
+    buffer.give_back(buffer.take())
+    [waiting] = buffer.take()
+    assert [change.trading_state for change in waiting.changes] == ["paused", "running", "stopped"]
+    assert not waiting.snapshots
+    assert waiting.history == waiting.changes
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_where_no_room_is_for_changes_either_the_oldest_is_told_as_unknown(given_back: bool) -> None:
+    looks = Looks()
+    buffer, watched = Buffer(1), looks.watched
+    for state in ("paused", "running", "stopped"):
+        reading = msgspec.structs.replace(WELL, trading_state=state)
+        decision = decide(watched.bot, watched.health, Outcome(reading=reading, observed_at=looks.at), PACE.check)
+        buffer.put(Result(watched, 1, watched.bot, watched.health, decision, reading))
+        watched.health = decision.health
+        looks.at += timedelta(seconds=2)
+        if given_back:
+            buffer.give_back(buffer.take())
+    assert buffer.dropped == 2
+    [waiting] = buffer.take()
+    told = sorted((change.at, change.state, change.trading_state) for change in waiting.history)
+    assert told == [(NOW, "unknown", None), (NOW + timedelta(seconds=4), "healthy", "stopped")]
+
+
 def settled(*readings: dict[str, Any]) -> list[tuple[Decimal | None, bool]]:
     """The index after each of some full readings of one bot, and whether its counters were seen to begin anew."""
     watched, seen = Watched(), []
