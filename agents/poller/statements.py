@@ -70,9 +70,17 @@ TELL: Final = """
     )
     select id from told
 """
+#: What a bot that rested for longer than changes are kept was last is of a month that has no partition any more: the gap
+#: begins with the oldest one. Of the last four weeks there always is one, and nobody looks.
 CHANGES: Final = """
     insert into bot_health_changes (tenant_id, bot_id, at, state, reason, trading_state)
-    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
+    select c.tenant_id, c.bot_id, case when c.at > now() - interval '28 days' then c.at else greatest(c.at, (
+            select min(to_date(right(p.relname, 7), 'YYYY_MM'))::timestamp at time zone 'utc'
+            from pg_inherits i join pg_class p on p.oid = i.inhrelid
+            where i.inhparent = 'bot_health_changes'::regclass
+        )) end, c.state, c.reason, c.trading_state
+    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
+        as c (tenant_id, bot_id, at, state, reason, trading_state)
     on conflict do nothing
 """
 FIGURES: Final[Columns] = {

@@ -497,6 +497,28 @@ async def test_a_row_that_is_refused_costs_no_other_of_its_bot_and_a_change_is_m
     assert _lost("refused") == lost + 2
 
 
+async def test_a_bot_that_rested_for_longer_than_its_history_reaches_is_recorded(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    bots = await bots_at(factory, await factory.owner(), 2, status="connected", observed_generation=1)
+    await admin.execute("select ensure_partition('bot_health_changes', 'month', now() - interval '3 months')")
+    begin = await admin.fetchval("select date_trunc('month', now() - interval '3 months', 'UTC')")
+    seen = "update bot_health set state = 'healthy', observed_generation = 1, observed_at = $2 where id = $1"
+    for bot, before in zip(bots, (begin - timedelta(days=9), begin + timedelta(days=9)), strict=True):
+        await admin.execute(seen, bot, before)
+    shards = await holding(pool)
+    recorder, lost = recorder_of(pool, shards), _lost("refused")
+    for watched in (await watched_bots(pool)).values():
+        recorder.put(result_of(watched, shards, REFUSES_US, reason="auth"))
+    await recorder.flush()
+    assert _lost("refused") == lost
+    told = "select at from bot_health_changes where bot_id = $1 and state = 'unknown'"
+    assert await admin.fetchval(told, bots[0]) == begin
+    assert begin + timedelta(days=9) < await admin.fetchval(told, bots[1]) < begin + timedelta(days=10)
+    for bot in bots:
+        assert await _changes(admin, bot) == [("unknown", None, None), ("unhealthy", "auth", None)]
+
+
 async def test_what_an_ending_process_takes_with_it_is_counted_by_rows(factory: Factory, pool: asyncpg.Pool) -> None:
     [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
     shards = await holding(pool)
