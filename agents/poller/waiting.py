@@ -105,6 +105,9 @@ class Snapshot:
                 return False
         now = figures_of(self.reading)
         mark = None if watched.mark is UNREAD else watched.mark
+        if now.simulated is None and mark is not None and mark.figures.simulated is not None:
+            # Not told this time: it is what it was.
+            now = msgspec.structs.replace(now, simulated=mark.figures.simulated)
         if now.closed_trades is not None:
             if watched.trades is not None and now.closed_trades < watched.trades:
                 self.reset = _ENDED.format(was=watched.trades, now=now.closed_trades)
@@ -337,4 +340,5 @@ def figures_of(reading: Reading) -> Figures:
         equity=reading.equity,
         capital_base=reading.capital_base,
         closed_trades=reading.closed_trades,
+        simulated=reading.simulated,
     )

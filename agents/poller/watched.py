@@ -21,7 +21,8 @@ SHORTEST_GAP_S = 0.25
 
 #: In the place of a mark that was not read yet.
 UNREAD: Final = Mark(
-    figures=Figures(currency=None, equity=None, capital_base=None, closed_trades=None), unit_value=Decimal(0)
+    figures=Figures(currency=None, equity=None, capital_base=None, closed_trades=None, simulated=None),
+    unit_value=Decimal(0),
 )
 
 # Every bot that is to be looked at; none of a suspended tenant.

@@ -247,6 +247,28 @@ async def test_changes_of_health_and_gaps_are_kept(
     assert gap == pytest.approx(60, abs=5)
 
 
+async def test_an_index_that_was_of_money_made_up_goes_on_with_real_money(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    owner = await factory.owner()
+    read, of_days = bots = await bots_at(factory, owner, 2)
+    await admin.execute(
+        "insert into performance_snapshots (tenant_id, bot_id, observed_at, currency, simulated, equity, capital_base,"
+        " unit_value) values ($1, $2, now() - interval '1 hour', 'USDT', true, 1500, 1000, 1.5)",
+        owner.tenant_id,
+        read,
+    )
+    await admin.execute(_DAYS_AGO, owner.tenant_id, of_days, 1, Decimal("1.5"))
+    await admin.execute("update performance_daily set simulated = true")
+    shards = await holding(pool)
+    recorder = recorder_of(pool, shards)
+    real = reading_with(equity=Decimal(200), capital_base=Decimal(200), simulated=False)
+    for watched in (await watched_bots(pool)).values():
+        recorder.put(result_of(watched, shards, real))
+    await recorder.flush()
+    assert [(await snapshots(admin, bot))[-1]["unit_value"] for bot in bots] == [Decimal("1.5")] * 2
+
+
 _DAYS_AGO = """
     insert into performance_daily (tenant_id, bot_id, bucket, readings, first_at, last_at, currency, equity_last,
         capital_base, closed_trades, unit_last, unit_at, peak_so_far, latency_count, latency_sum, latency_bins,

@@ -180,6 +180,17 @@ def test_both_counters_that_fell_are_one_reset() -> None:
     assert seen == [(ONE, False), (ONE, True), (ONE, False)]
 
 
+@pytest.mark.parametrize("between", [True, None])
+def test_money_that_is_made_up_and_real_money_are_two_stories(between: bool | None) -> None:
+    seen = settled(
+        worth(1500, None, simulated=True),
+        worth(1500, None, simulated=between),
+        worth(200, None, capital_base=Decimal(200), simulated=False),
+        worth(220, None, capital_base=Decimal(200), simulated=False),
+    )
+    assert seen == [(ONE, False), (ONE, False), (ONE, False), (Decimal("1.1"), False)]
+
+
 @pytest.mark.parametrize("tallies", [(3000, 0, 1), (None, None, None)])
 def test_a_reset_seen_while_the_equity_is_unknown_is_no_loss_later(tallies: tuple[int | None, ...]) -> None:
     # More trades than before the reset by the time that the equity is known again.
