@@ -70,7 +70,7 @@ TELL: Final = """
     )
     select id from told
 """
-#: What a bot that rested for longer than changes are kept was last is of a month that has no partition any more: the gap
+#: A bot may have rested for longer than changes are kept: where its last sight has no partition any more, the gap
 #: begins with the oldest one. Of the last four weeks there always is one, and nobody looks.
 CHANGES: Final = """
     insert into bot_health_changes (tenant_id, bot_id, at, state, reason, trading_state)

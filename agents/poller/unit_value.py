@@ -34,8 +34,8 @@ def unit_value(previous: Mark | None, now: Figures, *, anew: bool = False) -> De
     Chain-linked (true time-weighted) return: value = previous value x (equity - flow) / previous equity, where the
     flow is the change of the net deposits since then. It begins at 1. Where the two figures are not of one story
     (another currency, money made up before and real now or the other way, or a counter of closed trades that fell, so
-    the bot began anew; or ``anew``, where something else told so) or nothing was left to grow from, the chain goes on from the last value: a reset is neither a loss nor a
-    gain.
+    the bot began anew; or ``anew``, where something else told so) or nothing was left to grow from, the chain goes on
+    from the last value: a reset is neither a loss nor a gain.
     """
     if now.equity is None or now.capital_base is None:
         return None

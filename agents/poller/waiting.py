@@ -15,7 +15,7 @@ from agents.engines.base import Reading
 from agents.poller.decide import Bot, Decision, Health
 from agents.poller.statements import FIGURES, SEEN_FIELDS
 from agents.poller.unit_value import Figures, Mark, unit_value
-from agents.poller.watched import UNREAD, Watched
+from agents.poller.watched import UNREAD, Source, Watched
 
 GAP_INTERVALS: Final = 3
 #: The time of a look at a bot of which nothing changed is written this seldom: where looks come faster than that, rows
@@ -81,12 +81,15 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 class Snapshot:
     """A row of `performance_snapshots` to be; its index is known once the bot's newest mark is."""
 
-    __slots__ = ("anew", "at", "reading", "reset", "told", "value", "valued")
+    __slots__ = ("anew", "at", "elsewhere", "reading", "reset", "told", "value", "valued")
 
-    def __init__(self, at: datetime, reading: Reading, *, anew: bool) -> None:
+    def __init__(self, at: datetime, reading: Reading, *, anew: bool, elsewhere: bool = False) -> None:
         self.at = at
         self.reading = reading
         self.anew = anew
+        """It tells of another database than the one before."""
+        self.elsewhere = elsewhere
+        """So it does because its owner pointed it there: it is another bot's counters that are read, nobody wonders."""
         self.valued = False
         self.value: Decimal | None = None
         self.reset: str | None = None
@@ -103,6 +106,8 @@ class Snapshot:
             watched.tells = _tells(self.reading)
             if not watched.tells:
                 return False
+        if self.elsewhere:
+            watched.point_elsewhere()
         now = figures_of(self.reading)
         mark = None if watched.mark is UNREAD else watched.mark
         if now.simulated is None and mark is not None and mark.figures.simulated is not None:
@@ -232,7 +237,7 @@ class Buffer:
         that it changed."""
         while self.rows > self._limit:
             if self._snapshots:
-                del self._snapshots.popleft().snapshots[0]
+                _drop_oldest(self._snapshots.popleft())
             else:
                 waiting = self._changes.popleft()
                 waiting.lose(waiting.changes.pop(0).at)
@@ -291,6 +296,18 @@ class Buffer:
         return order
 
 
+def _drop_oldest(waiting: Waiting) -> None:
+    """Drop a snapshot, and not that it was of another story than the one before."""
+    gone = waiting.snapshots.pop(0)
+    if waiting.snapshots:
+        following = waiting.snapshots[0]
+        following.anew, following.elsewhere = following.anew or gone.anew, following.elsewhere or gone.elsewhere
+    elif gone.elsewhere:
+        waiting.result.watched.point_elsewhere()
+    elif gone.anew:
+        waiting.result.watched.anew = True
+
+
 def _moment(item: tuple[datetime, Waiting]) -> datetime:
     return item[0]
 
@@ -300,13 +317,31 @@ def rows_of(result: Result) -> list[Change | Snapshot]:
     rows: list[Change | Snapshot] = [*changes_of(result.previous, result.decision.health, result.watched.pace.check)]
     if result.worth_a_snapshot and result.reading is not None:
         seen = result.decision.health.observed_at
-        before, now = result.previous, result.reading.identity
-        # Where its owner pointed it elsewhere, it is another bot's counters that are read, and nobody wonders.
-        same = before.observed_generation == result.decision.health.observed_generation
-        anew = same and before.identity is not None and now is not None and before.identity != now
         if seen is not None:
-            rows.append(Snapshot(seen, result.reading, anew=anew))
+            anew, elsewhere = _another_story(result, result.reading.identity)
+            rows.append(Snapshot(seen, result.reading, anew=anew, elsewhere=elsewhere))
     return rows
+
+
+def _another_story(result: Result, identity: str | None) -> tuple[bool, bool]:
+    """Whether figures are not of what they were of before: of another database, or because the bot's owner pointed it
+    elsewhere. Where an identity is not known, another address or configuration is another bot."""
+    watched, bot, was = result.watched, result.bot, result.watched.source
+    place, generation = (bot.api_url, bot.engine_config), result.decision.health.observed_generation
+    if was is None:
+        before = result.previous
+        was = Source(identity=before.identity, generation=before.observed_generation, place=None)
+    elif was.identity == identity and was.generation == generation and was.place == place:
+        return False, False
+    if identity is not None and was.identity is not None:
+        other, moved = identity != was.identity, generation != was.generation
+    else:
+        other = moved = was.place is not None and was.place != place
+    if identity is None and not other:
+        # Not told this time: it is what it was.
+        identity, generation = was.identity, was.generation
+    watched.source = Source(identity=identity, generation=generation, place=place)
+    return other and not moved, other and moved
 
 
 def changes_of(before: Health, now: Health, interval: timedelta) -> list[Change]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from agents.poller.decide import Bot, Health
 from agents.poller.intervals import Intervals, Pace
@@ -18,6 +19,9 @@ from agents.poller.unit_value import Figures, Mark
 
 #: Between two looks at one bot that somebody waits for.
 SHORTEST_GAP_S = 0.25
+
+#: Of so many bots that were switched off it is known where they were read.
+_REMEMBERED: Final = 10_000
 
 #: In the place of a mark that was not read yet.
 UNREAD: Final = Mark(
@@ -59,6 +63,17 @@ _CHANGED: Final = """
 """
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bot's figures were read."""
+
+    identity: str | None
+    """As last told there."""
+    generation: int
+    """The one that told it."""
+    place: tuple[str | None, str | None] | None
+    """Address and configuration; None where only its health row told of it."""
+
+
 class Watched:
     """One bot that is ours to look after. The only mutable thing about a bot in this process."""
 
@@ -83,6 +98,7 @@ class Watched:
         "repeats",
         "secret",
         "shard",
+        "source",
         "state",
         "tally",
         "tells",
@@ -125,6 +141,8 @@ class Watched:
         """How many looks in a row had the outcome of the last one."""
         self.trades: int | None = None
         """Closed trades as last told."""
+        self.source: Source | None = None
+        """Where its figures were read last, by this poller."""
         self.tally: int | None = None
         """Its tally as last told, and unknown when the poller has just begun to watch it: no row keeps it."""
         self.anew = False
@@ -154,6 +172,10 @@ class Watched:
         if bot.hosted:
             return bot.generation > seen.observed_generation or bot.status == "starting"
         return bot.desired != "running" or bot.generation > seen.observed_generation
+
+    def point_elsewhere(self) -> None:
+        """Its counters are another bot's from here on: they say nothing about those before."""
+        self.trades, self.tally, self.anew = None, None, True
 
     def learn(self, row: asyncpg.Record, intervals: Intervals, tenants: dict[UUID, UUID]) -> None:
         """Take what the rows say of the bot. What was seen of it is ours to know once it is loaded."""
@@ -209,6 +231,8 @@ class Fleet:
         self._intervals = intervals
         self._shards: list[dict[UUID, Watched]] = [{} for _ in range(SHARDS)]
         self._tenants: dict[UUID, UUID] = {}
+        self._sources: dict[UUID, Source] = {}
+        """Of bots that were switched off, by when that was."""
         self.size = 0
 
     def get(self, bot: UUID) -> Watched | None:
@@ -226,6 +250,7 @@ class Fleet:
             watched = self.get(row["bot_id"])
             if watched is None:
                 watched = Watched()
+                watched.source = self._sources.pop(row["bot_id"], None)
                 new.append(watched)
                 self._shards[shard_of(row["bot_id"])][row["bot_id"]] = watched
                 self.size += 1
@@ -240,6 +265,11 @@ class Fleet:
         if watched is not None:
             watched.gone, watched.opened = True, None
             self.size -= 1
+            if watched.settling and watched.source is not None:
+                # It may be pointed elsewhere before it is switched on again.
+                self._sources[bot] = watched.source
+                if len(self._sources) > _REMEMBERED:
+                    del self._sources[next(iter(self._sources))]
         return watched
 
     def forget_shard(self, shard: int) -> None:

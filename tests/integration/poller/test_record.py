@@ -15,8 +15,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from agents.engines.base import Reading, Reason
+from agents.poller.intervals import Intervals
 from agents.poller.marks import MARKS
 from agents.poller.record import Recorder, Stored
+from agents.poller.watched import Fleet, load_bots
+from control_plane.settings import load_settings
 from tests.factories import Factory, Urls
 from tests.integration.poller.parts import (
     READING,
@@ -267,6 +270,43 @@ async def test_an_index_that_was_of_money_made_up_goes_on_with_real_money(
         recorder.put(result_of(watched, shards, real))
     await recorder.flush()
     assert [(await snapshots(admin, bot))[-1]["unit_value"] for bot in bots] == [Decimal("1.5")] * 2
+
+
+async def test_a_bot_that_is_pointed_elsewhere_neither_gains_nor_loses(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    rich = reading_with(equity=Decimal(1500), closed_trades=3, identity="x@1")
+    recorder.put(result_of(watched, shards, rich))
+    await recorder.flush()
+    watched.bot = msgspec.structs.replace(watched.bot, generation=2, api_url="http://10.0.0.99:8080")
+    other = reading_with(equity=Decimal(200), capital_base=Decimal(200), closed_trades=1, identity="x@2")
+    recorder.put(result_of(watched, shards, other, after=timedelta(seconds=15)))
+    await recorder.flush()
+    assert [row["unit_value"] for row in await snapshots(admin, bot)] == [1, 1]
+    assert {row["kind"] for row in await events(admin, bot)} <= {"status"}
+
+
+@pytest.mark.parametrize(("address", "value"), [("http://10.0.0.99:8080", 1), ("http://10.0.0.1:8080", Decimal("0.5"))])
+async def test_so_it_is_with_a_bot_that_was_switched_off_to_be_pointed_elsewhere(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, address: str, value: Decimal
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards, fleet = await holding(pool), Fleet(Intervals(load_settings({})))
+    recorder = recorder_of(pool, shards)
+    [watched], _ = fleet.learn(await load_bots(pool, [bot]))
+    recorder.put(result_of(watched, shards))
+    await recorder.flush()
+    await admin.execute("update bots set desired = 'stopped', generation = 2")
+    fleet.learn(await load_bots(pool, [bot]))
+    fleet.forget(bot)
+    await admin.execute("update bots set desired = 'running', generation = 4, api_url = $1", address)
+    [watched], _ = fleet.learn(await load_bots(pool, [bot]))
+    recorder.put(result_of(watched, shards, reading_with(equity=Decimal(500)), after=timedelta(seconds=15)))
+    await recorder.flush()
+    assert [row["unit_value"] for row in await snapshots(admin, bot)] == [1, value]
 
 
 _DAYS_AGO = """

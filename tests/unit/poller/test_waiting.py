@@ -13,6 +13,7 @@ import pytest
 from agents.engines.base import Reading
 from agents.poller.decide import Bot, Health, Outcome, decide
 from agents.poller.intervals import Pace
+from agents.poller.unit_value import Figures, Mark
 from agents.poller.waiting import Buffer, Result, Snapshot
 from agents.poller.watched import Watched
 
@@ -189,6 +190,105 @@ def test_money_that_is_made_up_and_real_money_are_two_stories(between: bool | No
         worth(220, None, capital_base=Decimal(200), simulated=False),
     )
     assert seen == [(ONE, False), (ONE, False), (ONE, False), (Decimal("1.1"), False)]
+
+
+class Places:
+    """Full readings of one bot, of generations, addresses and databases of their own."""
+
+    def __init__(self, identity: str | None = None) -> None:
+        self.looks = Looks()
+        self.watched.mark, self.watched.tells = None, True
+        self.watched.health = msgspec.structs.replace(self.watched.health, identity=identity)
+
+    @property
+    def watched(self) -> Watched:
+        return self.looks.watched
+
+    def reads(
+        self,
+        equity: int,
+        identity: str | None,
+        generation: int = 1,
+        url: str = "http://bot.example:8080",
+        **figures: Any,
+    ) -> tuple[Decimal | None, bool]:
+        """The index, and whether an event is told."""
+        looks, watched = self.looks, self.watched
+        watched.bot = msgspec.structs.replace(watched.bot, generation=generation, told_generation=1, api_url=url)
+        told = {"currency": "USDT", "capital_base": Decimal(1000)} | figures
+        reading = msgspec.structs.replace(WELL, full=True, identity=identity, equity=Decimal(equity), **told)
+        decision = decide(watched.bot, watched.health, Outcome(reading=reading, observed_at=looks.at), PACE.check)
+        looks.buffer.put(Result(watched, 1, watched.bot, watched.health, decision, reading, full=True))
+        watched.health = decision.health
+        looks.at += timedelta(seconds=2)
+        if not looks.buffer.rows:
+            return None, False
+        [waiting] = looks.buffer.take()
+        for snapshot in waiting.snapshots:
+            snapshot.settle(watched)
+        return waiting.snapshots[-1].value, waiting.snapshots[-1].reset is not None
+
+
+ELSEWHERE = "http://other.example:8080"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (("a", 1), ("b", 2), False),
+        (("a", 1), ("b", 2, ELSEWHERE), False),
+        (("a", 1), ("a", 2, ELSEWHERE), True),
+        (("a", 1), ("a", 2), True),
+        ((None, 1), (None, 2, ELSEWHERE), False),
+        ((None, 1), ("b", 2, ELSEWHERE), False),
+        (("a", 1), (None, 2, ELSEWHERE), False),
+        ((None, 1), (None, 2), True),
+        ((None, 1), ("b", 2), True),
+        (("a", 1), (None, 2), True),
+    ],
+)
+def test_a_bot_that_was_pointed_elsewhere_is_another_story_and_no_event(
+    first: tuple[Any, ...], second: tuple[Any, ...], same: bool
+) -> None:
+    places = Places()
+    assert places.reads(1500, *first, closed_trades=3) == (ONE, False)
+    # Fewer trades are told where it is another bot's counter: nobody is to wonder.
+    trades = 3 if same else 1
+    assert places.reads(750, *second, closed_trades=trades) == (Decimal("0.5") if same else ONE, False)
+    assert places.reads(1500, *second, closed_trades=trades) == (ONE if same else Decimal(2), False)
+
+
+def test_what_a_bot_was_is_known_though_it_did_not_answer_elsewhere_at_first() -> None:
+    places = Places()
+    assert places.reads(1500, "a") == (ONE, False)
+    looks, watched = places.looks, places.watched
+    watched.bot = msgspec.structs.replace(watched.bot, generation=2)
+    silent = msgspec.structs.replace(WELL, reachable=False, credential_ok=None)
+    looks.look(silent, reason="unreachable")
+    assert watched.health.identity is None
+    assert places.reads(750, "b", 2) == (ONE, False)
+    # Another database under the same generation is an event.
+    assert places.reads(300, "c", 2) == (ONE, True)
+
+
+def test_what_its_row_says_of_an_older_generation_is_what_a_bot_was() -> None:
+    places = Places("a")
+    figures = Figures(
+        currency="USDT", equity=Decimal(1500), capital_base=Decimal(1000), closed_trades=None, simulated=None
+    )
+    places.watched.mark = Mark(figures=figures, unit_value=Decimal(3))
+    assert places.reads(750, "b", 2) == (3, False)
+
+
+def test_a_reading_from_elsewhere_that_has_no_room_is_not_forgotten() -> None:
+    places = Places()
+    assert places.reads(1500, "a") == (ONE, False)
+    places.looks.buffer = Buffer(0)
+    assert places.reads(750, "b", 2) == (None, False)
+    places.looks.buffer = Buffer(100)
+    assert places.reads(700, "b", 2) == (ONE, False)
+    places.looks.buffer = Buffer(1)
+    assert places.reads(1400, "b", 2) == (Decimal(2), False)
 
 
 @pytest.mark.parametrize("tallies", [(3000, 0, 1), (None, None, None)])
