@@ -20,9 +20,10 @@ from uuid_utils.compat import uuid7
 
 from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller import statements
+from agents.poller.buffer import Buffer
 from agents.poller.decide import StatusChange
 from agents.poller.marks import read_marks
-from agents.poller.waiting import Buffer, Change, Result, Snapshot, Waiting
+from agents.poller.waiting import Change, Result, Snapshot, Waiting
 from agents.poller.watched import UNREAD
 from agents.poller.writes import tell_followers, write_changes, write_healths, write_snapshots
 from control_plane.database.away import DATABASE_AWAY
@@ -181,7 +182,8 @@ class Recorder:
         kept: list[Change] = []
         gone: list[Change] = []
         cause: str | None = None
-        for row in (*waiting.history, *waiting.snapshots):
+        rows: list[Change | Snapshot] = [*waiting.history, *waiting.snapshots]
+        for row in rows:
             # Whoever holds what one row needs was waited for, and holds it from the others as well.
             cause = cause if cause == "held" else await _why_not(connection, waiting, row)
             if isinstance(row, Change):

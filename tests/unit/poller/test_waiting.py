@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from agents.engines.base import Reading
+from agents.poller.buffer import Buffer
 from agents.poller.decide import Bot, Health, Outcome, decide
 from agents.poller.intervals import Pace
 from agents.poller.unit_value import Figures, Mark
-from agents.poller.waiting import Buffer, Result, Snapshot
+from agents.poller.waiting import Result, Snapshot
 from agents.poller.watched import Watched
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -277,7 +278,7 @@ def test_what_its_row_says_of_an_older_generation_is_what_a_bot_was() -> None:
         currency="USDT", equity=Decimal(1500), capital_base=Decimal(1000), closed_trades=None, simulated=None
     )
     places.watched.mark = Mark(figures=figures, unit_value=Decimal(3))
-    assert places.reads(750, "b", 2) == (3, False)
+    assert places.reads(750, "b", 2) == (Decimal(3), False)
 
 
 def test_a_reading_from_elsewhere_that_has_no_room_is_not_forgotten() -> None:
