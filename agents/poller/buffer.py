@@ -60,7 +60,8 @@ class Buffer:
                 elif type(row) is Snapshot:
                     waiting.snapshots.append(row)
                     self._snapshots.append(waiting)
-            self._make_room()
+            if len(self._changes) + len(self._snapshots) > self._limit:
+                self._make_room()
 
     def _make_room(self) -> None:
         """The oldest rows go. Figures first: the next ones say more than they did, but a state holds until it is said

@@ -194,22 +194,26 @@ def rows_of(result: Result) -> list[Change | Snapshot]:
 def _another_story(result: Result, identity: str | None) -> tuple[bool, bool]:
     """Whether figures are not of what they were of before: of another database, or because the bot's owner pointed it
     elsewhere. Where an identity is not known, another address or configuration is another bot."""
-    watched, bot, was = result.watched, result.bot, result.watched.source
-    place, generation = (bot.api_url, bot.engine_config), result.decision.health.observed_generation
+    bot, was = result.bot, result.watched.source
     if was is None:
         before = result.previous
-        was = Source(identity=before.identity, generation=before.observed_generation, place=None)
-    elif was.identity == identity and was.generation == generation and was.place == place:
+        was = Source(identity=before.identity, generation=before.observed_generation, bot=None)
+    elif was.bot is bot and was.identity == identity:
         return False, False
+    generation = bot.generation
     if identity is not None and was.identity is not None:
         other, moved = identity != was.identity, generation != was.generation
     else:
-        other = moved = was.place is not None and was.place != place
+        other = moved = was.bot is not None and _place(was.bot) != _place(bot)
     if identity is None and not other:
         # Not told this time: it is what it was.
         identity, generation = was.identity, was.generation
-    watched.source = Source(identity=identity, generation=generation, place=place)
+    result.watched.source = Source(identity=identity, generation=generation, bot=bot)
     return other and not moved, other and moved
+
+
+def _place(bot: Bot) -> tuple[str | None, str | None]:
+    return bot.api_url, bot.engine_config
 
 
 def changes_of(before: Health, now: Health, interval: timedelta) -> list[Change]:

@@ -70,8 +70,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """As last told there."""
     generation: int
     """The one that told it."""
-    place: tuple[str | None, str | None] | None
-    """Address and configuration; None where only its health row told of it."""
+    bot: Bot | None
+    """As its rows told of it then; None where only its health row is known."""
 
 
 class Watched:
