@@ -5,7 +5,6 @@ One statement, because keys are rotated while we read: a value and the key that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
@@ -22,11 +21,6 @@ _STORED: Final = """
     left join tenant_keys k on k.tenant_id = s.tenant_id and k.version = s.key_version
 """
 _OF_BOT: Final = _STORED + " where s.tenant_id = $1 and s.bot_id = $2 and s.kind = $3"
-_OF_BOTS: Final = (
-    _STORED
-    + " join unnest($1::uuid[], $2::uuid[]) as w (tenant_id, bot_id) on s.tenant_id = w.tenant_id"
-    + " and s.bot_id = w.bot_id where s.kind = $3"
-)
 _OF_TEMPLATE: Final = """
     select v.id, v.config_sealed as value, v.config_key_version as key_version, v.config_suite as sealed_suite,
         k.tenant_id, k.version, k.suite, k.public_key, k.wrapped_private_key, k.kek_id
@@ -59,12 +53,6 @@ async def open_bot_secret(pool: asyncpg.Pool, vault: Vault, tenant_id: UUID, bot
     """A bot's ``credentials`` or ``config``; None where it has none. Raises :class:`OpenError`."""
     row = await pool.fetchrow(_OF_BOT, tenant_id, bot_id, kind)
     return None if row is None else await open_secret_row(vault, row, tenant_id)
-
-
-async def secret_rows(pool: asyncpg.Pool, bots: Collection[tuple[UUID, UUID]], kind: str) -> dict[UUID, asyncpg.Record]:
-    """What is stored for many bots, each given by tenant and id, in one statement: sealed still, by the bot's id."""
-    rows = await pool.fetch(_OF_BOTS, [tenant for tenant, _ in bots], [bot for _, bot in bots], kind)
-    return {row["bot_id"]: row for row in rows}
 
 
 async def open_secret_row(vault: Vault, row: asyncpg.Record, tenant_id: UUID) -> Secret:

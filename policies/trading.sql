@@ -7,11 +7,17 @@ select pg_temp.open_to('bot_trading', 'tradewise_agent_poller', array['select', 
 grant select, update (attempts, tried_at, confirmed_at, problem, problem_detail) on bot_trading
     to tradewise_agent_poller;
 
--- Whose wish it is and since when: taken from the transaction, where nobody can name another. A new wish has no answer.
+-- Whose wish it is and since when: taken from the transaction, where nobody can name another. Which bot is meant: the
+-- one that stands there now, and none that it is changed into. A new wish has no answer; what the bot was asked for the
+-- one before, and was not seen to do, is remembered, because it may do it yet.
 create function note_trading_wish() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     new.requested_by := nullif(current_setting('app.actor', true), '');
     new.requested_at := clock_timestamp();
+    new.generation := (select b.generation from public.bots b where b.tenant_id = new.tenant_id and b.id = new.bot_id);
+    if tg_op = 'UPDATE' then
+        new.unsettled_at := case when old.confirmed_at is null then greatest(old.tried_at, old.unsettled_at) end;
+    end if;
     new.attempts := 0;
     new.tried_at := null;
     new.confirmed_at := null;

@@ -192,7 +192,7 @@ class FreqtradeEngine:
             # What an older one calls running has no entries after a pause, and /start would change nothing.
             routes = ("reload_config",)
         for route in routes:
-            if await bot.tell(route):
+            if await bot.command(route, must=True):
                 return
         raise ControlRefused(f"Its API has no way to {action} its trading.")
 
@@ -238,24 +238,18 @@ class _Bot:
     async def ping(self) -> Response:
         return await self._client.get_json(self._url, "/api/v1/ping")
 
-    async def command(self, route: str, body: dict[str, str] | None = None) -> bool:
-        """Have it do something; False where this version knows no such route. Raises as `accepted`, save for the bot's
-        word that it is done already."""
+    async def command(self, route: str, body: dict[str, str] | None = None, *, must: bool = False) -> bool:
+        """Have it do something; False where this version knows no such route. Raises as `accepted`.
+
+        That it cannot in its present state means that it is done already or, where it ``must`` be, `ControlRefused`.
+        """
         response = await self._client.post_json(self._url, f"/api/v1/{route}", body, auth=self._auth)
         if response.status in _NO_ROUTE:
             return False
         if not _is_complaint(response):
             accepted(response, dict[str, Any])
-        return True
-
-    async def tell(self, route: str) -> bool:
-        """A command; False where this version knows no such route. Raises `ControlRefused` where there is no trader."""
-        response = await self._client.post_json(self._url, f"/api/v1/{route}", None, auth=self._auth)
-        if _is_complaint(response):
+        elif must:
             raise ControlRefused("It cannot do that in its present state: it has no trader that runs.")
-        if response.status in _NO_ROUTE:
-            return False
-        accepted(response, dict[str, Any])
         return True
 
     async def cancel(self, trade_id: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -30,8 +31,23 @@ from control_plane.security.addresses import BotUrl
 _LONGEST_NUMBER: Final = 64
 
 _steps = lru_cache(maxsize=4096)(parse)
-# Fractions keep every digit that was sent.
-_DOCUMENT: Final = msgspec.json.Decoder(float_hook=Decimal)
+#: A number in a text. `Decimal` takes more: underscores between digits, the digits of every script.
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+class _Fraction(Decimal):
+    """A number with a point or an exponent: every digit that was sent, and how it was written."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, written: str) -> Self:
+        made = super().__new__(cls, written)
+        made.written = written
+        return made
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(float_hook=_Fraction)
 
 
 class HttpEngine(Outside):
@@ -48,7 +64,7 @@ class HttpEngine(Outside):
     async def read(
         self, client: GuardedClient, base_url: BotUrl, credential: HttpCredential, config: HttpConfig, *, now: datetime
     ) -> Reading:
-        """Every call, in the order of the configuration; ends where one fails."""
+        """Every call; ends where one fails."""
         return await _look(client, base_url, credential, config, now, full=True)
 
     async def control(self, *_: object) -> None:
@@ -62,8 +78,8 @@ async def _look(
     reading = Reading(reachable=False, credential_ok=None, full=False)
     answers: dict[str, Any] = {}
     try:
-        for name, path in (config.calls if full else _calls_of_state(config)).items():
-            response = await _call(client, url, path, credential, config)
+        for name in _calls(config, full=full):
+            response = await _call(client, url, config.calls[name], credential, config)
             answers[name] = _document(response, name)
             if not reading.reachable:
                 reading = msgspec.structs.replace(
@@ -76,12 +92,13 @@ async def _look(
         return reading.failed(failure)
 
 
-def _calls_of_state(config: HttpConfig) -> dict[str, str]:
-    """Without the state a short look would take back, each time, what a full one told."""
+def _calls(config: HttpConfig, *, full: bool) -> list[str]:
+    """The first one, and all others or those of the state: without it a short look would take back, each time, what a
+    full one told."""
     fields = (config.fields.trading_state, config.fields.last_loop_at)
-    wanted = {field.call for field in fields if field is not None}
-    first = next(iter(config.calls))
-    return {name: path for name, path in config.calls.items() if name == first or name in wanted}
+    wanted = config.calls if full else {field.call for field in fields if field is not None}
+    leading = config.leading
+    return [leading, *(name for name in config.calls if name in wanted and name != leading)]
 
 
 async def _call(
@@ -108,7 +125,7 @@ def _document(response: Response, name: str) -> Any:
 
 def _with_fields(reading: Reading, answers: Mapping[str, Any], config: HttpConfig, now: datetime) -> Reading:
     """What is declared of the answers that are there."""
-    first = next(iter(config.calls))
+    first = config.leading
     found: dict[str, Any] = {}
     missing: list[str] = []
     for name, field in config.mapped.items():
@@ -157,10 +174,12 @@ def _number(name: str, told: Any) -> Decimal:
     """A number, or a text that is one; of a size that arithmetic stays cheap with."""
     if isinstance(told, bool) or not isinstance(told, int | Decimal | str):
         raise _unfit(name, "a number")
-    if isinstance(told, str) and len(told) > _LONGEST_NUMBER:
-        raise _unfit(name, "a number")
+    if isinstance(told, str):
+        told = told.strip()
+        if len(told) > _LONGEST_NUMBER or not _NUMBER.fullmatch(told):
+            raise _unfit(name, "a number")
     try:
-        number = Decimal(told.strip() if isinstance(told, str) else told)
+        number = Decimal(told)
     except (ArithmeticError, ValueError):
         raise _unfit(name, "a number") from None
     if not number.is_finite() or number.adjusted() > _LONGEST_NUMBER:
@@ -192,9 +211,11 @@ def _flag(name: str, field: FlagField, told: Any) -> bool:
 
 
 def _text(name: str, told: Any) -> str:
-    """A text, a number or a truth value, as JSON writes it."""
+    """A text, a number or a truth value, as the bot wrote it."""
     if isinstance(told, bool):
         return "true" if told else "false"
+    if isinstance(told, _Fraction):
+        return told.written
     if isinstance(told, str | int | Decimal):
         return str(told)
     raise _unfit(name, "a text")

@@ -154,13 +154,15 @@ class HummingbotEngine(Outside):
         if action == "pause":
             raise ControlRefused("hummingbot has no pause: stop it, or use its controllers' kill switch.")
         api = _Api(client, base_url, credential)
-        answer = await client.post_json(
-            base_url, f"/bot-orchestration/{action}-bot", {"bot_name": config.bot_name}, auth=api.auth
-        )
-        done = accepted(answer, _Answer).response.success
-        # What is kept would go on showing the state of before.
-        self._statuses.forget(api.key)
-        self._runs.forget(api.key_of_run(config.bot_name))
+        try:
+            answer = await client.post_json(
+                base_url, f"/bot-orchestration/{action}-bot", {"bot_name": config.bot_name}, auth=api.auth
+            )
+            done = accepted(answer, _Answer).response.success
+        finally:
+            # What is kept would go on showing the state of before; one that failed may have been heard all the same.
+            self._statuses.forget(api.key)
+            self._runs.forget(api.key_of_run(config.bot_name))
         if not done:
             raise ControlRefused(f"The API refuses to {action} it: it knows no running instance of this name.")
 
@@ -258,6 +260,9 @@ def _with_figures(reading: Reading, bot: _Bot, config: HummingbotConfig) -> Read
     controllers = bot.performance or {}
     if config.controller_id is not None:
         controllers = {name: one for name, one in controllers.items() if name == config.controller_id}
+        if bot.performance and not controllers:
+            detail = f"It has no controller {config.controller_id}: see its controller_id. Its figures are unknown."
+            return msgspec.structs.replace(reading, full=True, detail=detail)
     if all(one.performance is None for one in controllers.values()):
         # Nothing is known now, which is no zero: after a stop the API forgets them.
         return msgspec.structs.replace(reading, full=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from agents.engines.base import Engine
+from agents.engines.foreign import Foreign
 from control_plane.engines.family import Family
 
 _METHODS: Final = ("shared_key", "check", "read", "control", "drain", "drained")
@@ -24,7 +25,7 @@ def programs(families: Mapping[str, Family]) -> dict[str, Engine[Any, Any]]:
         if isinstance(engine, str):
             structlog.get_logger("engines").error("engine_left_out", engine=name, problem=engine)
         else:
-            found[name] = engine
+            found[name] = Foreign(engine, family)
     return found
 
 
@@ -33,12 +34,13 @@ def _load(family: Family) -> Engine[Any, Any] | str:
     module, _, attribute = (family.program or "").partition(":")
     try:
         engine = getattr(importlib.import_module(module), attribute)()
-    except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything, and must not end ours
+        return _unfit(engine, family) or engine
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything, and must not end ours
         return f"its program could not be loaded: {type(error).__name__}"
+
+
+def _unfit(engine: Any, family: Family) -> str | None:
     lacking = [method for method in _METHODS if not callable(getattr(engine, method, None))]
     if lacking:
         return f"its program lacks {', '.join(lacking)}"
-    if getattr(engine, "family", None) is not family:
-        return "its program is of another family"
-    made: Engine[Any, Any] = engine
-    return made
+    return None if getattr(engine, "family", None) is family else "its program is of another family"

@@ -9,7 +9,9 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -24,6 +26,7 @@ FIGURES_S: Final = 17.0
 
 _MOST_KEPT: Final = 4096
 _KEY: Final = secrets.token_bytes(32)
+_OLDEST: Final[ContextVar[float]] = ContextVar("oldest", default=float("-inf"))
 
 
 def key_of(url: BotUrl, *secret: str | None) -> bytes:
@@ -52,9 +55,24 @@ async def all_told(calls: Awaitable[object], until: float) -> bool:
     return True
 
 
+@contextmanager
+def no_older_than(moment: float) -> Iterator[None]:
+    """Within the block nobody is told what was asked for before ``moment``, in monotonic seconds.
+
+    For who wants to know what became of something that was done then. Not an argument of every engine's look: most have
+    nothing to share.
+    """
+    token = _OLDEST.set(moment)
+    try:
+        yield
+    finally:
+        _OLDEST.reset(token)
+
+
 @dataclass(slots=True)
 class _Call(Generic[V]):
     task: asyncio.Task[V]
+    began: float
     waiting: int = 0
 
 
@@ -71,12 +89,13 @@ class Shared(Generic[V]):
 
     async def get(self, key: bytes, ask: Callable[[], Awaitable[V]]) -> V:
         """The answer for ``key``: kept, on its way, or asked for now. Raises what ``ask`` raises."""
-        kept = self._kept.get(key)
-        if kept is not None and time.monotonic() - kept[0] < self._fresh_for_s:
+        kept, now, oldest = self._kept.get(key), time.monotonic(), _OLDEST.get()
+        if kept is not None and now - kept[0] < self._fresh_for_s and kept[0] >= oldest:
             return kept[1]
         call = self._running.get(key)
-        if call is None:
-            call = self._running[key] = _Call(asyncio.ensure_future(self._ask(key, ask)))
+        if call is None or call.began < oldest:
+            # One that began too early goes on for those who wait for it.
+            call = self._running[key] = _Call(asyncio.ensure_future(self._ask(key, now, ask)), now)
         call.waiting += 1
         try:
             # The one who began it may be out of time: the others are not.
@@ -93,8 +112,7 @@ class Shared(Generic[V]):
         self._kept.pop(key, None)
         self._running.pop(key, None)
 
-    async def _ask(self, key: bytes, ask: Callable[[], Awaitable[V]]) -> V:
-        began = time.monotonic()
+    async def _ask(self, key: bytes, began: float, ask: Callable[[], Awaitable[V]]) -> V:
         try:
             answer = await ask()
         finally:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ from control_plane.security.addresses import BotUrl
 from control_plane.security.credentials import TradewiseCredential
 
 _UNREAD = Reading(reachable=False, credential_ok=None, full=False)
+_NO_ROUTE: Final = frozenset({404, 405})
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -110,7 +111,7 @@ class TradewiseEngine:
         answer = await client.post_json(
             base_url, f"/api/v1/{action}", None, auth=Authorization.bearer(credential.token)
         )
-        if answer.status in {404, 405}:
+        if answer.status in _NO_ROUTE:
             raise ControlRefused(f"Its API has no way to {action} its trading.")
         accepted(answer, _State)
 
@@ -121,8 +122,11 @@ class TradewiseEngine:
         auth = Authorization.bearer(credential.token)
         wish = {"positions": "close" if close else "keep"}
         answer = await client.post_json(base_url, "/api/v1/drain", wish, auth=auth)
-        if answer.status in {404, 405}:
-            await client.post_json(base_url, "/api/v1/pause", None, auth=auth)
+        if answer.status in _NO_ROUTE:
+            paused = await client.post_json(base_url, "/api/v1/pause", None, auth=auth)
+            if paused.status in _NO_ROUTE:
+                raise DrainRefused("Its API has no way to wind down, and none to pause its trading.")
+            accepted(paused, _State)
             raise DrainRefused("It makes no new entries, but its API (1.0) has no way to cancel its orders.")
         accepted(answer, _Drain)
 

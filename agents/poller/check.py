@@ -43,7 +43,8 @@ class Checker:
         self._opener.close()
 
     async def check(self, watched: Watched, observed_at: datetime, *, full: bool) -> Outcome:
-        """Look at a bot once. Raises only for the database: whatever the bot does is an outcome."""
+        """Look at a bot once. Whatever the bot does is an outcome: raises only for the database, and
+        :class:`ChangedMeanwhileError` where the bot is another one by now, so that nothing was seen."""
         bot = watched.bot
         try:
             opened = await self._opened(watched)
@@ -78,7 +79,7 @@ class Checker:
             watched.opened = None
             raise
         if watched.bot is bot:
-            # Otherwise what was opened is of a bot that was changed meanwhile: good for this one look.
+            # Otherwise what was opened is of the moment before a change, as a whole: good for this one look.
             watched.opened = opened
         return opened
 

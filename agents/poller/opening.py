@@ -6,9 +6,11 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from agents.audit import note_not_opened
 from agents.egress import GuardedClient, Limits
@@ -17,6 +19,7 @@ from agents.engines.base import Engine, Reason
 from agents.hosted import reached_at
 from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, spread
 from agents.poller.sealed import SealedRows
+from agents.poller.watched import bot_of
 from agents.secrets import NotOpenedError, open_secret_row
 from control_plane.engines.configs import ConfigError, decode_config
 from control_plane.engines.family import EngineConfig
@@ -33,6 +36,9 @@ _SPREAD: Final = 0.25
 _AT_ONCE: Final = 16
 
 
+_Way: TypeAlias = tuple[Engine[Any, Any], BotUrl, EngineConfig | None]
+
+
 class CannotOpen(Exception):  # noqa: N818 - an outcome to report
     """The bot cannot be called, and the cause lies with us or with what we were given: a reason, and it in words."""
 
@@ -40,6 +46,27 @@ class CannotOpen(Exception):  # noqa: N818 - an outcome to report
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class ChangedMeanwhileError(Exception):
+    """The bot in hand is not the one that is stored now: its address and its credential may not belong together."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A bot and its credential, sealed still, as they stood together at one moment."""
+
+    bot: Bot
+    generation: int
+    """Of what people wish of the bot. The copy of one that we run may be of an older one, or not be there at all."""
+    row: asyncpg.Record
+
+    def is_still(self, bot: Bot) -> bool:
+        """Whether it is called in the same way as the bot given."""
+        return all(getattr(self.bot, name) == getattr(bot, name) for name in _CALLED_BY)
+
+
+#: What tells how a bot is called. The rest of its row may change while it is called.
+_CALLED_BY: Final = ("hosted", "engine", "api_url", "engine_config", "host_port", "generation")
 
 
 class Opened:
@@ -83,12 +110,32 @@ class Opener:
         self._tenants.close()
         self._hosted.close()
 
+    async def stored(self, tenant_id: UUID, bot_id: UUID) -> Stored | None:
+        """A bot as it is stored now; None where it may not be called. Raises for the database."""
+        row = await self._sealed.get(tenant_id, bot_id)
+        return None if row is None else Stored(bot_of(row, {}), row["bot_generation"], row)
+
     async def open(self, bot: Bot) -> Opened:
-        """Everything about a bot as it is stored now. Raises :class:`CannotOpen`, or for the database."""
-        engine, url, config = _engine(bot), self._address(bot), _config(bot)
-        credential = await self._credential(bot)
+        """A bot that is held in memory. Raises :class:`CannotOpen`, :class:`ChangedMeanwhileError` where that is not
+        what is stored now, or for the database."""
+        way = self._way(bot)
+        stored = await self.stored(bot.tenant_id, bot.id)
+        if stored is None or not stored.is_still(bot):
+            raise ChangedMeanwhileError
+        return await self._open(bot, way, stored)
+
+    async def open_stored(self, stored: Stored) -> Opened:
+        """What was read of a bot. Raises :class:`CannotOpen`, or for the database."""
+        return await self._open(stored.bot, self._way(stored.bot), stored)
+
+    def _way(self, bot: Bot) -> _Way:
+        return _engine(bot), self._address(bot), _config(bot)
+
+    async def _open(self, bot: Bot, way: _Way, stored: Stored) -> Opened:
+        engine, url, config = way
+        credential = await self._credential(bot, stored.row)
         # By the bytes of its id, which are hashed for each call: an id itself is hashed in Python.
-        client = self._hosted if bot.hosted else self._tenants.acting_for(bot.tenant_id.bytes)
+        client = (self._hosted if bot.hosted else self._tenants).acting_for(bot.tenant_id.bytes)
         until = time.monotonic() + OPENED_S * (1 + _SPREAD * spread(bot.id, datetime.now(UTC)))
         return Opened(engine, client, url, credential, config, until)
 
@@ -100,10 +147,9 @@ class Opener:
         except UrlRefused as refused:
             raise CannotOpen(Reason.EGRESS_REFUSED.value, refused.message) from None
 
-    async def _credential(self, bot: Bot) -> Credential:
+    async def _credential(self, bot: Bot, row: asyncpg.Record) -> Credential:
         try:
-            row = await self._sealed.get(bot.tenant_id, bot.id)
-            if row is None:
+            if row["id"] is None:
                 raise CannotOpen(SECRET_UNREADABLE, "The bot has no credentials: enter them.")
             async with self._opening:
                 secret = await open_secret_row(self._vault, row, bot.tenant_id)

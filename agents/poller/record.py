@@ -148,10 +148,12 @@ class Recorder:
         self._lose("shutdown", _worth(self._buffer.take()))
 
     async def _store(self, batch: list[Waiting]) -> list[Stored]:
-        """A row that the database refuses, or that somebody holds for long, costs itself and not its batch."""
+        """A row that cannot be written, or that somebody holds for long, costs itself and not its batch."""
         try:
             return [await self._store_whole(batch)]
-        except _POISON as error:
+        except Exception as error:
+            if _away(error):
+                raise
             if len(batch) == 1:
                 return await self._store_less(batch[0], error)
             middle = len(batch) // 2
@@ -159,7 +161,9 @@ class Recorder:
 
     async def _store_less(self, waiting: Waiting, error: Exception) -> list[Stored]:
         """What was not taken costs itself: its health, and each of its rows apart from the others."""
-        self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), error=str(error)[:200])
+        held = _held(error)
+        self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=repr(error)[:200])
+        self._settle_apart(waiting)
         told: set[UUID] | None = None
         async with self._pool.acquire() as connection, connection.transaction():
             if not await self._ours(connection, [waiting]):
@@ -168,15 +172,31 @@ class Recorder:
             try:
                 async with connection.transaction():
                     told = await self._write_health(connection, [waiting])
-            except _POISON as refused:
-                self._lose(_cause(refused), max(1, waiting.rows) if _held(refused) else 1)
-                if _held(refused):
-                    # What was refused would be refused again, but this comes with the next look.
+            except Exception as refused:
+                if _away(refused):
+                    raise
+                if not isinstance(refused, _POISON) or _held(refused):
+                    # All of it comes with the next look. What the database refused it would refuse again.
+                    self._lose(_cause(refused), _worth([waiting]))
                     self._buffer.not_recorded(waiting)
                     return []
+                self._lose(_cause(refused), 1)
             await self._write_apart(connection, waiting)
             await tell_followers(connection, [waiting])
         return [] if told is None else [Stored([waiting], told)]
+
+    def _settle_apart(self, waiting: Waiting) -> None:
+        """Give up the snapshots whose index cannot even be found."""
+        watched, snapshots, waiting.snapshots = waiting.result.watched, waiting.snapshots, []
+        for snapshot in snapshots:
+            if watched.mark is UNREAD and not snapshot.valued:
+                self._lose("refused", 1)
+                continue
+            try:
+                if snapshot.settle(watched):
+                    waiting.snapshots.append(snapshot)
+            except Exception:  # noqa: BLE001 - whatever its figures are, the others are kept
+                self._lose("refused", 1)
 
     async def _write_apart(self, connection: asyncpg.Connection, waiting: Waiting) -> None:
         kept: list[Change] = []
@@ -268,6 +288,11 @@ class Recorder:
             self._log.warning("results_lost", cause=cause, count=count)
 
 
+def _away(error: Exception) -> bool:
+    """Whether it is the database that cannot be had. All else is the fault of a row: whatever a look came to."""
+    return isinstance(error, DATABASE_AWAY) and not isinstance(error, _POISON)
+
+
 def _worth(batch: Sequence[Waiting]) -> int:
     """What would be lost: rows of history, and where there are none the time of a look."""
     return sum(max(1, one.rows) for one in batch)
@@ -293,6 +318,8 @@ async def _why_not(connection: asyncpg.Connection, waiting: Waiting, row: Change
                 await write_changes(connection, [(waiting, row)])
             else:
                 await write_snapshots(connection, [(waiting, row)])
-    except _POISON as error:
+    except Exception as error:
+        if _away(error):
+            raise
         return _cause(error)
     return None

@@ -16,6 +16,7 @@ from agents.egress import MeansExhausted
 from agents.poller.check import Checker, left_alone
 from agents.poller.decide import Bot, Decision, Health, Outcome, decide, settle
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
+from agents.poller.opening import ChangedMeanwhileError
 from agents.poller.record import Recorder
 from agents.poller.rhythm import counted_from
 from agents.poller.shards import Shards
@@ -165,17 +166,19 @@ class Rounds:
         self._keep(Result(watched, epoch, bot, previous, decision, None))
 
     async def _look_at(self, watched: Watched, epoch: int) -> None:
-        pause = None
+        pause, bot = None, watched.bot
         try:
             pause = await self._look(watched, epoch)
+        except ChangedMeanwhileError:
+            # Nothing was seen. Who was told of the change meanwhile looks at once, and who was not will be told.
+            pause = watched.pace.check_s if watched.bot is bot else 0.0
         except (*DATABASE_AWAY, MeansExhausted) as error:
             # What it takes to ask the bot could not be had, so nothing was seen.
             self._log.warning("check_not_made", bot=str(watched.bot.id), error=type(error).__name__)
             pause = min(watched.pace.check_s, _FAULT_PAUSE_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other bots are looked at
             # A fault of ours. Only the kind is told, because the rest may hold what was opened.
-            bot, kind = watched.bot, type(error).__name__
-            self._log.error("check_failed", bot=str(bot.id), engine=bot.engine, error=kind)
+            self._log.error("check_failed", bot=str(bot.id), engine=bot.engine, error=type(error).__name__)
             pause = max(watched.pace.check_s, _FAULT_PAUSE_S)
         finally:
             del self._looks[watched]
@@ -219,7 +222,7 @@ class Rounds:
         whole = asyncio.create_task(self.checker.check(watched, moment, full=True))
         try:
             await asyncio.wait((whole,), timeout=_PATIENCE_S)
-            if whole.done():
+            if whole.done() or watched.bot is not bot:
                 return await whole
             outcome = await self.checker.check(watched, moment, full=False)
             if outcome.good and not whole.done() and not watched.gone:

@@ -9,142 +9,66 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from itertools import chain, repeat
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import structlog
-from prometheus_client import Counter
-from uuid_utils.compat import uuid7
 
 from agents.egress import EgressError, Limits
+from agents.egress.deadlines import Deadlines, Spell
 from agents.engines.base import ControlRefused, ReadFailure, Reason
+from agents.engines.shared import no_older_than
+from agents.poller.check import BUDGET_S
 from agents.poller.decide import Bot
-from agents.poller.opening import CannotOpen, Opener
-from control_plane.bots.kinds import ACTION_OF, CONFIRM_WITHIN_S
+from agents.poller.opening import CannotOpen, Opener, Stored
+from agents.poller.wish import CONTROL_REFUSED, REST_S, SUPERSEDED, Seen, Step, Wish, judge, overtaken, reason_of, words
+from agents.poller.wish_rows import WishRows
+from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.away import DATABASE_AWAY
 
-NOT_CONFIRMED: Final = "not_confirmed"
-CONTROL_REFUSED: Final = "control_refused"
-SUPERSEDED: Final = "superseded"
-
-ASK_AGAIN_AFTER_S: Final = 10.0
-MOST_ATTEMPTS: Final = 4
 #: Between two looks at a bot that was asked: quickly at first, for somebody waits.
 _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _LATER_S: Final = 3.0
 #: How often wishes are looked for that no loaded row has told of: those of a poller that was killed.
 _REFRESH_S: Final = 10.0
-LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, concurrency=64)
-
-_STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
-
-_PENDING: Final = "select bot_id from bot_trading where confirmed_at is null and problem is null limit 10000"
-_WISH: Final = """
-    select wanted, asked, requested_by, requested_at, attempts, tried_at, clock_timestamp() as now from bot_trading
-    where tenant_id = $1 and bot_id = $2 and confirmed_at is null and problem is null
-"""
-# Whoever counts the attempt makes it: two pollers that both hold themselves responsible do not both ask.
-_TRY: Final = """
-    update bot_trading set attempts = attempts + 1, tried_at = clock_timestamp()
-    where tenant_id = $1 and bot_id = $2 and asked = $3 and attempts = $4 and confirmed_at is null and problem is null
-    returning true
-"""
-_CONFIRM: Final = """
-    with done as (
-        update bot_trading set confirmed_at = clock_timestamp()
-        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
-        returning tenant_id, bot_id, requested_by, wanted
-    )
-    insert into bot_events (id, tenant_id, bot_id, kind, detail, cause, actor)
-    select $4, tenant_id, bot_id, 'trading_confirmed', 'Its trading is ' || wanted || '.',
-        case split_part(requested_by, ':', 1) when 'user' then 'person' when 'key' then 'key' else 'agent' end,
-        coalesce(requested_by, 'agent:poller')
-    from done
-"""
-_GIVE_UP: Final = """
-    with done as (
-        update bot_trading set problem = $4, problem_detail = $5
-        where tenant_id = $1 and bot_id = $2 and asked = $3 and confirmed_at is null and problem is null
-        returning tenant_id, bot_id, requested_by
-    )
-    insert into bot_events (id, tenant_id, bot_id, kind, reason, detail, cause, actor)
-    select $6, tenant_id, bot_id, 'trading_not_confirmed', $4, $5,
-        case split_part(requested_by, ':', 1) when 'user' then 'person' when 'key' then 'key' else 'agent' end,
-        coalesce(requested_by, 'agent:poller')
-    from done
-"""
+#: Bots behind one API that are steered at once cost it one look so often, together.
+_SHARED_S: Final = 0.5
+_SLOW: Final = "The bot answered too slowly."
+#: A quarter for one tenant: when all of its bots hang, those of others are asked at once.
+LIMITS: Final = Limits(connect_timeout=3.0, total_timeout=8.0, per_host=8, per_tenant=16, concurrency=64)
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the row says: which state is wanted, since when, and how often the bot was asked."""
+class _Course:
+    """How far this process has come with one wish."""
 
-    wanted: str
-    asked: int
-    requested_by: str | None
-    requested_at: datetime
-    attempts: int
-    tried_at: datetime | None
+    def __init__(self, asked: int, since: float, rest_until: float) -> None:
+        self.asked = asked
+        self.since = since
+        """The monotonic second of the wish, or of the last command for it: what was seen before is no evidence."""
+        self.pauses = chain(_PAUSES_S, repeat(_LATER_S))
+        self.took = False
+        """The bot took our command."""
+        self.problem: str | None = None
+        """What was wrong with the last attempt, in words."""
+        self.rest_until = rest_until
+        """The monotonic second before which the bot is not called, because it asked for that."""
 
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look at the bot gave, begun after the row was read. None is unknown, which is no evidence."""
-
-    state: str | None
-    problem: str | None = None
-    """Why it told nothing, in words."""
-    hopeless: str | None = None
-    """The reason, where asking would not help: refused credentials, an address that we may not call."""
-    hangs: bool = False
-    """It was waited for in vain: what it is asked now it may do whenever it goes on, long after nobody wants it."""
-
-
-class Step(StrEnum):
-    """What to do next."""
-
-    CONFIRM = "confirm"
-    GIVE_UP = "give_up"
-    ASK = "ask"
-    WAIT = "wait"
-
-
-def judge(wish: Wish, seen: Seen, now: datetime) -> Step:
-    """What a wish comes to after one look. Pure. Evidence counts whenever it comes; nothing is asked after the end."""
-    if seen.state == wish.wanted:
-        return Step.CONFIRM
-    if seen.hopeless is not None or now >= wish.requested_at + timedelta(seconds=CONFIRM_WITHIN_S):
-        return Step.GIVE_UP
-    if seen.hangs:
-        return Step.WAIT
-    if wish.tried_at is None:
-        return Step.ASK
-    again = wish.attempts < MOST_ATTEMPTS and now - wish.tried_at >= timedelta(seconds=ASK_AGAIN_AFTER_S)
-    return Step.ASK if again else Step.WAIT
-
-
-def words(wish: Wish, seen: Seen, problem: str | None) -> str:
-    """Why a wish was given up, for who wished it."""
-    asked = "It was never asked" if not wish.attempts else f"It was asked {_times(wish.attempts)}"
-    if seen.hopeless is not None:
-        return seen.problem or f"{asked}."
-    if seen.state is not None:
-        return f"{asked}, and its trading was {seen.state} {CONFIRM_WITHIN_S:.0f} seconds after the wish."
-    unseen = "and could not be looked at afterwards" if wish.attempts else "because it could not be looked at"
-    return f"{asked}, {unseen}. {problem or seen.problem or ''}".rstrip()
-
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+    def rest(self, told_s: float | None) -> float:
+        """The bot asked for fewer calls. For how many seconds it gets none."""
+        rest_s = told_s or REST_S
+        self.rest_until = time.monotonic() + rest_s
+        return rest_s
 
 
 class Steerer:
     """Steers the bots that this poller looks after. Each on its own: whoever hangs delays nobody else.
 
-    Nothing that was opened is kept: a wish is rare, and what is stored now counts. The opener is its own from then on.
+    Nothing of a bot is kept from one call to the next: a wish is rare, and what is stored now counts, its address and
+    its credential of one moment. The opener is its own from then on.
     ``look_again`` is called with a bot whose trading has just changed: its health was seen before that.
     """
 
@@ -153,10 +77,13 @@ class Steerer:
         pool: asyncpg.Pool,
         opener: Opener,
         look_again: Callable[[UUID], None] = lambda _: None,
+        *,
+        budget_s: float = BUDGET_S,
     ) -> None:
-        self._pool = pool
+        self._rows = WishRows(pool)
         self._opener = opener
         self._look_again = look_again
+        self._budgets = Deadlines(budget_s)
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
         self._pending: frozenset[UUID] = frozenset()
         self._refreshing: asyncio.Task[None] | None = None
@@ -175,7 +102,7 @@ class Steerer:
         if bot.id in self._under_way:
             return False
         if wished or bot.id in self._pending:
-            task = asyncio.create_task(self._steer(bot))
+            task = asyncio.create_task(self._steer(bot.tenant_id, bot.id))
             self._under_way[bot.id] = task
             task.add_done_callback(lambda ended: self._ended(bot, ended))
         return True
@@ -186,11 +113,13 @@ class Steerer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._budgets.close()
         self._opener.close()
 
     async def _refresh(self) -> None:
         try:
-            self._pending = frozenset(row["bot_id"] for row in await self._pool.fetch(_PENDING))
+            await self._rows.end_what_is_left()
+            self._pending = await self._rows.pending()
         except DATABASE_AWAY as error:
             self._log.warning("wishes_not_read", error=type(error).__name__)
         finally:
@@ -206,43 +135,72 @@ class Steerer:
             # A fault of ours. Only the kind is told, because the rest may hold what was opened.
             self._log.error("steering_failed", bot=str(bot.id), engine=bot.engine, error=type(error).__name__)
 
-    async def _steer(self, bot: Bot) -> None:
+    async def _steer(self, tenant: UUID, bot: UUID) -> None:
         """Ask and look until the wish is answered. Raises for the database alone."""
-        problem: str | None = None
-        for pause in _pauses():
-            read_at = time.monotonic()
-            row = await self._pool.fetchrow(_WISH, bot.tenant_id, bot.id)
-            if row is None:
-                self._pending -= {bot.id}
+        course: _Course | None = None
+        while True:
+            found = await self._rows.read(tenant, bot)
+            if found is None:
+                self._pending -= {bot}
                 return
-            wish = msgspec.convert(dict(row), Wish)
-            if bot.desired != "running":
-                await self._give_up(bot, wish, SUPERSEDED, "The bot was stopped before its trading was.")
+            wish, moment, read_at = found
+            if course is None or course.asked != wish.asked:
+                since = read_at - (moment - wish.requested_at).total_seconds()
+                course = _Course(wish.asked, since, course.rest_until if course else 0.0)
+            stored = await self._meant(tenant, bot, wish)
+            if stored is None:
                 continue
-            seen = await self._look(bot)
-            now = row["now"] + timedelta(seconds=time.monotonic() - read_at)
-            step = judge(wish, seen, now)
+            seen = await self._look(stored, course)
+            step = judge(wish, seen, moment + timedelta(seconds=time.monotonic() - read_at))
             if step is Step.CONFIRM:
-                await self._pool.execute(_CONFIRM, bot.tenant_id, bot.id, wish.asked, uuid7())
-                self._tell(bot, wish, "confirmed")
-                self._look_again(bot.id)
+                if await self._rows.confirm(tenant, bot, wish):
+                    self._look_again(bot)
             elif step is Step.GIVE_UP:
-                await self._give_up(bot, wish, seen.hopeless or NOT_CONFIRMED, words(wish, seen, problem))
+                await self._rows.give_up(tenant, bot, wish, reason_of(seen), words(wish, seen, course.problem))
             elif step is Step.ASK:
-                problem = await self._ask(bot, wish)
-            await asyncio.sleep(0 if step in {Step.CONFIRM, Step.GIVE_UP} else pause)
+                course.problem = await self._ask(tenant, bot, wish, course)
+            if step in {Step.ASK, Step.WAIT}:
+                await asyncio.sleep(max(next(course.pauses), seen.rest_s or 0.0))
 
-    async def _ask(self, bot: Bot, wish: Wish) -> str | None:
+    async def _meant(self, tenant: UUID, bot: UUID, wish: Wish) -> Stored | None:
+        """The bot as it is stored now, if it is still the one that was meant; else the wish is given up."""
+        stored = await self._opener.stored(tenant, bot)
+        generation, desired = (None, "") if stored is None else (stored.generation, stored.bot.desired)
+        why = overtaken(wish, generation, desired)
+        if why is not None:
+            await self._rows.give_up(tenant, bot, wish, SUPERSEDED, why)
+            return None
+        return stored
+
+    async def _ask(self, tenant: UUID, bot: UUID, wish: Wish, course: _Course) -> str | None:
         """One attempt; in words what was wrong with it."""
-        if not await self._pool.fetchval(_TRY, bot.tenant_id, bot.id, wish.asked, wish.attempts):
+        if not await self._rows.count_attempt(tenant, bot, wish):
+            return None
+        # Read anew: it may have been changed while it was looked at.
+        stored = await self._meant(tenant, bot, wish)
+        if stored is None:
             return None
         try:
-            to = await self._opener.open(bot)
-            await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            to = await self._opener.open_stored(stored)
+            try:
+                with Spell(self._budgets):
+                    await to.engine.control(to.client, to.url, to.credential, to.config, ACTION_OF[wish.wanted])
+            except (ControlRefused, ReadFailure, EgressError):
+                raise
+            except TimeoutError:
+                return _SLOW
+            except Exception as error:  # noqa: BLE001 - whatever it is, the wish has an end
+                self._failed("command_failed", stored, error)
+                return "Asking it failed by a fault of ours."
+            finally:
+                course.since = time.monotonic()
+            course.took = True
         except ControlRefused as refused:
-            await self._give_up(bot, wish, CONTROL_REFUSED, str(refused))
+            await self._rows.give_up(tenant, bot, wish, CONTROL_REFUSED, str(refused))
             return None
         except ReadFailure as failure:
+            if failure.reason is Reason.RATE_LIMITED:
+                course.rest(failure.retry_after_s)
             return failure.detail
         except EgressError as error:
             return error.message
@@ -250,31 +208,36 @@ class Steerer:
             return cannot.detail
         return None
 
-    async def _look(self, bot: Bot) -> Seen:
+    async def _look(self, stored: Stored, course: _Course) -> Seen:
         """The bot's own word of its trading state, now."""
+        if (rest_s := course.rest_until - time.monotonic()) > 0:
+            return Seen(state=None, rest_s=rest_s)
+        if stored.bot.hosted and stored.bot.host_port is None:
+            # Nobody is there to ask until its next copy is.
+            return Seen(state=None, problem="It does not run at the moment.", hangs=True)
         try:
-            to = await self._opener.open(bot)
+            to = await self._opener.open_stored(stored)
         except CannotOpen as cannot:
             return Seen(state=None, problem=cannot.detail, hopeless=cannot.reason)
-        reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
+        try:
+            with Spell(self._budgets), no_older_than(max(course.since, time.monotonic() - _SHARED_S)):
+                reading = await to.engine.check(to.client, to.url, to.credential, to.config, now=datetime.now(UTC))
+        except TimeoutError:
+            return Seen(state=None, problem=_SLOW, hangs=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the wish has an end
+            self._failed("look_failed", stored, error)
+            return Seen(state=None, problem="Looking at it failed by a fault of ours.", hangs=True)
+        if reading.reason is Reason.RATE_LIMITED:
+            return Seen(state=None, problem=reading.detail, rest_s=course.rest(reading.retry_after_s))
         final = reading.reason in {Reason.AUTH, Reason.EGRESS_REFUSED}
         return Seen(
             state=reading.trading_state if reading.reason is None else None,
             problem=reading.detail,
+            after_asking=course.took,
             hopeless=reading.reason.value if final and reading.reason is not None else None,
             hangs=reading.reason is Reason.TIMEOUT,
         )
 
-    async def _give_up(self, bot: Bot, wish: Wish, problem: str, detail: str) -> None:
-        await self._pool.execute(_GIVE_UP, bot.tenant_id, bot.id, wish.asked, problem, detail, uuid7())
-        self._tell(bot, wish, problem)
-
-    def _tell(self, bot: Bot, wish: Wish, outcome: str) -> None:
-        _STEERED.labels(outcome).inc()
-        self._log.info("trading_steered", bot=str(bot.id), wanted=wish.wanted, outcome=outcome)
-
-
-def _pauses() -> Iterator[float]:
-    yield from _PAUSES_S
-    while True:
-        yield _LATER_S
+    def _failed(self, event: str, stored: Stored, error: Exception) -> None:
+        """A fault of ours, a plug-in's or the machine's. Only the kind is told: the rest may hold what was opened."""
+        self._log.error(event, bot=str(stored.bot.id), engine=stored.bot.engine, error=type(error).__name__)

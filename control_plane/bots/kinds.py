@@ -16,5 +16,7 @@ STATE_OF: Final[Mapping[Action, str]] = {"start": "running", "stop": "stopped", 
 ACTION_OF: Final[Mapping[str, Action]] = {state: action for action, state in STATE_OF.items()}
 #: Seconds from a wish until it must have shown in the bot's state; after that nobody acts on it any more.
 CONFIRM_WITHIN_S: Final = 60.0
+#: Why a wish was given up that nobody has seen to.
+NOBODY: Final = "Nobody has answered for it: the part of TradeWise that calls bots is away, or has not reached it."
 #: For how long at most a bot that asks for fewer calls is left alone, in seconds: a longer wish would blind us.
 LONGEST_REST_S: Final = 3600.0

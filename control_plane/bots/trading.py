@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -10,10 +11,11 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, STATE_OF
+from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, NOBODY, STATE_OF
 from control_plane.bots.schemas import TradingView
 from control_plane.bots.service import locked, note, refuse_subscribed
 from control_plane.dashboard.reasons import remedy_of
+from control_plane.engines.configs import ConfigError, decode_config
 from control_plane.engines.family import Action
 from control_plane.engines.registry import family_of
 from control_plane.errors import ConflictError
@@ -22,12 +24,11 @@ from control_plane.identity.principal import Principal
 NOT_CONFIRMED: Final = "not_confirmed"
 #: What the poller may need beyond the time in which a wish must show, to say that it did not.
 _GRACE: Final = timedelta(seconds=CONFIRM_WITHIN_S + 15)
-_NOBODY: Final = "Nobody has answered for it: the part of TradeWise that calls bots is away, or has not reached it."
 
-_STANDING = text("""
-    select h.trading_state, h.observed_at, w.wanted, w.confirmed_at, w.problem, w.requested_at, now() as now
-    from bot_health h left join bot_trading w on w.tenant_id = h.tenant_id and w.bot_id = h.id
-    where h.id = :bot
+# No older than the poller acts on it.
+_UNDER_WAY = text("""
+    select 1 from bot_trading where bot_id = :bot and wanted = :wanted and confirmed_at is null and problem is null
+        and clock_timestamp() - requested_at < make_interval(secs => :within)
 """)
 _WISH = text("""
     insert into bot_trading (id, bot_id, wanted) values (:id, :bot, :wanted)
@@ -37,44 +38,37 @@ _WISH = text("""
 _LOOK = text("update bots set ping_requested_at = clock_timestamp() where id = :bot")
 
 
-def actions_of(engine: str) -> frozenset[Action]:
-    """What a bot of this family can be told about its trading; nothing where this installation does not know it."""
+def actions_of(engine: str, config: Mapping[str, Any] | str | None) -> frozenset[Action]:
+    """What a bot of this family, so configured, can be told about its trading; nothing where it is not known here."""
     try:
-        return family_of(engine).actions
-    except LookupError:
+        family = family_of(engine)
+        told = decode_config(family, config) if family.actions else None
+    except (LookupError, ConfigError):
         return frozenset()
+    return family.actions if told is None else told.steerable(family.actions)
 
 
 async def wish_trading(session: AsyncSession, principal: Principal, bot_id: UUID, action: Action) -> None:
     """Wish that a bot starts, stops or pauses its trading. The process runs on. Raises 404, 409.
 
-    Wishing again for what is under way, or confirmed and still so, changes nothing.
+    Wishing again for what is under way changes nothing. What was confirmed is wished anew: whether it is still so the
+    bot alone can tell, and looking is the first thing that the poller does.
     """
     principal.require("bots:write")
     row = await locked(session, bot_id)
     await refuse_subscribed(session, bot_id)
-    if action not in actions_of(row.engine):
+    if action not in actions_of(row.engine, row.engine_config):
         raise ConflictError(
-            f"bots of the family {row.engine} cannot be told to {action} their trading: do that at the bot itself",
+            f"this bot of the family {row.engine} cannot be told to {action} its trading: do that at the bot itself",
             code="control_unsupported",
         )
     _require_up(row)
-    standing = (await session.execute(_STANDING, {"bot": bot_id})).one()
-    if standing.wanted == STATE_OF[action] and _stands(standing):
+    wish = {"bot": bot_id, "wanted": STATE_OF[action]}
+    if (await session.execute(_UNDER_WAY, wish | {"within": CONFIRM_WITHIN_S})).first() is not None:
         return
-    await session.execute(_WISH, {"id": uuid7(), "bot": bot_id, "wanted": STATE_OF[action]})
+    await session.execute(_WISH, wish | {"id": uuid7()})
     await session.execute(_LOOK, {"bot": bot_id})
     await note(session, principal, bot_id, "trading", reason=action)
-
-
-def _stands(standing: Row[Any]) -> bool:
-    """Whether a wish is under way, or was confirmed and is still so."""
-    if standing.problem is not None:
-        return False
-    if standing.confirmed_at is not None:
-        state = _state(standing.trading_state, standing.observed_at, standing.wanted, standing.confirmed_at)
-        return bool(state == standing.wanted)
-    return bool(standing.now - standing.requested_at <= _GRACE)
 
 
 def _require_up(row: Row[Any]) -> None:
@@ -103,11 +97,11 @@ def trading_view(row: Row[Any], now: datetime, *, known: bool) -> TradingView:
     problem, detail, confirmed_at = row.trading_problem, row.trading_problem_detail, row.trading_confirmed_at
     pending = row.trading_wanted is not None and confirmed_at is None and problem is None
     if pending and now - row.trading_requested_at > _GRACE:
-        problem, detail = NOT_CONFIRMED, _NOBODY
+        problem, detail = NOT_CONFIRMED, NOBODY
     fresh = confirmed_at is not None and now - confirmed_at <= _GRACE
     state = _state(row.trading_state, row.observed_at, row.trading_wanted, confirmed_at)
     return TradingView(
-        actions=sorted(actions_of(row.engine)),
+        actions=sorted(actions_of(row.engine, row.engine_config)),
         wanted=row.trading_wanted,
         state=state if known or (fresh and state == row.trading_wanted) else None,
         requested_at=row.trading_requested_at,

@@ -20,7 +20,7 @@ class BotTrading(Base, TenantOwned):
     """What is wished of a bot's trading, and what came of it.
 
     ``asked`` counts the wishes: an answer to an earlier one never stands as that to a later. A trigger notes who
-    wished it and when, and clears the answer (policies/trading.sql).
+    wished it, when and of which generation of the bot, and clears the answer (policies/trading.sql).
     """
 
     __tablename__ = "bot_trading"
@@ -38,9 +38,13 @@ class BotTrading(Base, TenantOwned):
     #: ``user:…`` or ``key:…``
     requested_by: Mapped[str | None] = mapped_column(Text)
     requested_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    #: The bot's, when it was wished: whoever changes the bot afterwards did not mean the changed one.
+    generation: Mapped[int | None]
     # observed: written by the poller
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     tried_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: When the bot was last asked for an earlier wish that it was not seen to fulfil: it may do so yet.
+    unsettled_at: Mapped[datetime | None] = mapped_column(Timestamp)
     confirmed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     problem: Mapped[str | None] = mapped_column(Text)
     problem_detail: Mapped[str | None] = mapped_column(Text)

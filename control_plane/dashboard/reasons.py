@@ -54,7 +54,7 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
     "rate_limited": (
         "Asked too often",
         "The bot asks for fewer calls. We slow down by ourselves.",
-        "Nothing needs doing unless it stays so.",
+        "Nothing needs doing unless it stays so; what was asked of its trading meanwhile, ask again later.",
     ),
     "engine_unknown": (
         "Unknown kind of bot",

@@ -31,7 +31,8 @@ class ConfigError(ValueError):
 def decode_config(family: Family, raw: Mapping[str, Any] | bytes | str | None) -> EngineConfig | None:
     """The family's configuration from a request's object, or from the JSON text that was stored.
 
-    Raises `ConfigError` naming the field and what to do.
+    What a request leaves to the order of members is written out: a JSONB column keeps none. Raises `ConfigError` naming
+    the field and what to do.
     """
     if family.config is None:
         if raw is None:
@@ -41,7 +42,8 @@ def decode_config(family: Family, raw: Mapping[str, Any] | bytes | str | None) -
         # A family whose every field has a default needs none.
         raw = {}
     text = raw if isinstance(raw, bytes | str) else msgspec.json.encode(raw)
-    if len(text) > CONFIG_LIMIT:
+    # It grows by what is written out, and by the spaces of the column.
+    if len(text) > (2 * CONFIG_LIMIT if isinstance(raw, bytes | str) else CONFIG_LIMIT):
         raise ConfigError("", f"is larger than {CONFIG_LIMIT // 1024} KiB")
     try:
         config = msgspec.json.decode(text, type=family.config)
@@ -51,7 +53,7 @@ def decode_config(family: Family, raw: Mapping[str, Any] | bytes | str | None) -
         raise ConfigError("", "is not a JSON object") from None
     if problem := config.problem():
         raise ConfigError(*problem)
-    return config
+    return config if isinstance(raw, bytes | str) else config.explicit
 
 
 def encode_config(config: EngineConfig) -> str:

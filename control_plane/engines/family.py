@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,15 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     def credential_kind(self) -> str:
         """Which kind of credential goes with it, for families that have several. Another kind needs another one."""
         return ""
+
+    @property
+    def explicit(self) -> Self:
+        """The same, with all that it leaves to the order of its members in words: where it is kept they have none."""
+        return self
+
+    def steerable(self, actions: frozenset[Action]) -> frozenset[Action]:
+        """Of its family's actions those that a bot so configured can be told."""
+        return actions
 
     def problem(self) -> tuple[str, str] | None:
         """What does not go together in it, as the field's path and what to do; None where all does."""

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 import msgspec
 
@@ -72,7 +72,7 @@ class _Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
     path: _PathText | None = None
     call: _CallName | None = None
-    """Whose answer; left out: the first call's."""
+    """Whose answer; left out: that of `first`."""
 
 
 class TextField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -148,8 +148,11 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
     """The declaration of one bot."""
 
     calls: dict[_CallName, _CallPath]
-    """GET calls under the bot's address, by names of your own. A short look makes the first, and those of the state."""
+    """GET calls under the bot's address, by names of your own."""
     fields: HttpFields
+    first: _CallName | None = None
+    """The call that comes first: its time is the latency, and a short look makes it and those of the state. Left out:
+    the first in `calls` as they are sent."""
     auth: AuthKind = "none"
     header: _Header | None = None
     """With `auth` `header`: the name of the header that carries the token as it is."""
@@ -157,6 +160,7 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
     hints: ClassVar[Mapping[str, str]] = {
         "calls": '1 to 4 paths, each with a slash before it, by names in lower case, such as {"state": "/api/state"}',
         "fields": 'our fields, each with a path, such as {"equity": {"path": "account.total"}}',
+        "first": "the name of the call that comes first; the first of calls if left out",
         "auth": "none, basic, bearer or header",
         "header": "the name of a header, such as X-Api-Key",
     }
@@ -176,6 +180,22 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
         """The fields that are declared."""
         named = {name: getattr(self.fields, name) for name in HttpFields.__struct_fields__}
         return {name: field for name, field in named.items() if field is not None}
+
+    @property
+    def leading(self) -> str:
+        """The name of the call that comes first. Of a declaration that was kept without it that is a matter of luck."""
+        return self.first or next(iter(self.calls))
+
+    @property
+    def explicit(self) -> Self:
+        if len(self.calls) == 1:
+            return self
+        fields = {
+            name: msgspec.structs.replace(field, call=field.call or self.leading)
+            for name, field in self.mapped.items()
+            if field.path is not None
+        }
+        return msgspec.structs.replace(self, first=self.leading, fields=msgspec.structs.replace(self.fields, **fields))
 
     def problem(self) -> tuple[str, str] | None:
         return _problem_of_calls(self) or _problem_of_auth(self) or _problem_of_fields(self)
@@ -206,6 +226,8 @@ def _problem_of_calls(config: HttpConfig) -> tuple[str, str] | None:
                     "looks as if it carries a secret, and a configuration is shown to all who see the bot: give it as"
                     " credentials, with auth bearer or header"
                 )
+    if config.first is not None and config.first not in config.calls:
+        return "first", f"is not among calls: {', '.join(config.calls)}"
     return None
 
 

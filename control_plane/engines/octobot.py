@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
-from control_plane.engines.family import Capability, EngineConfig, Family
+from control_plane.engines.family import Action, Capability, EngineConfig, Family
 from control_plane.security.credentials import Credential, Text, UserName
 
 _Currency = Annotated[str, msgspec.Meta(min_length=1, max_length=16, pattern=r"\A[A-Za-z0-9._-]+\Z")]
@@ -53,6 +53,10 @@ class OctobotConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_
         elif credential.username is not None:
             return "username", "is for a node; a classic OctoBot has a password only"
         return None
+
+    def steerable(self, actions: frozenset[Action]) -> frozenset[Action]:
+        # A classic one told to stop ends its whole process, which nothing here could undo.
+        return actions if self.mode == "node" else frozenset()
 
     @property
     def credential_kind(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from control_plane.engines.family import Capability, EngineConfig, Family
@@ -69,11 +70,16 @@ def _clash(name: str, ours: Mapping[str, Family], names: list[str]) -> str | Non
 
 
 def _load(entry: EntryPoint) -> tuple[Family | None, str | None]:
+    # A stranger's code may raise anything, where it is only looked at too, and must not end ours.
     try:
         loaded = entry.load()
-    except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything, and must not end ours
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         return None, f"could not be loaded: {type(error).__name__}"
-    return (loaded, None) if (problem := _unfit(entry.name, loaded)) is None else (None, problem)
+    try:
+        problem = _unfit(entry.name, loaded)
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return None, f"could not be checked: {type(error).__name__}"
+    return (loaded, None) if problem is None else (None, problem)
 
 
 def _unfit(name: str, loaded: Any) -> str | None:
@@ -81,18 +87,34 @@ def _unfit(name: str, loaded: Any) -> str | None:
         return "does not name a control_plane.engines.family.Family"
     if loaded.name != name or not _NAME.fullmatch(name):
         return "must have the entry point's own name: lower-case letters, digits, _ and -, 40 at most"
-    if loaded.program is None or not _PROGRAM.fullmatch(loaded.program):
+    return _unfit_words(loaded) or _unfit_shapes(loaded)
+
+
+def _unfit_words(loaded: Any) -> str | None:
+    if not isinstance(loaded.program, str) or not _PROGRAM.fullmatch(loaded.program):
         return "must name its program as module:name"
-    return _unfit_shapes(loaded)
+    if not (isinstance(loaded.title, str) and isinstance(loaded.about, str)):
+        return "must have a title and a text about it"
+    if not isinstance(loaded.provenance, Mapping) or not all(
+        isinstance(v, str) for kv in loaded.provenance.items() for v in kv
+    ):
+        return "must tell its provenance as a mapping of texts"
+    return None
 
 
 def _unfit_shapes(loaded: Any) -> str | None:
-    if not issubclass(loaded.credential, Credential) or not loaded.credential.__struct_config__.forbid_unknown_fields:
+    if not _is_shape(loaded.credential, Credential) or not loaded.credential.__struct_config__.forbid_unknown_fields:
         return "has a credential that is no strict control_plane.security.credentials.Credential"
-    if any(field not in loaded.credential.hints for field in loaded.credential.__struct_fields__):
+    if any(not isinstance(loaded.credential.hints.get(field), str) for field in loaded.credential.__struct_fields__):
         return "has a credential without a hint for each field"
-    if loaded.config is not None and not issubclass(loaded.config, EngineConfig):
+    if loaded.config is not None and not _is_shape(loaded.config, EngineConfig):
         return "has a configuration that is no control_plane.engines.family.EngineConfig"
-    if not loaded.capabilities <= frozenset(Capability):
-        return "claims a capability that there is not"
+    if not isinstance(loaded.capabilities, frozenset | set) or not loaded.capabilities <= frozenset(Capability):
+        return "has capabilities that are no set of control_plane.engines.family.Capability"
+    # They are published: what no schema can be made of cannot be read either.
+    msgspec.json.schema_components([shape for shape in (loaded.credential, loaded.config) if shape is not None])
     return None
+
+
+def _is_shape(told: Any, base: type) -> bool:
+    return isinstance(told, type) and issubclass(told, base)

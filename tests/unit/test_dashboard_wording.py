@@ -11,7 +11,7 @@ from agents.engines.base import Reason
 from agents.launcher import reconcile
 from agents.launcher.handover import SecretUnreadable
 from agents.launcher.runtimes.base import PortTaken, RuntimeFault
-from agents.poller import steer, trouble
+from agents.poller import trouble, wish
 from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, NOT_TRADING, SECRET_UNREADABLE
 from control_plane.bots import status, warnings
 from control_plane.bots.models import CRASH_POLICIES, DEFAULT_CRASH_POLICY, ON_STOP
@@ -95,7 +95,7 @@ def codes_of_agents() -> set[str]:
     """Every reason that agents and the control plane write down, read out of their programs."""
     found = {reason.value for reason in Reason} | {SECRET_UNREADABLE, ENGINE_UNKNOWN, CONFIG_INVALID, NOT_TRADING}
     found |= trouble.TROUBLES | {trouble.CLOCK_SKEW, trouble.RECOVERING}
-    found |= {steer.NOT_CONFIRMED, steer.CONTROL_REFUSED, steer.SUPERSEDED}
+    found |= {wish.NOT_CONFIRMED, wish.CONTROL_REFUSED, wish.SUPERSEDED}
     found |= set(re.findall(r"_warning\(\"(\w+)\"", Path(warnings.__file__).read_text("utf-8")))
     found |= {fault.code for fault in (PortTaken, RuntimeFault, SecretUnreadable)}
     for program in (*Path(reconcile.__file__).parent.glob("*.py"), Path(status.__file__)):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from jsonschema import Draft202012Validator
 
+from control_plane.engines.configs import decode_config
+from control_plane.engines.http import HttpConfig
 from control_plane.engines.registry import FAMILIES
 from tests.api import Api, Person
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "engines.md"
 PLANTED = "planted-s3cret"
 USER = {"username": "ada", "password": PLANTED}
 DECLARED: dict[str, Any] = {
@@ -84,6 +89,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("http", {"engine_config": {**DECLARED, "calls": {"a": f"/x?api_key={PLANTED}"}}}, "engine_config.calls.a",
      "engine_config_invalid"),
     ("http", {"engine_config": {**DECLARED, "header": "Host"}}, "engine_config.header", "engine_config_invalid"),
+    ("http", {"engine_config": {**DECLARED, "first": "money"}}, "engine_config.first", "engine_config_invalid"),
     ("http", {"engine_config": {**DECLARED, "fields": {}}}, "engine_config.fields", "engine_config_invalid"),
     ("http", {"engine_config": {**DECLARED, "fields": {"equity": {"path": "a..b"}, "currency": {"value": "X"}}}},
      "engine_config.fields.equity.path", "engine_config_invalid"),
@@ -162,6 +168,48 @@ async def test_another_configuration_is_taken_up_and_the_same_one_changes_nothin
     hosted = await ada.call("POST", "/bots", json=ours, status=201)
     assert hosted["engine_config"] is None
     await ada.call("PATCH", f"/bots/{hosted['id']}", json={"engine_config": {}}, status=422)
+
+
+def sample() -> dict[str, Any]:
+    """The declaration in docs/engines.md."""
+    found = re.search(r"<!-- engine_config: http -->\n```json\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert found
+    declared: dict[str, Any] = json.loads(found[1])
+    return declared
+
+
+async def test_which_call_is_the_first_outlasts_a_column_that_keeps_no_order(
+    api: Api, admin: asyncpg.Connection
+) -> None:
+    ada, declared = await api.person(), sample()
+    bot = await ada.call("POST", "/bots", json=registration("http", engine_config=declared), status=201)
+    at, shown = f"/bots/{bot['id']}", bot["engine_config"]
+    # Otherwise this shows nothing: as it is kept, another one comes first.
+    assert next(iter(declared["calls"])) == "strategy" != next(iter(shown["calls"]))
+    assert shown["first"] == "strategy"
+    pathed = {name: field for name, field in shown["fields"].items() if "path" in field}
+    for name, field in pathed.items():
+        assert field["call"] == declared["fields"][name].get("call", "strategy")
+    stored = await admin.fetchval("select engine_config::text from bots where id = $1", bot["id"])
+    config = decode_config(FAMILIES["http"], stored)
+    assert isinstance(config, HttpConfig)
+    assert (config.leading, config) == ("strategy", decode_config(FAMILIES["http"], declared))
+
+    async def generation_after(change: dict[str, Any]) -> Any:
+        await ada.call("PATCH", at, json={"engine_config": change})
+        return await admin.fetchval("select generation from bots where id = $1", bot["id"])
+
+    # What is shown, and what was sent, are the same as what is kept; another first call is not.
+    assert [await generation_after(same) for same in (shown, declared)] == [1, 1]
+    swapped = declared | {"calls": dict(reversed(declared["calls"].items()))}
+    assert await generation_after(swapped) == 2
+    assert (await ada.call("GET", at))["engine_config"]["first"] == "account"
+    # One that was kept before there was a word for it is mended by sending it again.
+    await admin.execute("update bots set engine_config = $2 where id = $1", bot["id"], json.dumps(declared))
+    assert await generation_after(declared) == 3
+    assert (await ada.call("GET", at))["engine_config"] == shown
+    twin = await ada.call("POST", "/bots", json=registration("http", engine_config=declared), status=409)
+    assert twin["code"] == "api_url_taken"
 
 
 async def test_another_kind_of_credential_comes_with_the_configuration_that_wants_it(api: Api) -> None:

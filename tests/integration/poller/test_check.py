@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import asyncpg
@@ -12,19 +13,21 @@ from structlog.testing import capture_logs
 
 from agents.egress import Limits
 from agents.poller.check import Checker
-from agents.poller.decide import Outcome
-from agents.poller.opening import OPENED_S, Opener
+from agents.poller.decide import Bot, Outcome
+from agents.poller.opening import OPENED_S, ChangedMeanwhileError, Opened, Opener
 from agents.poller.watched import Watched
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
-from tests.factories import Factory
-from tests.integration.poller.bots import HangingBot
+from tests.factories import Factory, Urls
+from tests.integration.poller.bots import HangingBot, launched
 from tests.integration.poller.conftest import PollerMaker
 from tests.integration.poller.parts import watched_bots
-from tests.integration.poller.rows import health_row, until_snapshots
+from tests.integration.poller.rows import health_row, until_checked, until_snapshots, until_status
+from tests.integration.poller.wishes import moved
 from tests.servers.bot_server import BotServer
 
 TOKEN = "bot-token-0123456789"
+ANOTHER = "another-token-0123456789"
 
 
 def _counted(outcome: str) -> float:
@@ -115,3 +118,71 @@ async def test_a_fault_of_ours_costs_its_own_bot_only_and_shows_nothing(
         assert (await health_row(admin, unlucky))["observed_at"] is None
         assert [line["error"] for line in logs if line["event"] == "check_failed"] == ["ZeroDivisionError"]
         assert TOKEN not in repr(logs)
+
+
+async def test_an_address_and_a_credential_that_do_not_belong_together_are_never_combined(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, vault: Vault
+) -> None:
+    settings = load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"})
+    owner = await factory.owner()
+    async with BotServer(token=TOKEN) as before, BotServer(token=ANOTHER) as after:
+        bot = await factory.bot(owner, api_url=before.url, credentials={"token": TOKEN})
+        ours = await factory.bot(owner, bot_type="platform", status="running", credentials={"token": TOKEN})
+        copy = await launched(admin, owner, ours, port=before.port, generation=1)
+        held = await watched_bots(pool)
+        await moved(factory, owner, bot, after.url, {"token": ANOTHER})
+        # The copy has ended: whatever listens at its port next is another's.
+        await admin.execute("update bot_instances set state = 'exited', released_at = now() where id = $1", copy)
+        checker = Checker(Opener(settings, pool, vault, Limits()))
+        for one in (bot, ours):
+            with pytest.raises(ChangedMeanwhileError):
+                await checker.check(held[one], datetime.now(UTC), full=True)
+        assert before.requests == []
+        # As it stands now it is opened as usual.
+        assert (await checker.check((await watched_bots(pool))[bot], datetime.now(UTC), full=True)).good
+        checker.close()
+
+
+class OvertakenOpener(Opener):
+    """Opens a bot just after its owner has changed it."""
+
+    before: Callable[[], Awaitable[None]] | None = None
+
+    async def open(self, bot: Bot) -> Opened:
+        change, self.before = self.before, None
+        if change is not None:
+            await change()
+        return await super().open(bot)
+
+
+async def test_a_look_at_a_bot_that_was_changed_meanwhile_is_not_seen_and_the_next_one_is_at_the_new_address(
+    factory: Factory, admin: asyncpg.Connection, poller_with: PollerMaker, vault: Vault, urls: Urls
+) -> None:
+    owner = await factory.owner()
+    async with BotServer(token=TOKEN) as before, BotServer(token=ANOTHER) as after:
+        # No regular look comes to help.
+        poller = await poller_with(poll_interval=3600.0)
+        bot = await factory.bot(owner, api_url=before.url, credentials={"token": TOKEN})
+        await until_status(admin, bot, "connected")
+        opener = OvertakenOpener(poller.settings, poller.pool, vault, Limits())
+        poller._rounds.checker.close()
+        poller._rounds.checker = Checker(opener)
+        watched = poller._fleet.get(bot)
+        assert watched is not None
+        watched.opened = None
+        before.requests.clear()
+
+        async def changed() -> None:
+            # By a connection of its own: the test goes on meanwhile.
+            connection = await asyncpg.connect(urls.admin)
+            try:
+                await moved(Factory(connection, vault), owner, bot, after.url, {"token": ANOTHER})
+            finally:
+                await connection.close()
+
+        opener.before = changed
+        await admin.execute("update bots set ping_requested_at = clock_timestamp() where id = $1", bot)
+        row = await until_checked(admin, bot)
+        assert (row["state"], row["reason"], row["observed_generation"]) == ("healthy", None, 2)
+        assert before.requests == []
+        assert after.requests

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -97,6 +99,21 @@ async def test_a_row_that_is_refused_costs_no_other_of_its_bot_and_a_change_is_m
     ]
     assert rows[1]["at"] == looks[1].decision.health.observed_at
     assert lost_rows("refused") == lost + 2
+
+
+async def test_figures_that_cannot_even_be_compared_cost_no_others_of_their_bot(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched, lost = recorder_of(pool, shards), (await watched_bots(pool))[bot], lost_rows("refused")
+    odd: Any = 10.5
+    for step, equity in enumerate((Decimal(1000), odd, Decimal(1100))):
+        recorder.put(result_of(watched, shards, reading_with(equity=equity), after=timedelta(seconds=15 * step)))
+    await recorder.flush()
+    assert [row["unit_value"] for row in await snapshots(admin, bot)] == [1, Decimal("1.1")]
+    assert await changes_of_health(admin, bot) == [("healthy", None, None)]
+    assert lost_rows("refused") == lost + 1
 
 
 async def test_a_bot_that_rested_for_longer_than_its_history_reaches_is_recorded(

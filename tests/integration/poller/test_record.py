@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -107,6 +108,42 @@ async def test_a_row_that_is_refused_costs_itself_alone(
     assert {(await health_row(admin, bot))["state"] for bot in bots} == {"healthy"}
     assert lost_rows("refused") > lost
     assert not recorder.behind
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"equity": 10.5},
+        {"equity": "10.5"},
+        {"closed_trades": "7"},
+        {"equity": Decimal("sNaN")},
+        {"latency_ms": object()},
+    ],
+)
+async def test_a_row_that_cannot_even_be_made_costs_itself_alone(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, figures: dict[str, Any]
+) -> None:
+    bots = await bots_at(factory, await factory.owner(), 3, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, lost = recorder_of(pool, shards), lost_rows("refused")
+    watched = await watched_bots(pool)
+    for step in range(2):
+        # A figure is compared with the one before.
+        for bot, one in watched.items():
+            odd = bot == bots[1] and step
+            reading = reading_with(closed_trades=3)
+            after = timedelta(seconds=15 * step)
+            recorder.put(
+                result_of(one, shards, msgspec.structs.replace(reading, **figures) if odd else reading, after=after)
+            )
+        await recorder.flush()
+    assert [len(await snapshots(admin, bot)) for bot in bots] == [2, 1, 2]
+    assert lost_rows("refused") == lost + 1
+    assert (recorder.behind, recorder.waiting) == (False, 0)
+    # And what comes next of that bot is written.
+    recorder.put(result_of(watched[bots[1]], shards, reading_with(closed_trades=4), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert len(await snapshots(admin, bots[1])) == 2
 
 
 @pytest.mark.parametrize("status", ["inactive", "connected"])
@@ -271,6 +308,26 @@ async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
         await admin.execute("select from bot_health where id = $1 for update", bot)
         recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=15)))
         await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "running"
+    # By what is in memory nothing is new in this one.
+    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
+    await recorder.flush()
+    assert (await health_row(admin, bot))["trading_state"] == "stopped"
+    assert await changes_of_health(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
+
+
+async def test_a_health_that_could_not_be_made_is_written_by_the_next_look(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
+    shards = await holding(pool)
+    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
+    recorder.put(result_of(watched, shards, reading_with(trading_state="running")))
+    await recorder.flush()
+    odd: Any = object()
+    stopped = reading_with(trading_state="stopped", latency_ms=odd)
+    recorder.put(result_of(watched, shards, stopped, after=timedelta(seconds=15)))
+    await recorder.flush()
     assert (await health_row(admin, bot))["trading_state"] == "running"
     # By what is in memory nothing is new in this one.
     recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))

@@ -68,6 +68,22 @@ async def test_an_older_bot_makes_no_new_entries_at_least(client: GuardedClient)
         assert server.trading_state == "paused"
 
 
+@pytest.mark.parametrize(
+    ("status", "told"), [(401, ReadFailure), (500, ReadFailure), (503, ReadFailure), (405, DrainRefused)]
+)
+async def test_an_older_bot_that_was_not_paused_either_is_not_said_to_be(
+    client: GuardedClient, status: int, told: type[Exception]
+) -> None:
+    async with BotServer() as server:
+        server.api_version = "1.0"
+        server.overrides["pause"] = json_reply({"detail": "no"}, status)
+        with pytest.raises(told) as refused:
+            await ours(client, server, close=False)
+        assert server.trading_state == "running"
+        assert paths(server) == ["drain", "pause"]
+    assert "no new entries" not in str(refused.value)
+
+
 async def test_a_changed_token_is_told(client: GuardedClient) -> None:
     async with BotServer() as server:
         with pytest.raises(ReadFailure) as failure:

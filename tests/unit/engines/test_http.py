@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from agents.engines.base import ControlRefused, Reading, Reason
 from agents.engines.http import HttpEngine
-from control_plane.engines.http import HttpFields
+from control_plane.engines.configs import decode_config, encode_config
+from control_plane.engines.family import EngineConfig
+from control_plane.engines.http import HttpConfig, HttpFields
+from control_plane.engines.registry import family_of
 from tests.servers.json_server import JsonServer
 from tests.servers.loopback import Reply
 from tests.unit.engines.support import Looks
@@ -106,6 +109,70 @@ async def test_a_short_look_tells_the_state_that_a_full_one_does(fields: Any, as
     assert (whole.trading_state is None) == ("trading_state" not in fields)
 
 
+def kept(config: EngineConfig | None) -> EngineConfig:
+    """As it comes back from a JSONB column, which orders members by the length of their names."""
+
+    def stored(part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        return {name: stored(part[name]) for name in sorted(part, key=lambda name: (len(name), name))}
+
+    assert config is not None
+    found = decode_config(family_of("http"), json.dumps(stored(json.loads(encode_config(config)))))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("told", [{}, {"first": "pnl"}])
+async def test_the_first_call_is_the_same_after_a_declaration_was_kept(full: bool, told: Any) -> None:
+    fields = {"version": {"path": "v"}, "last_loop_at": {"call": "long_name", "path": "t", "unit": "s"}}
+    first = told.get("first", "states")
+    calls = {"states": "/states", "long_name": "/long", "pnl": "/pnl"}
+    document = {"t": int(NOW.timestamp()) - 5}
+    async with JsonServer(states={"v": "states"}, pnl={"v": "pnl"}, long=document) as server:
+        one = bot(server, fields, calls=calls, **told)
+        for _ in range(2):
+            reading = await one.look(full=full, now=NOW)
+            assert (reading.version, reading.loop_age_s) == (first, 5.0)
+            asked = [request.path for request in server.requests]
+            assert asked[0] == f"/{first}"
+            assert sorted(asked) == sorted({"/states", "/long", "/pnl"} if full else {f"/{first}", "/long"})
+            server.requests.clear()
+            one.config = kept(one.config)
+
+
+def test_what_the_order_of_calls_says_is_written_into_an_accepted_declaration() -> None:
+    calls = {"state": "/s", "pnl": "/p"}
+    fields = {"version": {"path": "v"}, "equity": {"call": "pnl", "path": "e"}, "currency": USDT}
+    accepted = decode_config(family_of("http"), {"calls": calls, "fields": fields})
+    assert isinstance(accepted, HttpConfig)
+    told = json.loads(encode_config(accepted))
+    assert told["first"] == "state"
+    assert told["fields"] == fields | {"version": {"path": "v", "call": "state"}}
+    assert kept(accepted) == accepted
+    # What is shown of it, sent again, is the same; so is one that says it all by itself, in another order.
+    assert decode_config(family_of("http"), told) == accepted
+    assert decode_config(family_of("http"), told | {"calls": dict(reversed(calls.items()))}) == accepted
+    # Without the words for it another order is another declaration, and another bot.
+    other = decode_config(family_of("http"), {"calls": dict(reversed(calls.items())), "fields": fields})
+    assert isinstance(other, HttpConfig)
+    assert other != accepted
+    assert other.part != accepted.part
+    # Of one call there is nothing to say.
+    alone = {"calls": {"state": "/s"}, "fields": {"version": {"path": "v"}}}
+    single = decode_config(family_of("http"), alone)
+    assert single is not None
+    assert json.loads(encode_config(single)) == alone
+
+
+def test_one_that_was_kept_without_it_goes_by_the_order_in_which_it_comes_back() -> None:
+    stored = '{"calls": {"pnl": "/p", "state": "/s"}, "fields": {"version": {"path": "v"}}}'
+    config = decode_config(family_of("http"), stored)
+    assert isinstance(config, HttpConfig)
+    assert (config.leading, json.loads(encode_config(config))) == ("pnl", json.loads(stored))
+
+
 async def test_fractions_keep_every_digit() -> None:
     async with JsonServer() as server:
         server.raw["/state"] = Reply(200, b'{"a": 1234567890123456.12345678}')
@@ -133,6 +200,12 @@ async def test_an_amount_without_a_currency_is_no_amount(currency: str | None) -
         ("equity", {}, "many"),
         ("equity", {}, "NaN"),
         ("equity", {}, "1" * 65),
+        ("equity", {}, "1_000"),
+        ("equity", {}, "1,000"),
+        ("equity", {}, "\u0661\u0662"),
+        ("equity", {}, ""),
+        ("closed_trades", {}, "1_0"),
+        ("last_loop_at", {"unit": "s"}, "\uff11"),
         ("equity", {}, 10**16),
         ("equity", {"scale": 1000}, 10**14),
         ("equity", {}, {}),
@@ -150,6 +223,41 @@ async def test_an_amount_without_a_currency_is_no_amount(currency: str | None) -
 async def test_what_cannot_be_meant_is_a_bad_payload(name: str, field: Any, value: Any) -> None:
     reading = await read({"a": value}, {name: {"path": "a", **field}, "currency": USDT})
     assert (reading.reason, reading.reachable, reading.full) == (Reason.BAD_PAYLOAD, True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("7", "7"), (" 7.50\t", "7.50"), ("+7", "7"), ("-.5", "-0.5"), ("7.", "7"), ("1e3", "1000"), ("1.5E-2", "0.015")],
+)
+async def test_a_text_that_is_a_number_is_one(text: str, amount: str) -> None:
+    reading = await read({"a": text}, {"equity": {"path": "a"}, "currency": USDT})
+    assert reading.equity == Decimal(amount)
+
+
+async def test_words_and_texts_are_as_the_bot_wrote_them() -> None:
+    body = b'{"a": 1e2, "b": 1.50, "c": 100, "d": 2.0, "e": 12e-1, "f": true}'
+    fields = {
+        "trading_state": {"path": "a", "words": {"1e2": "running", "1E+2": "stopped"}},
+        "simulated": {"path": "b", "words": {"1.50": True, "1.5": False}},
+        "version": {"path": "e"},
+        "identity": {"path": "d"},
+        "closed_trades": {"path": "a"},
+        "open_positions": {"path": "d"},
+        "equity": {"path": "b"},
+        "currency": {"path": "f"},
+    }
+    async with JsonServer() as server:
+        server.raw["/state"] = Reply(200, body)
+        reading = await bot(server, fields).read()
+    assert (reading.trading_state, reading.simulated) == ("running", True)
+    assert (reading.version, reading.identity, reading.currency) == ("12e-1", "2.0", "true")
+    assert (reading.closed_trades, reading.open_positions, reading.equity) == (100, 2, Decimal("1.50"))
+    assert type(reading.equity) is Decimal
+
+
+async def test_a_constant_is_multiplied_as_a_number_of_the_bot_is() -> None:
+    reading = await read({}, {"capital_base": {"value": "100000", "scale": "0.01"}, "currency": USDT})
+    assert reading.capital_base == 1000
 
 
 @pytest.mark.parametrize(("value", "share"), [(1.5, None), (-0.1, None), (0, 0), ("1", 1)])

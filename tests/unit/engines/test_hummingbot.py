@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.egress import Limits
-from agents.engines.base import ControlRefused, Reason
+from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.engines.hummingbot import HummingbotEngine
 from tests.servers.hummingbot_server import HummingbotServer, performance, position
 from tests.servers.loopback import Reply, json_reply
@@ -59,6 +59,7 @@ async def test_one_controller_is_read_alone() -> None:
         absent = await bot(server, controller_id="other").read()
     assert (reading.currency, reading.realized_profit) == ("USDT", Decimal("12.5"))
     assert (absent.full, absent.realized_profit, absent.reason) == (True, None, None)
+    assert absent.detail == "It has no controller other: see its controller_id. Its figures are unknown."
 
 
 async def test_without_a_stated_capital_there_is_no_equity() -> None:
@@ -325,6 +326,25 @@ async def test_stop_and_start_are_seen_at_the_next_look() -> None:
             await one.control(action)
             states.append((await one.check()).trading_state)
     assert states == ["running", "stopped", "running"]
+
+
+class Abrupt(HummingbotServer):
+    """Does what it is told, and says that it failed."""
+
+    def _command(self, route: str, name: str) -> Reply:
+        super()._command(route, name)
+        return json_reply({"detail": "Internal Server Error"}, 500)
+
+
+async def test_after_a_command_that_failed_it_is_looked_at_anew() -> None:
+    async with Abrupt() as server:
+        server.bots["alpha"] = {"maker": performance()}
+        one = bot(server)
+        states = [(await one.check()).trading_state]
+        with pytest.raises(ReadFailure):
+            await one.control("stop")
+        states.append((await one.check()).trading_state)
+    assert states == ["running", "stopped"]
 
 
 async def test_a_command_that_reached_nobody_is_no_success_and_there_is_no_pause() -> None:

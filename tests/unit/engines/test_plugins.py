@@ -123,11 +123,36 @@ BROKEN: dict[str, tuple[str, str]] = {
     "unhinted": (family_of("unhinted").replace('{"api_key": "text"}', "{}"), "without a hint"),
     "lax": (family_of("lax").replace("forbid_unknown_fields=True", "forbid_unknown_fields=False"), "no strict"),
     "twice": (family_of("twice"), "two packages"),
+    "leaving": ("raise SystemExit('planted')", "could not be loaded: SystemExit"),
+    "classless": (family_of("classless").replace("credential=Key", 'credential="Key"'), "no strict"),
+    "shapeless": (family_of("shapeless").replace("config=Config", "config={}"), "a configuration that is no"),
+    "listed": (family_of("listed").replace("frozenset({Capability.TRADING_STATE})", '["equity"]'), "no set of"),
+    "fancied": (family_of("fancied").replace("Capability.TRADING_STATE", '"telepathy"'), "no set of"),
+    "fifth": (family_of("fifth").replace('program="fifth_bots.program:Engine"', "program=5"), "module:name"),
+    "untitled": (family_of("untitled").replace('title="Acme"', "title=None"), "title"),
+    "unsourced": (family_of("unsourced").replace('{"trading_state": "/s"}', '["/s"]'), "provenance"),
+    "unpublished": (
+        family_of("unpublished").replace("account: str", "account: type"),
+        "could not be checked: TypeError",
+    ),
+    "sly": (
+        family_of("sly").replace(
+            "FAMILY = ",
+            "class Sly(Family):\n        title = property(lambda self: exit(3))\n"
+            "    FAMILY = Sly.__new__(Sly)\n    _ = ",
+        ),
+        "could not be checked",
+    ),
 }
 #: By name: a whole family whose program is none.
 PROGRAMLESS: dict[str, tuple[str, str]] = {
     "failing": ("raise RuntimeError('planted')", "could not be loaded: RuntimeError"),
+    "parting": ("raise SystemExit('planted')", "could not be loaded: SystemExit"),
     "empty": ("Engine = object", "lacks shared_key"),
+    "moody": (
+        program_of("moody").replace("family = FAMILY", "family = property(lambda self: 1 / 0)"),
+        "could not be loaded: ZeroDivisionError",
+    ),
     "foreign": (program_of("foreign").replace("family = FAMILY", "family = None"), "another family"),
 }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from agents.egress import EgressError
-from agents.engines.shared import FIGURES_S, Shared, all_told, key_of
+from agents.engines.shared import FIGURES_S, Shared, all_told, key_of, no_older_than
 from agents.poller.check import BUDGET_S
 from control_plane.security.addresses import parse_bot_url
 
@@ -99,6 +100,32 @@ async def test_what_was_asked_before_a_change_is_not_kept_after_it() -> None:
     await asyncio.sleep(0)
     source.open.set()
     assert (await before, await after) == (1, 2)
+    assert await shared.get(KEY, source) == 2
+
+
+async def test_who_wants_nothing_older_than_a_moment_is_told_what_was_asked_since() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    source.open.set()
+    before = time.monotonic()
+    assert await shared.get(KEY, source) == 1
+    with no_older_than(before):
+        assert await shared.get(KEY, source) == 1
+    with no_older_than(time.monotonic()):
+        assert await shared.get(KEY, source) == 2
+    # And what they were told serves the others.
+    assert await shared.get(KEY, source) == 2
+
+
+async def test_who_wants_nothing_older_waits_for_no_answer_that_is_on_its_way_since_before() -> None:
+    shared, source = Shared[int](fresh_for_s=60.0), Source()
+    early = asyncio.create_task(shared.get(KEY, source))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with no_older_than(time.monotonic()):
+        late = [asyncio.create_task(shared.get(KEY, source)) for _ in range(2)]
+        await asyncio.sleep(0)
+    source.open.set()
+    assert (await early, await asyncio.gather(*late)) == (1, [2, 2])
     assert await shared.get(KEY, source) == 2
 
 

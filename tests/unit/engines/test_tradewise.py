@@ -17,6 +17,7 @@ from control_plane.security.credentials import TradewiseCredential
 from tests.servers.bot_server import BotServer
 from tests.servers.loopback import Reply, json_reply
 from tests.unit.egress.support import LOOPBACK
+from tests.unit.paper_bot.support import schema
 
 
 async def read(server: BotServer, *, token: str | None = None, now: datetime | None = None) -> Reading:
@@ -156,6 +157,65 @@ async def test_texts_from_a_bot_are_cut_and_printable() -> None:
     assert len(reading.version) == 64
     assert reading.identity == "tradewise:" + "x" * 64
     assert reading.trading_state is None
+
+
+def _documents(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """What the published schema takes for one of the bot API's documents."""
+    published = schema(name)["$defs"]
+
+    def values(part: dict[str, Any]) -> st.SearchStrategy[Any]:
+        if "$ref" in part:
+            return values(published[part["$ref"].rpartition("/")[2]])
+        if "anyOf" in part:
+            return st.one_of([values(choice) for choice in part["anyOf"]])
+        if isinstance(part.get("type"), list):
+            return st.one_of([values(part | {"type": kind}) for kind in part["type"]])
+        if part.get("format") == "date-time":
+            return st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
+        if "enum" in part:
+            return st.sampled_from(part["enum"])
+        if "pattern" in part and part["type"] == "string":
+            return st.from_regex(part["pattern"], fullmatch=True)
+        kinds: dict[str, st.SearchStrategy[Any]] = {
+            "null": st.none(),
+            "boolean": st.booleans(),
+            "integer": st.integers(part.get("minimum"), part.get("maximum")),
+            "number": st.floats(0.01, 86400),
+            "string": st.text(min_size=part.get("minLength", 0)),
+            "array": st.just([]),
+        }
+        return kinds[part["type"]]
+
+    members = published[name]["properties"]
+    required = published[name]["required"]
+    return st.fixed_dictionaries(
+        {member: values(members[member]) for member in required},
+        optional={member: values(members[member]) for member in members if member not in required},
+    )
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_documents("performance"), _documents("state"))
+async def test_whatever_fits_the_published_schema_is_read(figures: dict[str, Any], state: dict[str, Any]) -> None:
+    async with BotServer() as server:
+        server.overrides["state"] = json_reply(state)
+        server.overrides["performance"] = json_reply(
+            figures | {name: state[name] for name in ("currency", "simulated")}
+        )
+        reading = await read(server)
+    assert (reading.reason, reading.full, reading.trading_state) == (None, True, state["trading_state"])
+    for name in ("equity", "capital_base", "realized_profit", "open_profit", "win_rate", "max_drawdown"):
+        told, known = figures[name], getattr(reading, name)
+        assert known == (None if told is None else Decimal(told))
+    assert (reading.closed_trades, reading.open_positions) == (figures["closed_trades"], figures["open_positions"])
+
+
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"currency", "simulated"}))
+async def test_each_figure_may_be_unknown(name: str) -> None:
+    async with BotServer() as server:
+        server.overrides["performance"] = json_reply(FIGURES | {name: None})
+        reading = await read(server)
+    assert (reading.reason, reading.full, getattr(reading, name)) == (None, True, None)
 
 
 _FIGURE = st.one_of(
