@@ -163,7 +163,8 @@ language sql volatile security definer set search_path = public, pg_temp as $$
 $$;
 
 select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)'], '{}');
-select pg_temp.hand_to('tradewise_market', array['rolled_until()'], array['tradewise_api', 'tradewise_owner']);
+select pg_temp.hand_to('tradewise_market', array['rolled_until()'], array['tradewise_api', 'tradewise_owner',
+    'tradewise_agent_poller']);
 select pg_temp.hand_to('tradewise_market', array['refresh_listing_scores()'], array['tradewise_agent_scheduler']);
 select pg_temp.hand_to('tradewise_market', array['subscription_index(uuid, timestamptz, timestamptz, interval)',
     'followed_unit_values()', 'listing_performance(uuid)']);

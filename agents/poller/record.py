@@ -20,11 +20,12 @@ from uuid_utils.compat import uuid7
 
 from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller import statements
-from agents.poller.columns import Columns, packed
+from agents.poller.buffer import Buffer
 from agents.poller.decide import StatusChange
-from agents.poller.unit_value import Figures, Mark
-from agents.poller.waiting import Buffer, Result, Snapshot, Waiting
+from agents.poller.marks import read_marks
+from agents.poller.waiting import Change, Result, Snapshot, Waiting
 from agents.poller.watched import UNREAD
+from agents.poller.writes import tell_followers, write_changes, write_healths, write_snapshots
 from control_plane.database.away import DATABASE_AWAY
 
 _BATCH: Final = 5000
@@ -159,83 +160,100 @@ class Recorder:
             return [*await self._store(batch[:middle]), *await self._store(batch[middle:])]
 
     async def _store_less(self, waiting: Waiting, error: Exception) -> list[Stored]:
-        held = isinstance(error, asyncpg.LockNotAvailableError)
+        """What was not taken costs itself: its health, and each of its rows apart from the others."""
+        held = _held(error)
         self._log.warning("result_not_taken", bot=str(waiting.result.bot.id), held=held, error=repr(error)[:200])
-        self._lose("held" if held else "refused", _worth([waiting]))
-        waiting.rows.clear()
-        try:
-            return [await self._store_whole([waiting])]
-        except Exception as again:
-            if _away(again):
-                raise
-            if held or not isinstance(again, _POISON):
-                # What the database refused it would refuse again.
-                self._buffer.not_recorded(waiting)
-        return []
+        self._settle_apart(waiting)
+        told: set[UUID] | None = None
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await self._ours(connection, [waiting]):
+                self._lose("overtaken", _worth([waiting]))
+                return []
+            try:
+                async with connection.transaction():
+                    told = await self._write_health(connection, [waiting])
+            except Exception as refused:
+                if _away(refused):
+                    raise
+                if not isinstance(refused, _POISON) or _held(refused):
+                    # All of it comes with the next look. What the database refused it would refuse again.
+                    self._lose(_cause(refused), _worth([waiting]))
+                    self._buffer.not_recorded(waiting)
+                    return []
+                self._lose(_cause(refused), 1)
+            await self._write_apart(connection, waiting)
+            await tell_followers(connection, [waiting])
+        return [] if told is None else [Stored([waiting], told)]
+
+    def _settle_apart(self, waiting: Waiting) -> None:
+        """Give up the snapshots whose index cannot even be found."""
+        watched, snapshots, waiting.snapshots = waiting.result.watched, waiting.snapshots, []
+        for snapshot in snapshots:
+            if watched.mark is UNREAD and not snapshot.valued:
+                self._lose("refused", 1)
+                continue
+            try:
+                if snapshot.settle(watched):
+                    waiting.snapshots.append(snapshot)
+            except Exception:  # noqa: BLE001 - whatever its figures are, the others are kept
+                self._lose("refused", 1)
+
+    async def _write_apart(self, connection: asyncpg.Connection, waiting: Waiting) -> None:
+        kept: list[Change] = []
+        gone: list[Change] = []
+        cause: str | None = None
+        rows: list[Change | Snapshot] = [*waiting.history, *waiting.snapshots]
+        for row in rows:
+            # Whoever holds what one row needs was waited for, and holds it from the others as well.
+            cause = cause if cause == "held" else await _why_not(connection, waiting, row)
+            if isinstance(row, Change):
+                (kept if cause is None else gone).append(row)
+            # That a change was lost is counted already, and not that it cannot be said either.
+            if cause is not None and (isinstance(row, Snapshot) or row in waiting.changes):
+                self._lose(cause, 1)
+        if not gone:
+            return
+        lost = min(change.at for change in gone)
+        # A gap that was refused once more, before what is known again, is let be.
+        if cause == "held" or waiting.lost is None or all(change.at <= lost for change in kept):
+            self._buffer.lose(waiting, lost)
 
     async def _store_whole(self, batch: list[Waiting]) -> Stored:
         await self._find_marks(batch)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(statements.LOCK_BRIEFLY)
-            row = await connection.fetchrow(statements.HELD, self._holder)
-            held = dict(zip(row["shards"] or (), row["epochs"] or (), strict=True))
-            ours = [one for one in batch if held.get(one.result.watched.shard) == one.result.epoch]
-            told = await self._write(connection, ours)
+            ours = await self._ours(connection, batch)
+            told = await self._write_health(connection, ours)
+            # Most looks lead to no row.
+            if changes := [(one, row) for one in ours if one.changes or one.lost for row in one.history]:
+                await write_changes(connection, changes)
+            if snapshots := [(one, row) for one in ours if one.snapshots for row in one.snapshots]:
+                await write_snapshots(connection, snapshots)
+            await tell_followers(connection, ours)
         if len(ours) < len(batch):
             self._lose("overtaken", _worth(batch) - _worth(ours))
         return Stored(ours, told)
 
+    async def _ours(self, connection: asyncpg.Connection, batch: list[Waiting]) -> list[Waiting]:
+        """Those whose shards are held still, as they are until the end of the transaction."""
+        await connection.execute(statements.LOCK_BRIEFLY)
+        row = await connection.fetchrow(statements.HELD, self._holder)
+        held = dict(zip(row["shards"] or (), row["epochs"] or (), strict=True))
+        return [one for one in batch if held.get(one.result.watched.shard) == one.result.epoch]
+
     async def _find_marks(self, batch: list[Waiting]) -> None:
         """Settle the index of every snapshot; the newest mark of a bot is read once, and then known."""
-        snapshots = [(one, row) for one in batch if one.rows for row in one.snapshots]
+        snapshots = [(one, row) for one in batch if one.snapshots for row in one.snapshots]
         unread = {one: row for one, row in reversed(snapshots) if one.result.watched.mark is UNREAD}
         if unread:
-            rows = await self._pool.fetch(
-                statements.MARKS,
-                [one.result.bot.tenant_id for one in unread],
-                [one.result.bot.id for one in unread],
-                [row.at for row in unread.values()],
-            )
-            marks = {row["bot_id"]: _mark(row) for row in rows}
-            for one in unread:
-                mark = one.result.watched.mark = marks.get(one.result.bot.id)
-                one.result.watched.trades = None if mark is None else mark.figures.closed_trades
+            await read_marks(self._pool, list(unread.items()))
         for one, snapshot in snapshots:
-            snapshot.settle(one.result.watched)
+            if not snapshot.settle(one.result.watched):
+                one.snapshots.remove(snapshot)
 
-    async def _write(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
-        changed: list[Waiting] = []
-        seen: list[Waiting] = []
-        for one in ours:
-            (changed if one.changed else seen).append(one)
-        if changed:
-            await connection.execute(statements.CHANGED, *_healths(changed, statements.CHANGED_COLUMNS))
-        if seen:
-            await connection.execute(statements.SEEN, *_healths(seen, statements.SEEN_COLUMNS))
-        told = await self._tell(connection, ours)
-        # Most looks lead to no row.
-        historic = [one for one in ours if one.rows]
-        if rows := [(one, row) for one in historic for row in one.changes]:
-            await connection.execute(
-                statements.CHANGES,
-                [one.result.bot.tenant_id for one, _ in rows],
-                [one.result.bot.id for one, _ in rows],
-                *([getattr(row, name) for _, row in rows] for name in ("at", "state", "reason", "trading_state")),
-            )
-        snapshots = [(one, row) for one in historic for row in one.snapshots]
-        if snapshots:
-            await connection.execute(statements.SNAPSHOTS, *_snapshots(snapshots))
-            await _note_resets(connection, snapshots)
-        moved = {one for one, row in snapshots if row.told}
-        # Whoever waits for a look is told of it, whatever became new by it: of most changes no trigger tells.
-        followed = [one for one in ours if one in moved or one.urgent]
-        if followed:
-            await connection.execute(
-                statements.TELL_FOLLOWERS,
-                [one.result.bot.tenant_id for one in followed],
-                [one.result.bot.id for one in followed],
-            )
-        return told
+    async def _write_health(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
+        """What the bots are like now, and what follows for their statuses; whose were told."""
+        await write_healths(connection, ours)
+        return await self._tell(connection, ours)
 
     async def _tell(self, connection: asyncpg.Connection, ours: list[Waiting]) -> set[UUID]:
         """Statuses and their events. Each only if everything it was judged by still stands; else its bot is looked at
@@ -277,46 +295,31 @@ def _away(error: Exception) -> bool:
 
 def _worth(batch: Sequence[Waiting]) -> int:
     """What would be lost: rows of history, and where there are none the time of a look."""
-    return sum(max(1, len(one.rows)) for one in batch)
+    return sum(max(1, one.rows) for one in batch)
+
+
+def _held(error: Exception) -> bool:
+    return isinstance(error, asyncpg.LockNotAvailableError)
+
+
+def _cause(error: Exception) -> str:
+    return "held" if _held(error) else "refused"
 
 
 def _change(waiting: Waiting) -> StatusChange | None:
     return waiting.result.decision.change
 
 
-def _healths(batch: Sequence[Waiting], columns: Columns) -> list[object]:
-    healths = [one.result.decision.health for one in batch]
-    values = ([getattr(health, name) for health in healths] for name in columns if name != "id")
-    return packed(columns, [[one.result.bot.id for one in batch], *values])
-
-
-def _snapshots(snapshots: Sequence[tuple[Waiting, Snapshot]]) -> list[object]:
-    readings = [row.reading for _, row in snapshots]
-    return packed(
-        statements.SNAPSHOT_COLUMNS,
-        [
-            [one.result.bot.tenant_id for one, _ in snapshots],
-            [one.result.bot.id for one, _ in snapshots],
-            [row.at for _, row in snapshots],
-            [row.value for _, row in snapshots],
-            *([getattr(reading, name) for reading in readings] for name in statements.READING_COLUMNS),
-        ],
-    )
-
-
-async def _note_resets(connection: asyncpg.Connection, snapshots: Sequence[tuple[Waiting, Snapshot]]) -> None:
-    resets = [(one, row) for one, row in snapshots if row.reset is not None]
-    if resets:
-        await connection.execute(
-            statements.RESETS,
-            [uuid7() for _ in resets],
-            [one.result.bot.tenant_id for one, _ in resets],
-            [one.result.bot.id for one, _ in resets],
-            [row.reset for _, row in resets],
-        )
-
-
-def _mark(row: asyncpg.Record) -> Mark:
-    return Mark(
-        figures=Figures(**{name: row[name] for name in Figures.__struct_fields__}), unit_value=row["unit_value"]
-    )
+async def _why_not(connection: asyncpg.Connection, waiting: Waiting, row: Change | Snapshot) -> str | None:
+    """Write one row; the cause where it is not taken."""
+    try:
+        async with connection.transaction():
+            if isinstance(row, Change):
+                await write_changes(connection, [(waiting, row)])
+            else:
+                await write_snapshots(connection, [(waiting, row)])
+    except Exception as error:
+        if _away(error):
+            raise
+        return _cause(error)
+    return None

@@ -70,27 +70,18 @@ TELL: Final = """
     )
     select id from told
 """
+#: A bot may have rested for longer than changes are kept: where its last sight has no partition any more, the gap
+#: begins with the oldest one. Of the last four weeks there always is one, and nobody looks.
 CHANGES: Final = """
     insert into bot_health_changes (tenant_id, bot_id, at, state, reason, trading_state)
-    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
+    select c.tenant_id, c.bot_id, case when c.at > now() - interval '28 days' then c.at else greatest(c.at, (
+            select min(to_date(right(p.relname, 7), 'YYYY_MM'))::timestamp at time zone 'utc'
+            from pg_inherits i join pg_class p on p.oid = i.inhrelid
+            where i.inhparent = 'bot_health_changes'::regclass
+        )) end, c.state, c.reason, c.trading_state
+    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])
+        as c (tenant_id, bot_id, at, state, reason, trading_state)
     on conflict do nothing
-"""
-#: The newest reading with an index; of a bot that rested for longer than readings are kept, its last day.
-MARKS: Final = """
-    select wanted.bot_id, p.currency, p.equity, p.capital_base, p.closed_trades, p.unit_value
-    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as wanted (tenant_id, bot_id, before)
-    cross join lateral (
-        (select s.currency, s.equity, s.capital_base, s.closed_trades, s.unit_value from performance_snapshots s
-        where s.tenant_id = wanted.tenant_id and s.bot_id = wanted.bot_id and s.observed_at < wanted.before
-            and s.unit_value is not null
-        order by s.observed_at desc limit 1)
-        union all
-        (select d.currency, d.equity_last, d.capital_base, d.closed_trades, d.unit_last from performance_daily d
-        where d.tenant_id = wanted.tenant_id and d.bot_id = wanted.bot_id and d.bucket < wanted.before
-            and d.unit_last is not null
-        order by d.bucket desc limit 1)
-        limit 1
-    ) p
 """
 FIGURES: Final[Columns] = {
     "equity": "numeric",

@@ -18,6 +18,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal | None
     capital_base: Decimal | None
     closed_trades: int | None
+    simulated: bool | None
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +33,9 @@ def unit_value(previous: Mark | None, now: Figures, *, anew: bool = False) -> De
 
     Chain-linked (true time-weighted) return: value = previous value x (equity - flow) / previous equity, where the
     flow is the change of the net deposits since then. It begins at 1. Where the two figures are not of one story
-    (another currency, or a counter of closed trades that fell, so the bot began anew; or ``anew``, where something else
-    told so) or nothing was left to grow from, the chain goes on from the last value: a reset is neither a loss nor a
-    gain.
+    (another currency, money made up before and real now or the other way, or a counter of closed trades that fell, so
+    the bot began anew; or ``anew``, where something else told so) or nothing was left to grow from, the chain goes on
+    from the last value: a reset is neither a loss nor a gain.
     """
     if now.equity is None or now.capital_base is None:
         return None
@@ -54,6 +55,8 @@ def unit_value(previous: Mark | None, now: Figures, *, anew: bool = False) -> De
 
 def _began_anew(before: Figures, now: Figures) -> bool:
     if before.currency != now.currency:
+        return True
+    if before.simulated is not None and now.simulated is not None and before.simulated != now.simulated:
         return True
     return (
         before.closed_trades is not None and now.closed_trades is not None and now.closed_trades < before.closed_trades

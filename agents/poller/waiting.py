@@ -1,9 +1,7 @@
-"""What was seen and not written yet: bounded, and where it is full the oldest rows go first."""
+"""What one look leads to: the rows of history that it is worth, and what waits of its bot until they are written."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -15,7 +13,7 @@ from agents.engines.base import Reading
 from agents.poller.decide import Bot, Decision, Health
 from agents.poller.statements import FIGURES, SEEN_FIELDS
 from agents.poller.unit_value import Figures, Mark, unit_value
-from agents.poller.watched import UNREAD, Watched
+from agents.poller.watched import UNREAD, Source, Watched
 
 GAP_INTERVALS: Final = 3
 #: The time of a look at a bot of which nothing changed is written this seldom: where looks come faster than that, rows
@@ -57,11 +55,16 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def worth_a_snapshot(self) -> bool:
-        """All went well that tells of its figures, and one is known; or, of a bot that told some before, none is."""
+        """All went well that tells of its figures, and one is known; or, of a bot that told some before, none is.
+        Where it is not known yet whether it did, that is seen to once it is."""
         reading = self.reading
         if reading is None or not self.full or reading.reason is not None:
             return False
-        return self.watched.mark is not None or any(figure is not None for figure in _figures(reading))
+        return self.watched.tells is not False or _tells(reading)
+
+
+def _tells(reading: Reading) -> bool:
+    return any(figure is not None for figure in _figures(reading))
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -76,12 +79,15 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 class Snapshot:
     """A row of `performance_snapshots` to be; its index is known once the bot's newest mark is."""
 
-    __slots__ = ("anew", "at", "reading", "reset", "told", "value", "valued")
+    __slots__ = ("anew", "at", "elsewhere", "reading", "reset", "told", "value", "valued")
 
-    def __init__(self, at: datetime, reading: Reading, *, anew: bool) -> None:
+    def __init__(self, at: datetime, reading: Reading, *, anew: bool, elsewhere: bool = False) -> None:
         self.at = at
         self.reading = reading
         self.anew = anew
+        """It tells of another database than the one before."""
+        self.elsewhere = elsewhere
+        """So it does because its owner pointed it there: it is another bot's counters that are read, nobody wonders."""
         self.valued = False
         self.value: Decimal | None = None
         self.reset: str | None = None
@@ -89,12 +95,22 @@ class Snapshot:
         self.told = False
         """Its figures differ from those before."""
 
-    def settle(self, watched: Watched) -> None:
-        """Find the index, and let the bot's mark move on."""
+    def settle(self, watched: Watched) -> bool:
+        """Find the index, and let the bot's mark move on. False where there is nothing to keep: no figure, of a bot
+        that never told one."""
         if self.valued:
-            return
+            return True
+        if not watched.tells:
+            watched.tells = _tells(self.reading)
+            if not watched.tells:
+                return False
+        if self.elsewhere:
+            watched.point_elsewhere()
         now = figures_of(self.reading)
         mark = None if watched.mark is UNREAD else watched.mark
+        if now.simulated is None and mark is not None and mark.figures.simulated is not None:
+            # Not told this time: it is what it was.
+            now = msgspec.structs.replace(now, simulated=mark.figures.simulated)
         if now.closed_trades is not None:
             if watched.trades is not None and now.closed_trades < watched.trades:
                 self.reset = _ENDED.format(was=watched.trades, now=now.closed_trades)
@@ -114,30 +130,30 @@ class Snapshot:
             watched.mark = Mark(figures=now, unit_value=self.value)
             watched.anew = False
         self.valued = True
+        return True
 
 
 class Waiting:
     """What waits of one bot: its newest result, and every row that its history is to have."""
 
-    __slots__ = ("previous", "result", "rows", "urgent")
+    __slots__ = ("changes", "lost", "previous", "result", "snapshots", "urgent")
 
     def __init__(self, result: Result) -> None:
         self.result = result
         self.previous = result.previous
         """The health that is recorded."""
         self.urgent = result.urgent
-        self.rows: list[Change | Snapshot] = []
-        """Oldest first."""
+        self.changes: list[Change] = []
+        """What its history is to tell of its health, oldest first."""
+        self.snapshots: list[Snapshot] = []
+        """And of its figures."""
+        self.lost: datetime | None = None
+        """When the oldest change was that could not be kept."""
 
     @property
-    def changes(self) -> list[Change]:
-        """Those of its rows that tell of its health."""
-        return [row for row in self.rows if type(row) is Change]
-
-    @property
-    def snapshots(self) -> list[Snapshot]:
-        """Those of its rows that tell figures."""
-        return [row for row in self.rows if type(row) is Snapshot]
+    def rows(self) -> int:
+        """How many rows wait."""
+        return len(self.changes) + len(self.snapshots)
 
     @property
     def changed(self) -> bool:
@@ -145,86 +161,23 @@ class Waiting:
         before, now = self.previous, self.result.decision.health
         return before.observed_at is None or bool(_lasting(before) != _lasting(now))
 
-
-class Buffer:
-    """Everything that waits to be written, by bot: any number of results of one bot are one health row."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._bots: dict[Watched, Waiting] = {}
-        self._order: deque[Waiting] = deque()
-        """Whose rows they are, oldest row first."""
-        self.dropped = 0
-        """Rows that were given up because there was no room."""
-
-    def __len__(self) -> int:
-        return len(self._bots)
-
     @property
-    def rows(self) -> int:
-        """Rows that cannot be seen again."""
-        return len(self._order)
+    def history(self) -> list[Change]:
+        """Its changes as they are written. From one that was lost on it is unknown what its health was, until the next
+        change or what is seen now: else it would seem to have been all that time what it was before."""
+        lost, now = self.lost, self.result.decision.health
+        if lost is None or now.observed_at is None:
+            return self.changes
+        told = list(self.changes)
+        if all(change.at <= lost for change in told):
+            told.append(Change(now.observed_at, now.state, now.reason, now.trading_state))
+        if all(change.at != lost for change in told):
+            told.append(Change(lost, "unknown", None, None))
+        return told
 
-    def put(self, result: Result) -> None:
-        """Have a result wait, unless it says no more than what was written a moment ago."""
-        watched = result.watched
-        if watched.recorded is not None:
-            result = msgspec.structs.replace(result, previous=watched.recorded)
-            watched.recorded = None
-        rows = rows_of(result)
-        waiting = self._bots.get(watched)
-        if waiting is None and not rows and result.repeats:
-            return
-        watched.told_at = result.decision.health.observed_at
-        if waiting is not None and waiting.result.epoch != result.epoch:
-            # Seen under a lease that has ended: it could not be recorded any more.
-            waiting = None
-        if waiting is None:
-            waiting = self._bots[watched] = Waiting(result)
-        else:
-            waiting.result = result
-            waiting.urgent = waiting.urgent or result.urgent
-        for row in rows:
-            waiting.rows.append(row)
-            self._order.append(waiting)
-        while len(self._order) > self._limit:
-            del self._order.popleft().rows[0]
-            self.dropped += 1
-
-    def take(self) -> list[Waiting]:
-        """Everything that waits, to be written now."""
-        taken, self._bots, self._order = list(self._bots.values()), {}, deque()
-        return taken
-
-    def not_recorded(self, waiting: Waiting) -> None:
-        """A health was given up: what comes next of its bot is compared with what its row still says."""
-        newer = self._bots.get(waiting.result.watched)
-        if newer is None:
-            waiting.result.watched.recorded = waiting.previous
-        else:
-            newer.previous = waiting.previous
-
-    def give_back(self, taken: Sequence[Waiting]) -> None:
-        """What could not be written waits on, before what came since."""
-        bots: dict[Watched, Waiting] = {}
-        for older in taken:
-            newer = self._bots.pop(older.result.watched, None)
-            if newer is not None and newer.result.epoch == older.result.epoch:
-                older.result, older.urgent = newer.result, older.urgent or newer.urgent
-                older.rows += newer.rows
-            bots[older.result.watched] = older
-        # By time over all bots: the oldest are the first to go.
-        rows = ((row.at, of_bot) for of_bot in bots.values() for row in of_bot.rows)
-        order = deque(of_bot for _, of_bot in sorted(rows, key=_moment))
-        order.extend(of_bot for of_bot in self._order if of_bot.result.watched not in bots)
-        self._bots, self._order = bots | self._bots, order
-        while len(self._order) > self._limit:
-            del self._order.popleft().rows[0]
-            self.dropped += 1
-
-
-def _moment(item: tuple[datetime, Waiting]) -> datetime:
-    return item[0]
+    def lose(self, at: datetime) -> None:
+        """Note a change that could not be kept."""
+        self.lost = at if self.lost is None else min(self.lost, at)
 
 
 def rows_of(result: Result) -> list[Change | Snapshot]:
@@ -232,13 +185,35 @@ def rows_of(result: Result) -> list[Change | Snapshot]:
     rows: list[Change | Snapshot] = [*changes_of(result.previous, result.decision.health, result.watched.pace.check)]
     if result.worth_a_snapshot and result.reading is not None:
         seen = result.decision.health.observed_at
-        before, now = result.previous, result.reading.identity
-        # Where its owner pointed it elsewhere, it is another bot's counters that are read, and nobody wonders.
-        same = before.observed_generation == result.decision.health.observed_generation
-        anew = same and before.identity is not None and now is not None and before.identity != now
         if seen is not None:
-            rows.append(Snapshot(seen, result.reading, anew=anew))
+            anew, elsewhere = _another_story(result, result.reading.identity)
+            rows.append(Snapshot(seen, result.reading, anew=anew, elsewhere=elsewhere))
     return rows
+
+
+def _another_story(result: Result, identity: str | None) -> tuple[bool, bool]:
+    """Whether figures are not of what they were of before: of another database, or because the bot's owner pointed it
+    elsewhere. Where an identity is not known, another address or configuration is another bot."""
+    bot, was = result.bot, result.watched.source
+    if was is None:
+        before = result.previous
+        was = Source(identity=before.identity, generation=before.observed_generation, bot=None)
+    elif was.bot is bot and was.identity == identity:
+        return False, False
+    generation = bot.generation
+    if identity is not None and was.identity is not None:
+        other, moved = identity != was.identity, generation != was.generation
+    else:
+        other = moved = was.bot is not None and _place(was.bot) != _place(bot)
+    if identity is None and not other:
+        # Not told this time: it is what it was.
+        identity, generation = was.identity, was.generation
+    result.watched.source = Source(identity=identity, generation=generation, bot=bot)
+    return other and not moved, other and moved
+
+
+def _place(bot: Bot) -> tuple[str | None, str | None]:
+    return bot.api_url, bot.engine_config
 
 
 def changes_of(before: Health, now: Health, interval: timedelta) -> list[Change]:
@@ -272,4 +247,5 @@ def figures_of(reading: Reading) -> Figures:
         equity=reading.equity,
         capital_base=reading.capital_base,
         closed_trades=reading.closed_trades,
+        simulated=reading.simulated,
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from agents.poller.decide import Bot, Health
 from agents.poller.intervals import Intervals, Pace
@@ -19,9 +20,13 @@ from agents.poller.unit_value import Figures, Mark
 #: Between two looks at one bot that somebody waits for.
 SHORTEST_GAP_S = 0.25
 
+#: Of so many bots that were switched off it is known where they were read.
+_REMEMBERED: Final = 10_000
+
 #: In the place of a mark that was not read yet.
 UNREAD: Final = Mark(
-    figures=Figures(currency=None, equity=None, capital_base=None, closed_trades=None), unit_value=Decimal(0)
+    figures=Figures(currency=None, equity=None, capital_base=None, closed_trades=None, simulated=None),
+    unit_value=Decimal(0),
 )
 
 # Every bot that is to be looked at; none of a suspended tenant.
@@ -58,6 +63,17 @@ _CHANGED: Final = """
 """
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bot's figures were read."""
+
+    identity: str | None
+    """As last told there."""
+    generation: int
+    """The one that told it."""
+    bot: Bot | None
+    """As its rows told of it then; None where only its health row is known."""
+
+
 class Watched:
     """One bot that is ours to look after. The only mutable thing about a bot in this process."""
 
@@ -72,6 +88,7 @@ class Watched:
         "health",
         "host",
         "lane",
+        "lost",
         "mark",
         "opened",
         "origin",
@@ -81,8 +98,10 @@ class Watched:
         "repeats",
         "secret",
         "shard",
+        "source",
         "state",
         "tally",
+        "tells",
         "tick",
         "told_at",
         "trades",
@@ -108,16 +127,22 @@ class Watched:
         """Whose patience is shared: the host's name. None for bots that we run, each on a port of its own."""
         self.mark: Mark | None = UNREAD
         """The newest figures at which its index was known; `UNREAD` until they are read from its snapshots."""
+        self.tells: bool | None = None
+        """Whether it ever told a figure; None until its mark is read."""
         self.wished = False
         """Its rows told of a wish about its trading that nobody has seen to yet."""
         self.told_at: datetime | None = None
         """When the look was made that was handed on last to be written."""
         self.recorded: Health | None = None
         """What its row says, where that is not what was seen before: a write was given up."""
+        self.lost: datetime | None = None
+        """From when on its history lacks a change that could not be kept."""
         self.repeats = 0
         """How many looks in a row had the outcome of the last one."""
         self.trades: int | None = None
         """Closed trades as last told."""
+        self.source: Source | None = None
+        """Where its figures were read last, by this poller."""
         self.tally: int | None = None
         """Its tally as last told, and unknown when the poller has just begun to watch it: no row keeps it."""
         self.anew = False
@@ -147,6 +172,10 @@ class Watched:
         if bot.hosted:
             return bot.generation > seen.observed_generation or bot.status == "starting"
         return bot.desired != "running" or bot.generation > seen.observed_generation
+
+    def point_elsewhere(self) -> None:
+        """Its counters are another bot's from here on: they say nothing about those before."""
+        self.trades, self.tally, self.anew = None, None, True
 
     def learn(self, row: asyncpg.Record, intervals: Intervals, tenants: dict[UUID, UUID]) -> None:
         """Take what the rows say of the bot. What was seen of it is ours to know once it is loaded."""
@@ -202,6 +231,8 @@ class Fleet:
         self._intervals = intervals
         self._shards: list[dict[UUID, Watched]] = [{} for _ in range(SHARDS)]
         self._tenants: dict[UUID, UUID] = {}
+        self._sources: dict[UUID, Source] = {}
+        """Of bots that were switched off, by when that was."""
         self.size = 0
 
     def get(self, bot: UUID) -> Watched | None:
@@ -219,6 +250,7 @@ class Fleet:
             watched = self.get(row["bot_id"])
             if watched is None:
                 watched = Watched()
+                watched.source = self._sources.pop(row["bot_id"], None)
                 new.append(watched)
                 self._shards[shard_of(row["bot_id"])][row["bot_id"]] = watched
                 self.size += 1
@@ -233,6 +265,11 @@ class Fleet:
         if watched is not None:
             watched.gone, watched.opened = True, None
             self.size -= 1
+            if watched.settling and watched.source is not None:
+                # It may be pointed elsewhere before it is switched on again.
+                self._sources[bot] = watched.source
+                if len(self._sources) > _REMEMBERED:
+                    del self._sources[next(iter(self._sources))]
         return watched
 
     def forget_shard(self, shard: int) -> None:

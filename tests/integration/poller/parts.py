@@ -72,7 +72,7 @@ def result_of(
 
 def forgotten(watched: Watched) -> None:
     """Have the bot's newest mark read from its snapshots again."""
-    watched.mark, watched.trades = Watched().mark, None
+    watched.mark, watched.tells, watched.trades = Watched().mark, None, None
 
 
 def reading_with(**figures: Any) -> Reading:

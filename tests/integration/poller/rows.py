@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import asyncpg
+from prometheus_client import REGISTRY
 
 from tests.waiting import until
 
@@ -28,6 +29,19 @@ async def events(admin: asyncpg.Connection, bot: object) -> list[asyncpg.Record]
 async def snapshots(admin: asyncpg.Connection, bot: object) -> list[asyncpg.Record]:
     """The bot's snapshots, oldest first."""
     return list(await admin.fetch("select * from performance_snapshots where bot_id = $1 order by observed_at", bot))
+
+
+def lost_rows(cause: str) -> float:
+    """How many rows were lost so far by a cause."""
+    return REGISTRY.get_sample_value("tradewise_poller_results_lost_total", {"cause": cause}) or 0.0
+
+
+async def changes_of_health(admin: asyncpg.Connection, bot: object) -> list[tuple[object, ...]]:
+    """State, reason and trading state of the bot's changes, oldest first."""
+    rows = await admin.fetch(
+        "select state, reason, trading_state from bot_health_changes where bot_id = $1 order by at", bot
+    )
+    return [tuple(row) for row in rows]
 
 
 async def until_status(

@@ -6,12 +6,10 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
 import pytest
-from prometheus_client import REGISTRY
 
 from agents.engines.base import Reading, Reason
 from agents.poller.record import Recorder, Stored
@@ -26,19 +24,8 @@ from tests.integration.poller.parts import (
     result_of,
     watched_bots,
 )
-from tests.integration.poller.rows import bot_row, events, health_row, snapshots
+from tests.integration.poller.rows import bot_row, changes_of_health, events, health_row, lost_rows, snapshots
 from tests.waiting import until
-
-
-def _lost(cause: str) -> float:
-    return REGISTRY.get_sample_value("tradewise_poller_results_lost_total", {"cause": cause}) or 0.0
-
-
-async def _changes(admin: asyncpg.Connection, bot: UUID) -> list[tuple[object, ...]]:
-    rows = await admin.fetch(
-        "select state, reason, trading_state from bot_health_changes where bot_id = $1 order by at", bot
-    )
-    return [tuple(row) for row in rows]
 
 
 async def test_only_who_holds_the_shard_under_the_same_epoch_may_record(
@@ -51,11 +38,11 @@ async def test_only_who_holds_the_shard_under_the_same_epoch_may_record(
     await admin.execute("update poll_shards set lease_until = now()")
     await admin.execute("delete from agent_beats")
     holder = await holding(pool)
-    recorder, lost = recorder_of(pool, late), _lost("overtaken")
+    recorder, lost = recorder_of(pool, late), lost_rows("overtaken")
     recorder.put(result)
     await recorder.flush()
     # Its change of health, and its snapshot.
-    assert _lost("overtaken") == lost + 2
+    assert lost_rows("overtaken") == lost + 2
     assert (await health_row(admin, bot))["observed_at"] is None
     assert (await bot_row(admin, bot))["status"] == "inactive"
     assert await snapshots(admin, bot) == []
@@ -63,7 +50,7 @@ async def test_only_who_holds_the_shard_under_the_same_epoch_may_record(
     recorder = recorder_of(pool, holder)
     recorder.put(msgspec.structs.replace(result, epoch=result.epoch))
     await recorder.flush()
-    assert _lost("overtaken") == lost + 4
+    assert lost_rows("overtaken") == lost + 4
     recorder.put(result_of((await watched_bots(pool))[bot], holder))
     await recorder.flush()
     assert (await bot_row(admin, bot))["status"] == "connected"
@@ -112,14 +99,14 @@ async def test_a_row_that_is_refused_costs_itself_alone(
     bots = await bots_at(factory, await factory.owner(), 5, status="connected", observed_generation=1)
     await admin.execute("alter table performance_snapshots add constraint small check (equity < 5000)")
     shards = await holding(pool)
-    recorder, lost = recorder_of(pool, shards), _lost("refused")
+    recorder, lost = recorder_of(pool, shards), lost_rows("refused")
     for bot, watched in (await watched_bots(pool)).items():
         rich = reading_with(equity=Decimal(9999))
         recorder.put(result_of(watched, shards, rich if bot == bots[2] else READING))
     await recorder.flush()
     assert [len(await snapshots(admin, bot)) for bot in bots] == [1, 1, 0, 1, 1]
     assert {(await health_row(admin, bot))["state"] for bot in bots} == {"healthy"}
-    assert _lost("refused") > lost
+    assert lost_rows("refused") > lost
     assert not recorder.behind
 
 
@@ -138,7 +125,7 @@ async def test_a_row_that_cannot_even_be_made_costs_itself_alone(
 ) -> None:
     bots = await bots_at(factory, await factory.owner(), 3, status="connected", observed_generation=1)
     shards = await holding(pool)
-    recorder, lost = recorder_of(pool, shards), _lost("refused")
+    recorder, lost = recorder_of(pool, shards), lost_rows("refused")
     watched = await watched_bots(pool)
     for step in range(2):
         # A figure is compared with the one before.
@@ -151,7 +138,7 @@ async def test_a_row_that_cannot_even_be_made_costs_itself_alone(
             )
         await recorder.flush()
     assert [len(await snapshots(admin, bot)) for bot in bots] == [2, 1, 2]
-    assert _lost("refused") == lost + 1
+    assert lost_rows("refused") == lost + 1
     assert (recorder.behind, recorder.waiting) == (False, 0)
     # And what comes next of that bot is written.
     recorder.put(result_of(watched[bots[1]], shards, reading_with(closed_trades=4), after=timedelta(seconds=30)))
@@ -270,36 +257,15 @@ async def test_changes_of_health_and_gaps_are_kept(
     recorder.put(result_of(watched, shards, after=timedelta(seconds=15)))
     recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
     await recorder.flush()
-    assert await _changes(admin, bot) == [("healthy", None, None), ("healthy", None, "stopped")]
+    assert await changes_of_health(admin, bot) == [("healthy", None, None), ("healthy", None, "stopped")]
     # Nobody looked for a while: that is no health. It goes on afterwards, although nothing changed.
     recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=100)))
     await recorder.flush()
-    assert (await _changes(admin, bot))[2:] == [("unknown", None, None), ("healthy", None, "stopped")]
+    assert (await changes_of_health(admin, bot))[2:] == [("unknown", None, None), ("healthy", None, "stopped")]
     at = await admin.fetchval("select at from bot_health_changes where state = 'unknown'")
     assert first.decision.health.observed_at is not None
     gap = (at - first.decision.health.observed_at).total_seconds()
     assert gap == pytest.approx(60, abs=5)
-
-
-async def test_an_index_goes_on_from_days_when_its_readings_are_gone(
-    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
-) -> None:
-    owner = await factory.owner()
-    [bot] = await bots_at(factory, owner, 1)
-    await admin.execute(
-        "insert into performance_daily (tenant_id, bot_id, bucket, readings, first_at, last_at, currency, equity_last,"
-        " capital_base, closed_trades, unit_last, latency_count, latency_sum, latency_bins, latency_counts)"
-        " select $1, $2, day, 9, day, day, 'USDT', 1200, 1000, 3, 1.2, 0, 0, '{}', '{}'"
-        " from (select date_trunc('day', now()) - interval '2 days' as day) past",
-        owner.tenant_id,
-        bot,
-    )
-    shards = await holding(pool)
-    recorder = recorder_of(pool, shards)
-    reading = reading_with(equity=Decimal(1320), capital_base=Decimal(1000), closed_trades=4)
-    recorder.put(result_of((await watched_bots(pool))[bot], shards, reading))
-    await recorder.flush()
-    assert [row["unit_value"] for row in await snapshots(admin, bot)] == [Decimal("1.32")]
 
 
 async def test_a_counter_that_began_anew_is_an_event_and_no_loss(
@@ -330,36 +296,6 @@ async def test_a_counter_that_began_anew_is_an_event_and_no_loss(
         assert all(row["latency_ms"] is None for row in kept)
 
 
-async def test_what_does_not_fit_is_lost_oldest_first_and_counted(
-    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
-) -> None:
-    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
-    shards = await holding(pool)
-    recorder, lost = recorder_of(pool, shards, limit=5), _lost("overflow")
-    watched = (await watched_bots(pool))[bot]
-    results = [result_of(watched, shards, after=timedelta(seconds=15 * step)) for step in range(10)]
-    for result in results:
-        recorder.put(result)
-    assert recorder.waiting == 5
-    assert _lost("overflow") == lost + 6  # ten snapshots, and one change of health
-    await recorder.flush()
-    kept = [row["observed_at"] for row in await snapshots(admin, bot)]
-    assert kept == [result.decision.health.observed_at for result in results[5:]]
-    assert (await health_row(admin, bot))["observed_at"] == kept[-1]
-
-
-async def test_what_an_ending_process_takes_with_it_is_counted_by_rows(factory: Factory, pool: asyncpg.Pool) -> None:
-    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
-    shards = await holding(pool)
-    recorder, lost, overflown = recorder_of(pool, shards, limit=5), _lost("shutdown"), _lost("overflow")
-    watched = (await watched_bots(pool))[bot]
-    for step in range(7):
-        recorder.put(result_of(watched, shards, after=timedelta(seconds=15 * step)))
-    recorder.give_up()
-    # Seven snapshots and one change of health, of which five had room.
-    assert (_lost("shutdown") - lost, _lost("overflow") - overflown) == (5, 3)
-
-
 async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
     factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
 ) -> None:
@@ -377,7 +313,7 @@ async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
     recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
     await recorder.flush()
     assert (await health_row(admin, bot))["trading_state"] == "stopped"
-    assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
+    assert await changes_of_health(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
 
 
 async def test_a_health_that_could_not_be_made_is_written_by_the_next_look(
@@ -397,7 +333,7 @@ async def test_a_health_that_could_not_be_made_is_written_by_the_next_look(
     recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
     await recorder.flush()
     assert (await health_row(admin, bot))["trading_state"] == "stopped"
-    assert await _changes(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
+    assert await changes_of_health(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
 
 
 async def test_the_poller_may_not_write_what_people_want(

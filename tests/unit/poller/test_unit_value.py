@@ -23,12 +23,14 @@ def _figures(
     *,
     currency: str | None = "USDT",
     closed_trades: int | None = 0,
+    simulated: bool | None = None,
 ) -> Figures:
     return Figures(
         currency=currency,
         equity=None if equity is None else Decimal(equity),
         capital_base=None if capital is None else Decimal(capital),
         closed_trades=closed_trades,
+        simulated=simulated,
     )
 
 
@@ -54,6 +56,16 @@ def _mark(value: str, figures: Figures) -> Mark:
         pytest.param(_mark("1.1", _figures(0, -100)), _figures(900, 800), "1.1", id="paid-out-whole-and-in-again"),
         pytest.param(_mark("1.1", _figures(1100, 1000)), _figures(-5, 1000), None, id="below-nothing-is-no-value"),
         pytest.param(_mark("1.1", _figures(1100, 1000)), _figures(3, 3, currency="BTC"), "1.1", id="another-currency"),
+        *(
+            pytest.param(
+                _mark("1.5", _figures(1500, 1000, simulated=before)),
+                _figures(200, 200, simulated=now),
+                "1.5" if None not in (before, now) and before != now else "1",
+                id=f"simulated-{before}-then-{now}",
+            )
+            for before in (True, False, None)
+            for now in (True, False, None)
+        ),
         pytest.param(
             _mark("0.9", _figures(900, 1000, closed_trades=37)),
             _figures(1000, 1000, closed_trades=0),

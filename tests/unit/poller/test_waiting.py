@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from agents.engines.base import Reading
+from agents.poller.buffer import Buffer
 from agents.poller.decide import Bot, Health, Outcome, decide
 from agents.poller.intervals import Pace
-from agents.poller.waiting import Buffer, Result, Snapshot
+from agents.poller.unit_value import Figures, Mark
+from agents.poller.waiting import Result, Snapshot
 from agents.poller.watched import Watched
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -106,6 +108,43 @@ def test_where_an_older_one_still_waits_the_newest_is_what_is_written() -> None:
     assert waiting.result.decision.health.observed_at == NOW + timedelta(seconds=2)
 
 
+def test_without_room_figures_go_before_changes_and_oldest_first() -> None:
+    looks = Looks()
+    buffer = Buffer(3)
+    states = ("running", "running", "paused", "running", "stopped", "stopped")
+    for state in states:
+        reading = msgspec.structs.replace(WELL, full=True, equity=ONE, trading_state=state)
+        watched = looks.watched
+        decision = decide(watched.bot, watched.health, Outcome(reading=reading, observed_at=looks.at), PACE.check)
+        buffer.put(Result(watched, 1, watched.bot, watched.health, decision, reading, full=True))
+        watched.health = decision.health
+        looks.at += timedelta(seconds=2)
+    assert (buffer.rows, buffer.dropped) == (3, 6)
+    buffer.give_back(buffer.take())
+    [waiting] = buffer.take()
+    assert [change.trading_state for change in waiting.changes] == ["paused", "running", "stopped"]
+    assert not waiting.snapshots
+    assert waiting.history == waiting.changes
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_where_no_room_is_for_changes_either_the_oldest_is_told_as_unknown(given_back: bool) -> None:
+    looks = Looks()
+    buffer, watched = Buffer(1), looks.watched
+    for state in ("paused", "running", "stopped"):
+        reading = msgspec.structs.replace(WELL, trading_state=state)
+        decision = decide(watched.bot, watched.health, Outcome(reading=reading, observed_at=looks.at), PACE.check)
+        buffer.put(Result(watched, 1, watched.bot, watched.health, decision, reading))
+        watched.health = decision.health
+        looks.at += timedelta(seconds=2)
+        if given_back:
+            buffer.give_back(buffer.take())
+    assert buffer.dropped == 2
+    [waiting] = buffer.take()
+    told = sorted((change.at, change.state, change.trading_state) for change in waiting.history)
+    assert told == [(NOW, "unknown", None), (NOW + timedelta(seconds=4), "healthy", "stopped")]
+
+
 def settled(*readings: dict[str, Any]) -> list[tuple[Decimal | None, bool]]:
     """The index after each of some full readings of one bot, and whether its counters were seen to begin anew."""
     watched, seen = Watched(), []
@@ -141,6 +180,116 @@ def test_without_a_tally_that_fell_a_loss_is_a_loss(tallies: tuple[int | None, i
 def test_both_counters_that_fell_are_one_reset() -> None:
     seen = settled(worth(1500, 3000, closed_trades=7), worth(1000, 0), worth(1000, 0))
     assert seen == [(ONE, False), (ONE, True), (ONE, False)]
+
+
+@pytest.mark.parametrize("between", [True, None])
+def test_money_that_is_made_up_and_real_money_are_two_stories(between: bool | None) -> None:
+    seen = settled(
+        worth(1500, None, simulated=True),
+        worth(1500, None, simulated=between),
+        worth(200, None, capital_base=Decimal(200), simulated=False),
+        worth(220, None, capital_base=Decimal(200), simulated=False),
+    )
+    assert seen == [(ONE, False), (ONE, False), (ONE, False), (Decimal("1.1"), False)]
+
+
+class Places:
+    """Full readings of one bot, of generations, addresses and databases of their own."""
+
+    def __init__(self, identity: str | None = None) -> None:
+        self.looks = Looks()
+        self.watched.mark, self.watched.tells = None, True
+        self.watched.health = msgspec.structs.replace(self.watched.health, identity=identity)
+
+    @property
+    def watched(self) -> Watched:
+        return self.looks.watched
+
+    def reads(
+        self,
+        equity: int,
+        identity: str | None,
+        generation: int = 1,
+        url: str = "http://bot.example:8080",
+        **figures: Any,
+    ) -> tuple[Decimal | None, bool]:
+        """The index, and whether an event is told."""
+        looks, watched = self.looks, self.watched
+        watched.bot = msgspec.structs.replace(watched.bot, generation=generation, told_generation=1, api_url=url)
+        told = {"currency": "USDT", "capital_base": Decimal(1000)} | figures
+        reading = msgspec.structs.replace(WELL, full=True, identity=identity, equity=Decimal(equity), **told)
+        decision = decide(watched.bot, watched.health, Outcome(reading=reading, observed_at=looks.at), PACE.check)
+        looks.buffer.put(Result(watched, 1, watched.bot, watched.health, decision, reading, full=True))
+        watched.health = decision.health
+        looks.at += timedelta(seconds=2)
+        if not looks.buffer.rows:
+            return None, False
+        [waiting] = looks.buffer.take()
+        for snapshot in waiting.snapshots:
+            snapshot.settle(watched)
+        return waiting.snapshots[-1].value, waiting.snapshots[-1].reset is not None
+
+
+ELSEWHERE = "http://other.example:8080"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (("a", 1), ("b", 2), False),
+        (("a", 1), ("b", 2, ELSEWHERE), False),
+        (("a", 1), ("a", 2, ELSEWHERE), True),
+        (("a", 1), ("a", 2), True),
+        ((None, 1), (None, 2, ELSEWHERE), False),
+        ((None, 1), ("b", 2, ELSEWHERE), False),
+        (("a", 1), (None, 2, ELSEWHERE), False),
+        ((None, 1), (None, 2), True),
+        ((None, 1), ("b", 2), True),
+        (("a", 1), (None, 2), True),
+    ],
+)
+def test_a_bot_that_was_pointed_elsewhere_is_another_story_and_no_event(
+    first: tuple[Any, ...], second: tuple[Any, ...], same: bool
+) -> None:
+    places = Places()
+    assert places.reads(1500, *first, closed_trades=3) == (ONE, False)
+    # Fewer trades are told where it is another bot's counter: nobody is to wonder.
+    trades = 3 if same else 1
+    assert places.reads(750, *second, closed_trades=trades) == (Decimal("0.5") if same else ONE, False)
+    assert places.reads(1500, *second, closed_trades=trades) == (ONE if same else Decimal(2), False)
+
+
+def test_what_a_bot_was_is_known_though_it_did_not_answer_elsewhere_at_first() -> None:
+    places = Places()
+    assert places.reads(1500, "a") == (ONE, False)
+    looks, watched = places.looks, places.watched
+    watched.bot = msgspec.structs.replace(watched.bot, generation=2)
+    silent = msgspec.structs.replace(WELL, reachable=False, credential_ok=None)
+    looks.look(silent, reason="unreachable")
+    assert watched.health.identity is None
+    assert places.reads(750, "b", 2) == (ONE, False)
+    # Another database under the same generation is an event.
+    assert places.reads(300, "c", 2) == (ONE, True)
+
+
+def test_what_its_row_says_of_an_older_generation_is_what_a_bot_was() -> None:
+    places = Places("a")
+    figures = Figures(
+        currency="USDT", equity=Decimal(1500), capital_base=Decimal(1000), closed_trades=None, simulated=None
+    )
+    places.watched.mark = Mark(figures=figures, unit_value=Decimal(3))
+    assert places.reads(750, "b", 2) == (Decimal(3), False)
+
+
+def test_a_reading_from_elsewhere_that_has_no_room_is_not_forgotten() -> None:
+    places = Places()
+    assert places.reads(1500, "a") == (ONE, False)
+    places.looks.buffer = Buffer(0)
+    assert places.reads(750, "b", 2) == (None, False)
+    places.looks.buffer = Buffer(100)
+    assert places.reads(700, "b", 2) == (ONE, False)
+    places.looks.buffer = Buffer(1)
+    assert places.reads(1400, "b", 2) == (Decimal(2), False)
 
 
 @pytest.mark.parametrize("tallies", [(3000, 0, 1), (None, None, None)])
