@@ -171,7 +171,8 @@ class _Reader(msgspec.Struct):
         rows = await self.session.execute(_DAYS, {"bot": self.bot_id, "since": begin, "until": rolled})
         spent = [Spent() for _ in starts]
         days = [Day(*row) for row in rows]
-        for at, one in days_spent("unknown" if before is None else before.state, days, begin, rolled):
+        first = "unknown" if before is None else before.state
+        for at, one in days_spent(first, days, begin, rolled, self.seen_until):
             spent[int((at - starts[0]) / step)].take(one)
         if rolled < self.end:
             for number, one in enumerate(await self.in_detail(rolled, starts, step)):
