@@ -145,7 +145,8 @@ DAYS: Final = _upsert(
     f"""
     left join lateral (
         select s.currency from performance_hourly s
-        where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '1 day' and s.currency is not null
+        where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '24 hours'
+            and s.currency is not null
         order by s.bucket desc limit 1
     ) l on true
     cross join lateral (
@@ -169,14 +170,14 @@ DAYS: Final = _upsert(
             select s.*, max(s.unit_max) over (order by s.bucket rows between unbounded preceding and 1 preceding)
                 as high_before
             from performance_hourly s
-            where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '1 day'
+            where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '24 hours'
         ) x cross join (
             select coalesce(array_agg(n.bin order by n.bin), '{{}}') as bins,
                 coalesce(array_agg(n.count order by n.bin), '{{}}') as counts
             from (
                 select h.bin, sum(h.count)::integer as count
                 from performance_hourly s cross join lateral unnest(s.latency_bins, s.latency_counts) as h (bin, count)
-                where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '1 day'
+                where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '24 hours'
                 group by 1
             ) n
         ) b
@@ -229,9 +230,9 @@ HEALTH_DAY: Final = """
         ) b order by b.at desc limit 1
     ), seen as (
         select c.at, c.state, c.reason, c.trading_state from bot_health_changes c
-        where c.tenant_id = $1 and c.bot_id = $2 and c.at >= $3 and c.at < $3::timestamptz + interval '1 day'
+        where c.tenant_id = $1 and c.bot_id = $2 and c.at >= $3 and c.at < $3::timestamptz + interval '24 hours'
     ), spans as (
-        select x.*, extract(epoch from lead(x.at, 1, $3::timestamptz + interval '1 day') over (order by x.at) - x.at)
+        select x.*, extract(epoch from lead(x.at, 1, $3::timestamptz + interval '24 hours') over (order by x.at) - x.at)
             as seconds
         from (select $3::timestamptz as at, state, reason, trading_state from before where not exists (
                 select from seen where at = $3)

@@ -32,7 +32,7 @@ _BEFORE = text("""
         where bot_id = :bot and at < :at order by at desc limit 1)
         union all
         (select bucket, last_state, last_reason, last_trading_state from bot_health_daily
-        where bot_id = :bot and bucket <= cast(:at as timestamptz) - interval '1 day' order by bucket desc limit 1)
+        where bot_id = :bot and bucket <= cast(:at as timestamptz) - interval '24 hours' order by bucket desc limit 1)
     ) b order by at desc limit 1
 """)
 _CHANGES = text("""

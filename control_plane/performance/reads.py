@@ -30,7 +30,7 @@ _EXTENT = text("""
 _OLDEST_HOUR = text("select min(bucket) from performance_hourly where bot_id = :bot")
 # Days outlive the changes that they were made of: where there are days before the oldest change, theirs are gone.
 _CHANGES_GONE = text("""
-    select max(bucket) + interval '1 day' from bot_health_daily
+    select max(bucket) + interval '24 hours' from bot_health_daily
     where bot_id = :bot and bucket < coalesce(
         (select date_trunc('day', min(at), 'UTC') from bot_health_changes where bot_id = :bot), 'infinity')
 """)

@@ -9,16 +9,20 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from agents.agent import make_pool
 from agents.scheduler.rollups import Rollups
 from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
+from control_plane.database.visit import visiting
 from control_plane.performance.health import bot_timeline
 from control_plane.performance.schemas import TimelineView
-from tests.factories import Factory, Owner
-from tests.integration.history.rows import changes, day
+from tests.factories import Factory, Owner, Urls
+from tests.integration.history.rows import changes, day, days, healthy_days, readings
 
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
@@ -56,3 +60,44 @@ async def test_a_bot_that_nobody_has_looked_at_is_not_up(
         assert (month.uptime.healthy_s, month.uptime.ratio) == (2.5 * 86400, 1)
         assert [one.uptime.healthy_s for one in month.buckets if one.uptime.observed_s] == [86400, 86400, 43200]
         await rollups.catch_up()
+
+
+@pytest.fixture
+async def in_berlin(admin: asyncpg.Connection) -> AsyncIterator[None]:
+    """A database whose days are not all 24 hours long."""
+    name = await admin.fetchval("select current_database()")
+    await admin.execute(f"alter database \"{name}\" set timezone = 'Europe/Berlin'")
+    yield
+    await admin.execute(f'alter database "{name}" reset timezone')
+
+
+async def test_every_connection_of_ours_is_in_utc(in_berlin: None, urls: Urls, owner: Owner) -> None:
+    database, pool = Database(urls["api"]), await make_pool(urls["agent_scheduler"], "scheduler", size=1)
+    try:
+        async with session_of(database, owner) as session, visiting(urls["api"]) as visit:
+            found = [(await one.execute(text("show timezone"))).scalar_one() for one in (session, visit)]
+        assert [*found, await pool.fetchval("show timezone")] == ["UTC"] * 3
+    finally:
+        await database.close()
+        await pool.close()
+
+
+@pytest.mark.parametrize("start", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+async def test_a_day_has_24_hours_wherever_the_database_stands(
+    admin: asyncpg.Connection, in_berlin: None, urls: Urls, owner: Owner, bot: UUID, start: datetime
+) -> None:
+    for table in ("performance_snapshots", "bot_health_changes"):
+        await admin.execute("select ensure_partition($1, 'month', $2)", table, start)
+    await admin.execute("select ensure_partitions(3)")
+    await readings(admin, owner, bot, [(start + n * HOUR, "9" if n == 23 else "1") for n in range(48)])
+    await changes(admin, owner, bot, [(start, "healthy"), (start + DAY, "unhealthy")])
+    # As the database has it, whatever our own pools say.
+    berlin = {"timezone": "Europe/Berlin"}
+    async with asyncpg.create_pool(urls["agent_scheduler"], min_size=1, max_size=2, server_settings=berlin) as pool:
+        await Rollups(pool, lag=timedelta(0), at_once=True).catch_up()
+    assert [(row["bucket"], row["readings"], row["peak_so_far"]) for row in await days(admin, bot)] == [
+        (start, 24, 9),
+        (start + DAY, 24, 9),
+    ]
+    spent = [(row["bucket"], row["healthy_s"], row["unhealthy_s"]) for row in await healthy_days(admin, bot)]
+    assert spent == [(start, 86400, 0), (start + DAY, 0, 86400)]
