@@ -46,10 +46,12 @@ grant update (score) on marketplace_listings to tradewise_market;
 
 grant create on schema public to tradewise_market;
 
--- Until when what arrived is in rollups: reads take what is younger from the rows themselves.
+-- Up to which time reads take rollups; what is younger they take from the rows themselves. Rollups hold what *arrived*
+-- until ready_until, and a poller from which the database was away brings rows of hours before: for so long they are
+-- read as they came, until the next pass has taken them up.
 create or replace function rolled_until() returns timestamptz
 language sql stable security definer set search_path = public, pg_temp as $$
-    select p.ready_until from rollup_progress p
+    select p.ready_until - interval '6 hours' from rollup_progress p
 $$;
 
 -- The newest known index of a bot, in three looks however long its history is. For the functions below.
@@ -59,18 +61,18 @@ language sql stable as $$
     select n.observed_at, n.unit_value, n.simulated from (
         (select q.observed_at, q.unit_value, q.simulated from performance_snapshots q
         where q.tenant_id = whose and q.bot_id = of_bot and q.unit_value is not null
-            and q.observed_at >= (select date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g)
+            and q.observed_at >= (select date_trunc('hour', rolled_until(), 'UTC'))
         order by q.observed_at desc limit 1)
         union all
         (select h.unit_at, h.unit_last, h.simulated from performance_hourly h
         where h.tenant_id = whose and h.bot_id = of_bot and h.unit_last is not null
-            and h.bucket >= (select date_trunc('day', g.ready_until, 'UTC') from rollup_progress g)
-            and h.bucket < (select date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g)
+            and h.bucket >= (select date_trunc('day', rolled_until(), 'UTC'))
+            and h.bucket < (select date_trunc('hour', rolled_until(), 'UTC'))
         order by h.bucket desc limit 1)
         union all
         (select d.unit_at, d.unit_last, d.simulated from performance_daily d
         where d.tenant_id = whose and d.bot_id = of_bot and d.unit_last is not null
-            and d.bucket < (select date_trunc('day', g.ready_until, 'UTC') from rollup_progress g)
+            and d.bucket < (select date_trunc('day', rolled_until(), 'UTC'))
         order by d.bucket desc limit 1)
     ) n
     order by n.observed_at desc limit 1
@@ -84,8 +86,8 @@ language sql stable security definer set search_path = public, pg_temp as $$
     with followed as (
         select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, case
             when step < interval '10 minutes' then '-infinity'
-            else least(date_trunc('hour', g.ready_until, 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
-        from subscriptions s cross join rollup_progress g
+            else least(date_trunc('hour', rolled_until(), 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
+        from subscriptions s
         where s.id = of_subscription
             and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
     )

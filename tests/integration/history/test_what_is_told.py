@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
@@ -18,10 +19,12 @@ from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
 from control_plane.database.visit import visiting
 from control_plane.performance.health import bot_timeline
-from control_plane.performance.schemas import TimelineView
+from control_plane.performance.schemas import CurveInterval, PerformanceView, TimelineView
+from control_plane.performance.series import bot_performance
 from tests.factories import Factory, Owner, Urls
-from tests.integration.history.rows import changes, day, days, healthy_days, readings
+from tests.integration.history.rows import changes, day, days, healthy_days, hour, readings
 
+MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -101,3 +104,40 @@ async def test_a_day_has_24_hours_wherever_the_database_stands(
     ]
     spent = [(row["bucket"], row["healthy_s"], row["unhealthy_s"]) for row in await healthy_days(admin, bot)]
     assert spent == [(start, 86400, 0), (start + DAY, 0, 86400)]
+
+
+async def told(api_db: Database, owner: Owner, bot: UUID, interval: CurveInterval, since: datetime) -> PerformanceView:
+    async with session_of(api_db, owner) as session:
+        return await bot_performance(session, bot, since, None, interval)
+
+
+async def test_a_bot_that_stands_low_stands_low_though_its_index_is_not_known_any_more(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, api_db: Database, rollups: Rollups
+) -> None:
+    await readings(admin, owner, bot, [(day(5), "1"), (day(5) + HOUR, "0.5")])
+    await readings(admin, owner, bot, [(day(ago), None) for ago in (4, 3, 2)])
+    for _ in range(2):
+        view = await told(api_db, owner, bot, "1h", day(6))
+        assert view.drawdown_since_start.current == Decimal("0.5")
+        assert view.drawdown_since_start.maximum == Decimal("0.5")
+        await rollups.catch_up()
+
+
+async def test_what_comes_after_the_pass_is_told_before_the_next(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, api_db: Database, pool: asyncpg.Pool
+) -> None:
+    """The database was away over the end of an hour, and the poller held what it read."""
+    start = hour(1)
+    await readings(admin, owner, bot, [(start + n * MINUTE, "1") for n in range(20)])
+    await admin.execute("update performance_snapshots set created_at = observed_at")
+    await admin.execute("update rollup_progress set seen_until = $1, ready_until = $1", start - DAY)
+    await Rollups(pool, lag=timedelta(0), at_once=True).catch_up()
+    await readings(admin, owner, bot, [(start + n * MINUTE, "0.5") for n in range(20, 60)])
+    intervals: tuple[CurveInterval, ...] = ("15m", "1h", "1d")
+    for interval in intervals:
+        view = await told(api_db, owner, bot, interval, day(1))
+        assert [point.return_ for point in view.points if point.return_ is not None][-1] == Decimal("-0.5")
+        assert view.drawdown_since_start.current == Decimal("0.5")
+        assert [gap.from_ for gap in view.gaps if gap.from_ < start + 59 * MINUTE] == []
+    newest = await admin.fetchval("select unit_value from newest_index($1, $2)", owner.tenant_id, bot)
+    assert newest == Decimal("0.5")
