@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import msgspec
 
 from control_plane.performance.schemas import PerformanceView
-from control_plane.performance.steps import SECONDS
 
 RANGES: dict[str, timedelta | None] = {
     "hour": timedelta(hours=1),
@@ -21,7 +20,6 @@ RANGES: dict[str, timedelta | None] = {
 }
 DEFAULT_RANGE = "day"
 _ROWS = 20
-_BIN_S: dict[str, int] = {name: length for name, length in SECONDS.items() if name != "raw"}
 
 
 class Reading(Protocol):
@@ -76,13 +74,13 @@ def beginning(chosen: str, created_at: datetime, now: datetime | None = None) ->
     return moment - span if span is not None else min(created_at, moment - timedelta(minutes=1))
 
 
-def with_gaps(readings: Sequence[Reading], interval: str, usual: timedelta) -> list[tuple[datetime, str | None]]:
+def with_gaps(readings: Sequence[Reading], step_s: float, usual: timedelta) -> list[tuple[datetime, str | None]]:
     """The readings, oldest first, with an unknown point in each stretch that is too long to draw a line across.
 
-    Too long is twice what lies between two readings when all is well: the interval of the series, or ``usual`` where
-    that is longer.
+    Too long is twice what lies between two readings when all is well: the step of the series, or ``usual`` where that
+    is longer.
     """
-    longest = 2 * max(usual, timedelta(seconds=_BIN_S.get(interval, 0)))
+    longest = 2 * max(usual, timedelta(seconds=step_s))
     points: list[tuple[datetime, str | None]] = []
     for reading in readings:
         if points and reading.at - points[-1][0] > longest:

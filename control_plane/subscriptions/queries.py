@@ -14,6 +14,7 @@ from control_plane.bots.queries import get_bot
 from control_plane.errors import NotFoundError
 from control_plane.performance.schemas import Interval
 from control_plane.performance.series import bot_performance, checked_span
+from control_plane.performance.steps import SECONDS
 from control_plane.settings import Settings
 from control_plane.subscriptions.schemas import EntryView, SubscriptionView, WorthPoint, WorthView
 from control_plane.subscriptions.valuation import Movement, Worth, dedicated_worth, shared_worth, worth_over_time
@@ -56,6 +57,9 @@ _LEDGER_PAGE = text(
     " order by id desc limit :limit"
 )
 
+_APART: dict[str, float] = {**{name: float(length) for name, length in SECONDS.items()}, "raw": 0.0}
+#: From steps of so many seconds on, what is rolled up is told by the hour.
+_IN_HOURS = 600.0
 _LIVE = text("select id from subscriptions where user_id = :user and template_id = :template and status <> 'cancelled'")
 
 
@@ -162,19 +166,24 @@ async def subscription_performance(
     if row.hosting == "dedicated":
         series = await bot_performance(session, row.bot_id, begin, end, interval)
         points = [WorthPoint(point.at, point.equity) for point in series.points]
-        return WorthView(row.currency, series.simulated, series.interval, points)
+        apart = _APART[series.interval]
+        return WorthView(row.currency, series.simulated, series.interval, apart, points)
+    step = _step(begin, end, row.created_at)
     index = (
         await session.execute(
             text(
                 "select observed_at, unit_value from subscription_index(:id, :since, :until,"
                 " make_interval(secs => :seconds))"
             ),
-            {"id": subscription_id, "since": begin, "until": end, "seconds": _step(begin, end, row.created_at)},
+            {"id": subscription_id, "since": begin, "until": end, "seconds": step},
         )
     ).all()
     movements = await movements_of(session, subscription_id)
     worth = worth_over_time(movements, [(item.observed_at, item.unit_value) for item in index])
-    return WorthView(row.currency, row.index_simulated, "auto", [WorthPoint(at, equity) for at, equity in worth])
+    # Of longer steps, hours have one value (policies/performance.sql).
+    apart = step if step < _IN_HOURS else max(step, 3600.0)
+    points = [WorthPoint(at, equity) for at, equity in worth]
+    return WorthView(row.currency, row.index_simulated, "auto", apart, points)
 
 
 def _step(begin: datetime, end: datetime, created_at: datetime) -> float:

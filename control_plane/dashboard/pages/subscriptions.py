@@ -79,7 +79,7 @@ async def subscription_equity(
     async with caller.transaction() as session:
         subscription = await queries.get_subscription(session, settings, subscription_id)
         series = await _worth(session, subscription_id, subscription.created_at, chosen_range(asked))
-    return Curve(series.currency, with_gaps(series.points, series.interval, gap_after(settings)))
+    return Curve(series.currency, with_gaps(series.points, series.interval_s, gap_after(settings)))
 
 
 async def _worth(session: AsyncSession, subscription_id: UUID, created_at: datetime, chosen: str) -> WorthView:
