@@ -117,58 +117,123 @@ language sql stable security definer set search_path = public, pg_temp as $$
     where s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
 $$;
 
--- What the marketplace shows of a listing: the index of the creator's own oldest bot that runs the template, and of no
--- other than the one that is followed where it is shared, because subscriptions are bought at it. Its drawdown is of our
--- own series since its beginning: of all days up to the last rollup, and of now.
+-- What a listing is judged by: the creator's own oldest bot that runs the template, and no other than the one that is
+-- followed where it is shared, because subscriptions are bought at it. For the functions below.
+create or replace function listed_bot(of_template uuid)
+returns table (tenant_id uuid, id uuid, created_at timestamptz)
+language sql stable as $$
+    select c.tenant_id, c.id, c.created_at
+    from marketplace_listings l
+    join template_versions v on v.tenant_id = l.creator_tenant_id and v.template_id = l.id
+    join bots c on c.template_tenant_id = v.tenant_id and c.template_version_id = v.id
+        and c.tenant_id = l.creator_tenant_id
+    where l.id = of_template and c.deleted_at is null and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
+    order by c.created_at limit 1
+$$;
+
+-- What a bot has done since it was last simulated, if it is live, or since it was last live, if it is simulated: the
+-- index that this stretch began with, when, and the worst drawdown in it. No row where all its readings are alike, so
+-- that the index tells it all. The edge is found in three looks; of what lies behind it, one row a day is read.
+-- Where the readings about the edge are no longer kept, the stretch begins with the first whole hour or day after it.
+create or replace function newest_stretch(whose uuid, of_bot uuid, is_simulated boolean)
+returns table (base numeric, since timestamptz, max_drawdown numeric)
+language sql stable as $$
+    with kept as (
+        select date_trunc('hour', g.ready_until, 'UTC') as built, date_trunc('hour', rolled_until(), 'UTC') as hour,
+            date_trunc('day', rolled_until(), 'UTC') as day
+        from rollup_progress g where is_simulated is not null
+    ), edge as (
+        select max(e.at) as at from (
+            (select case when is_simulated then d.live_at else d.simulated_at end as at from performance_daily d
+            where d.tenant_id = whose and d.bot_id = of_bot order by d.bucket desc limit 1)
+            union all
+            select case when is_simulated then coalesce(h.live_at, case when not h.simulated then h.last_at end)
+                else coalesce(h.simulated_at, case when h.simulated then h.last_at end) end
+            from kept k join performance_hourly h on h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= k.day
+            union all
+            select q.observed_at from kept k join performance_snapshots q on q.tenant_id = whose and q.bot_id = of_bot
+                and q.observed_at >= k.built and q.simulated <> is_simulated
+        ) e
+    ), parts as (
+        select d.first_at as at, d.unit_first, d.unit_min, d.unit_max, d.unit_drawdown
+        from kept k cross join edge e join performance_daily d on d.tenant_id = whose and d.bot_id = of_bot
+            and d.bucket > e.at and d.bucket < k.day
+        union all
+        select h.first_at, h.unit_first, h.unit_min, h.unit_max, h.unit_drawdown
+        from kept k cross join edge e join performance_hourly h on h.tenant_id = whose and h.bot_id = of_bot
+            and h.bucket > e.at and h.bucket < k.hour
+            and (h.bucket >= k.day or h.bucket < date_trunc('day', e.at, 'UTC') + interval '24 hours')
+        union all
+        select q.observed_at, q.unit_value, q.unit_value, q.unit_value, 0
+        from kept k cross join edge e join performance_snapshots q on q.tenant_id = whose and q.bot_id = of_bot
+            and q.observed_at > e.at
+            and (q.observed_at >= k.hour or q.observed_at < date_trunc('hour', e.at, 'UTC') + interval '1 hour')
+    )
+    select (array_agg(p.unit_first order by p.at))[1], min(p.at),
+        max(greatest(p.unit_drawdown, 1 - p.unit_min / nullif(p.high_before, 0), 0))
+    from (
+        select *, max(unit_max) over (order by at rows between unbounded preceding and 1 preceding) as high_before
+        from parts where unit_first is not null
+    ) p
+    having count(*) > 0
+$$;
+
+-- What a listing rests on: the index of its bot, which subscriptions are bought at, over all of its time.
+-- Its drawdown is of our own series since its beginning: of all days up to the last rollup, and of now.
 create or replace function listing_performance(of_template uuid)
 returns table (observed_at timestamptz, unit_value numeric, max_drawdown numeric, simulated boolean, since timestamptz)
 language sql stable security definer set search_path = public, pg_temp as $$
     select p.observed_at, p.unit_value, case when d.peak_so_far > 0 then
         greatest(d.drawdown_so_far, 1 - p.unit_value / greatest(d.peak_so_far, p.unit_value))::numeric(9, 8) end,
         p.simulated, b.created_at
-    from marketplace_listings l
-    join lateral (
-        select c.id, c.tenant_id, c.created_at from bots c
-        join template_versions v on v.tenant_id = c.template_tenant_id and v.id = c.template_version_id
-        where c.tenant_id = l.creator_tenant_id and v.template_id = l.id and c.deleted_at is null
-            and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
-        order by c.created_at limit 1
-    ) b on true
+    from listed_bot(of_template) b
     cross join lateral newest_index(b.tenant_id, b.id) p
     left join lateral (
         select r.peak_so_far, r.drawdown_so_far from performance_daily r
         where r.tenant_id = b.tenant_id and r.bot_id = b.id order by r.bucket desc limit 1
     ) d on true
-    where l.id = of_template and (select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null
+    where (select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null
 $$;
 
--- What listings are sorted by, as `listing_performance` finds it; how many changed. Run by the scheduler, for all.
+-- What the marketplace shows of a listing: how its bot's index has grown, 1 is as at the beginning. Figures that were
+-- simulated and figures that were not are never shown as one: growth and drawdown are of the newest stretch of readings
+-- that say the same of it as the newest, and `since` is when that began.
+create or replace function listing_result(of_template uuid)
+returns table (observed_at timestamptz, growth numeric, max_drawdown numeric, simulated boolean, since timestamptz)
+language sql stable security definer set search_path = public, pg_temp as $$
+    select p.observed_at,
+        round(case when n.base is null then p.unit_value else p.unit_value / nullif(n.base, 0) end, 12),
+        case when n.base is not null then least(n.max_drawdown, 1)::numeric(9, 8) else p.max_drawdown end,
+        p.simulated, coalesce(n.since, p.since)
+    from listing_performance(of_template) p
+    cross join lateral listed_bot(of_template) b
+    left join lateral newest_stretch(b.tenant_id, b.id, p.simulated) n on true
+$$;
+
+-- What listings are sorted by, as `listing_result` finds it; how many changed. Run by the scheduler, for all.
 create or replace function refresh_listing_scores() returns integer
 language sql volatile security definer set search_path = public, pg_temp as $$
     with scored as (
-        select l.id, p.unit_value
+        select l.id, round(case when n.base is null then p.unit_value else p.unit_value / nullif(n.base, 0) end, 12)
+            as growth
         from marketplace_listings l
-        left join lateral (
-            select c.id, c.tenant_id from bots c
-            join template_versions v on v.tenant_id = c.template_tenant_id and v.id = c.template_version_id
-            where c.tenant_id = l.creator_tenant_id and v.template_id = l.id and c.deleted_at is null
-                and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
-            order by c.created_at limit 1
-        ) b on true
+        left join lateral listed_bot(l.id) b on true
         left join lateral newest_index(b.tenant_id, b.id) p on true
+        left join lateral newest_stretch(b.tenant_id, b.id, p.simulated) n on true
     ), changed as (
-        update marketplace_listings l set score = s.unit_value from scored s
-        where s.id = l.id and l.score is distinct from s.unit_value
+        update marketplace_listings l set score = s.growth from scored s
+        where s.id = l.id and l.score is distinct from s.growth
         returning 1
     )
     select count(*)::integer from changed
 $$;
 
-select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)'], '{}');
+select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)', 'listed_bot(uuid)',
+    'newest_stretch(uuid, uuid, boolean)'], '{}');
 select pg_temp.hand_to('tradewise_market', array['rolled_until()'], array['tradewise_api', 'tradewise_owner']);
 select pg_temp.hand_to('tradewise_market', array['refresh_listing_scores()'], array['tradewise_agent_scheduler']);
 select pg_temp.hand_to('tradewise_market', array['subscription_index(uuid, timestamptz, timestamptz, interval)',
-    'followed_unit_values()', 'listing_performance(uuid)']);
+    'followed_unit_values()', 'listing_performance(uuid)', 'listing_result(uuid)']);
 
 revoke create on schema public from tradewise_market;
 

@@ -15,9 +15,10 @@ from agents.scheduler.rollups import Rollups
 from control_plane.settings import Settings, load_settings
 from tests.api import Api
 from tests.factories import Factory, Owner, Urls
-from tests.integration.history.rows import days, hours, readings
+from tests.integration.history.rows import day, days, hour, hours, readings
 from tests.world import published, shared, snapshot, subscribe
 
+HOUR = timedelta(hours=1)
 MONTH = timedelta(days=31)
 KEPT = load_settings({}, snapshot_retention_months=1, hourly_retention_months=2, daily_retention_years=1)
 
@@ -143,3 +144,59 @@ async def test_what_is_held_keeps_its_worth_when_readings_are_gone(
     assert await worth() == before
     assert before[0] == "1200.00000000"
     assert msgspec.convert(before[2], Decimal) == Decimal("0.5")
+
+
+async def turned(admin: asyncpg.Connection, owner: UUID, bot: UUID, told: list[tuple[datetime, str, bool]]) -> None:
+    """Readings of a bot of which some were simulated."""
+    await admin.executemany(
+        "insert into performance_snapshots (tenant_id, bot_id, observed_at, currency, simulated, equity, capital_base,"
+        " unit_value) values ($1, $2, $3, 'USDT', $4, 1000, 1000, $5)",
+        [(owner, bot, at, simulated, Decimal(value)) for at, value, simulated in told],
+    )
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_what_was_simulated_is_not_shown_as_live(api: Api, admin: asyncpg.Connection, live: bool) -> None:
+    ada, bob = await api.person("ada"), await api.person("bob")
+    template, bot = await shared(ada, admin, name="Turned")
+    steady, other = await shared(ada, admin, name="Steady")
+    for table in ("performance_snapshots", "performance_hourly", "performance_daily"):
+        await admin.execute(f"delete from {table}")
+    builder = Rollups(api.scheduler.pool, lag=timedelta(0), at_once=True)
+    await turned(admin, ada.tenant_id, other, [(day(5), "1", False), (hour(30), "1.5", False)])
+    # Simulated it made four of one and lost half of that; then one day at noon it went live, and this is what it did.
+    before = [
+        (day(5), "8", live),
+        (day(4), "4", live),
+        (day(3) + 11 * HOUR, "2", live),
+        (day(3) + 12 * HOUR, "4", live),
+    ]
+    after = [(60, "4"), (70, "5"), (80, "4.5"), (200, "5"), (1440, "4.4"), (2000, "4.8")]
+    await turned(admin, ada.tenant_id, bot, before)
+    await turned(
+        admin,
+        ada.tenant_id,
+        bot,
+        [(day(3) + 12 * HOUR + n * timedelta(minutes=1), value, not live) for n, value in after],
+    )
+
+    async def shown() -> tuple[bool, Decimal, Decimal, str]:
+        view = (await bob.call("GET", f"/marketplace/{template}", status=200))["performance"]
+        return view["simulated"], Decimal(view["return"]), Decimal(view["max_drawdown"]), view["since"]
+
+    since = (day(3) + 13 * HOUR).isoformat().replace("+00:00", "Z")
+    for _ in range(2):
+        assert await shown() == (not live, Decimal("0.2"), Decimal("0.12"), since)
+        await refresh_scores(api.scheduler.pool)
+        page = await bob.call("GET", "/marketplace", params={"sort": "return"}, status=200)
+        assert [item["id"] for item in page["items"]] == [str(steady), str(template)]
+        await builder.catch_up()
+    # Where readings and hours are gone, it begins with the first whole day.
+    await admin.execute("delete from performance_snapshots where observed_at < $1", day(2))
+    assert (await shown())[:3] == (not live, Decimal("0.2"), Decimal("0.12"))
+    await admin.execute("delete from performance_hourly where bucket < $1", day(2))
+    assert (await shown())[1] == round(Decimal("4.8") / Decimal("4.4") - 1, 12)
+    # And back: what was shown is not shown any more, from the first reading on.
+    await turned(admin, ada.tenant_id, bot, [(datetime.now(UTC) - timedelta(minutes=2), "4.8", live)])
+    assert (await shown())[:3] == (live, 0, 0)
+    assert (await bob.call("GET", f"/marketplace/{steady}", status=200))["performance"]["return"] == "0.500000000000"
