@@ -78,18 +78,52 @@ language sql stable as $$
     order by n.observed_at desc limit 1
 $$;
 
+-- The finest that is still kept of the bot that a subscription follows, from then on: in seconds, 1 (single readings),
+-- 3600 or 86400. As `finest_kept` (control_plane/performance/reads.py) has it of one's own bots.
+create or replace function subscription_kept(of_subscription uuid, since timestamptz) returns integer
+language sql stable security definer set search_path = public, pg_temp as $$
+    select case
+        when k.first_at is null or k.begin > now() - interval '27 days' then 1
+        when k.first_read - greatest(k.begin, k.first_at) <= interval '1 hour' then 1
+        when (
+            select min(h.bucket) from performance_hourly h where h.tenant_id = k.bot_tenant_id and h.bot_id = k.bot_id
+        ) - greatest(k.begin, k.first_at) <= interval '24 hours' then 3600
+        else 86400 end
+    from (
+        select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, q.at as first_read,
+            least(q.at, d.at) as first_at
+        from subscriptions s
+        cross join lateral (
+            select min(observed_at) as at from performance_snapshots
+            where tenant_id = s.bot_tenant_id and bot_id = s.bot_id
+        ) q
+        cross join lateral (
+            select min(first_at) as at from (
+                select first_at from performance_daily
+                where tenant_id = s.bot_tenant_id and bot_id = s.bot_id order by bucket limit 1
+            ) o
+        ) d
+        where s.id = of_subscription
+            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    ) k
+$$;
+
 -- The index of the bot that a subscription follows, about one value a step: only for a subscription of the calling
--- tenant. Of steps of ten minutes and more, hours of which rollups tell have one value.
+-- tenant. Of steps of ten minutes and more, hours of which rollups tell have one value; of a day and more, days.
 create or replace function subscription_index(of_subscription uuid, since timestamptz, until timestamptz, step interval)
 returns table (observed_at timestamptz, unit_value numeric)
 language sql stable security definer set search_path = public, pg_temp as $$
     with followed as (
-        select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, case
-            when step < interval '10 minutes' then '-infinity'
-            else least(date_trunc('hour', rolled_until(), 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
-        from subscriptions s
-        where s.id = of_subscription
-            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+        select f.*, case when step < interval '24 hours' then '-infinity'
+            else date_trunc('day', f.rolled, 'UTC') end as days
+        from (
+            select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, case
+                when step < interval '10 minutes' then '-infinity'
+                else least(date_trunc('hour', rolled_until(), 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
+            from subscriptions s
+            where s.id = of_subscription
+                and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+        ) f
     )
     select x.observed_at, x.unit_value from (
         select distinct on (date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'))
@@ -101,7 +135,12 @@ language sql stable security definer set search_path = public, pg_temp as $$
             union all
             select h.last_at, h.unit_last from performance_hourly h
             where h.tenant_id = f.bot_tenant_id and h.bot_id = f.bot_id
-                and h.bucket >= date_trunc('hour', f.begin, 'UTC') and h.bucket < f.rolled and h.last_at >= f.begin
+                and h.bucket >= greatest(date_trunc('hour', f.begin, 'UTC'), f.days) and h.bucket < f.rolled
+                and h.last_at >= f.begin
+            union all
+            select d.last_at, d.unit_last from performance_daily d
+            where d.tenant_id = f.bot_tenant_id and d.bot_id = f.bot_id
+                and d.bucket >= date_trunc('day', f.begin, 'UTC') and d.bucket < f.days and d.last_at >= f.begin
         ) p
         order by date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'), p.observed_at desc
     ) x
@@ -233,7 +272,8 @@ select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)', 'li
 select pg_temp.hand_to('tradewise_market', array['rolled_until()'], array['tradewise_api', 'tradewise_owner']);
 select pg_temp.hand_to('tradewise_market', array['refresh_listing_scores()'], array['tradewise_agent_scheduler']);
 select pg_temp.hand_to('tradewise_market', array['subscription_index(uuid, timestamptz, timestamptz, interval)',
-    'followed_unit_values()', 'listing_performance(uuid)', 'listing_result(uuid)']);
+    'subscription_kept(uuid, timestamptz)', 'followed_unit_values()', 'listing_performance(uuid)',
+    'listing_result(uuid)']);
 
 revoke create on schema public from tradewise_market;
 

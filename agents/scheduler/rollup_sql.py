@@ -192,7 +192,8 @@ DAYS: Final = _upsert(
     """,
 )
 
-#: High, worst drawdown and what was simulated of all days up to each, from the first day on that changed. Most often that is today alone.
+#: High, worst drawdown and what was simulated of all days up to each, from the first day on that changed. Most often
+#: that is today alone.
 SO_FAR: Final = f"""
     update performance_daily d set peak_so_far = c.peak, drawdown_so_far = c.drawdown,
         simulated_at = c.simulated_at, live_at = c.live_at

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import pytest
 
 from agents.scheduler.rollups import Rollups
 from control_plane.bots.queries import gap_after
@@ -73,3 +74,40 @@ async def test_a_curve_is_no_row_of_holes(
             drawn = with_gaps(view.points, view.interval_s, gap_after(settings))
             assert [at for at, value in drawn if value is None] == []
         await Rollups(pool, lag=timedelta(0), at_once=True).catch_up()
+
+
+async def gone(admin: asyncpg.Connection, table: str, at: str, days: float) -> None:
+    """What ``retire_history`` leaves of a table once it holds nothing older."""
+    await admin.execute(f"delete from {table} where {at} < now() - make_interval(hours => $1)", int(24 * days))
+
+
+async def test_a_curve_keeps_its_beginning_and_a_short_span_of_long_ago_is_told(
+    api: Api, api_db: Database, admin: asyncpg.Connection, pool: asyncpg.Pool
+) -> None:
+    followed = await followed_for(api, admin, 130, timedelta(minutes=10))
+    await Rollups(pool, lag=timedelta(0), at_once=True).catch_up()
+    now = datetime.now(UTC)
+
+    async def told(since: float, until: float = 0) -> tuple[int, float, float]:
+        """How many points, how far apart, and how many days ago the first."""
+        view = await worth(api_db, followed, now - since * DAY, now - until * DAY)
+        assert {point.equity for point in view.points} == {1000}
+        return len(view.points), view.interval_s, round((now - view.points[0].at) / DAY, 1)
+
+    # What takes months is told by days, so that years cost no more.
+    points, apart, first = await told(400)
+    assert (130 <= points <= 132, apart, 129 < first <= 130) == (True, 86400, True)
+    points, apart, first = await told(90)
+    assert (380 < points <= 502, apart, 89 < first <= 90) == (True, pytest.approx(15552, abs=5), True)
+    assert await told(62, 61) == (144, pytest.approx(172.8), 62)
+    await gone(admin, "performance_snapshots", "observed_at", 50)
+    points, apart, first = await told(62, 61)
+    assert (24 <= points <= 25, apart, first) == (True, 3600, pytest.approx(62, abs=0.05))
+    assert (await told(90))[2] > 89
+    await gone(admin, "performance_hourly", "bucket", 30)
+    points, apart, first = await told(62, 61)
+    assert (1 <= points <= 2, apart) == (True, 86400)
+    points, apart, first = await told(90)
+    assert (90 <= points <= 92, apart, first > 88) == (True, 86400, True)
+    # What is kept in full is told in full.
+    assert (await told(20))[1] == 3600
