@@ -302,8 +302,8 @@ begin
 end
 $$;
 
--- Partitions are made ahead by the scheduler: of months so many, of years the next. Rollups begin where snapshots do, so
--- that what was recorded before there were rollups has a place as well.
+-- Partitions are made ahead by the scheduler: of months so many, of years the next. Rollups begin where snapshots do,
+-- so that what was recorded before there were rollups has a place as well.
 create or replace function ensure_partitions(months_ahead integer) returns integer
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -314,6 +314,8 @@ declare
     ));
     made integer;
 begin
+    -- Two schedulers may find the same one missing: the second waits, and finds it there.
+    perform pg_advisory_xact_lock(hashtext('ensure_partitions'));
     select sum(ensure_partition(t.parent, t.unit, m.at at time zone 'utc'))::integer into made
     from (values ('performance_snapshots', 'month', today - interval '1 month'),
         ('bot_health_changes', 'month', today - interval '1 month'), ('performance_hourly', 'month', oldest),
@@ -329,15 +331,17 @@ begin
 end
 $$;
 
--- Drops whole months and years that are no longer kept, and never what is not in rollups yet: what was recorded stays
--- until two days after it was rolled up, whatever the settings say. It waits for nobody: the next pass tries again.
+-- Drops one whole month or year that is no longer kept, single readings first: 1 where one went, 0 where there is none,
+-- -1 where somebody holds whatever there is. One, because what a transaction has taken it holds to its end, and the
+-- poller writes meanwhile; and it waits for nobody long. Never what is not in rollups yet: what was recorded stays for
+-- two days after it was rolled up, whatever the settings say.
 create or replace function retire_history(snapshot_months integer, hourly_months integer, daily_years integer)
 returns integer
 language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '300ms' as $$
 declare
     rolled constant timestamptz := rolled_until() - interval '2 days';
     partition text;
-    dropped integer := 0;
+    outcome integer := 0;
 begin
     if not isfinite(rolled) then
         return 0;
@@ -345,19 +349,25 @@ begin
     for partition in
         select c.relname::text
         from (values
-            ('performance_snapshots', 'YYYY_MM', make_interval(months => greatest(snapshot_months, 1))),
-            ('bot_health_changes', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
-            ('performance_hourly', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
-            ('performance_daily', 'YYYY', make_interval(years => greatest(daily_years, 1))),
-            ('bot_health_daily', 'YYYY', make_interval(years => greatest(daily_years, 1)))
-        ) as t (parent, form, keep)
+            (1, 'performance_snapshots', 'YYYY_MM', make_interval(months => greatest(snapshot_months, 1))),
+            (2, 'bot_health_changes', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
+            (3, 'performance_hourly', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
+            (4, 'performance_daily', 'YYYY', make_interval(years => greatest(daily_years, 1))),
+            (5, 'bot_health_daily', 'YYYY', make_interval(years => greatest(daily_years, 1)))
+        ) as t (turn, parent, form, keep)
         join pg_inherits h on h.inhparent = t.parent::regclass join pg_class c on c.oid = h.inhrelid
-        where substr(c.relname, length(t.parent) + 2) < to_char(least(now() - t.keep, rolled) at time zone 'utc', t.form)
+        where substr(c.relname, length(t.parent) + 2)
+            < to_char(least(now() - t.keep, rolled) at time zone 'utc', t.form)
+        order by t.turn, c.relname
     loop
-        execute format('drop table %I', partition);
-        dropped := dropped + 1;
+        begin
+            execute format('drop table %I', partition);
+            return 1;
+        exception when lock_not_available or deadlock_detected then
+            outcome := -1;  -- what was taken for it is given back
+        end;
     end loop;
-    return dropped;
+    return outcome;
 end
 $$;
 revoke all on function ensure_partition(text, text, timestamptz), ensure_partitions(integer),

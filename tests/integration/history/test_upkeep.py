@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -16,6 +17,7 @@ from control_plane.settings import Settings, load_settings
 from tests.api import Api
 from tests.factories import Factory, Owner, Urls
 from tests.integration.history.rows import day, days, hour, hours, readings
+from tests.waiting import until
 from tests.world import published, shared, snapshot, subscribe
 
 HOUR = timedelta(hours=1)
@@ -77,7 +79,9 @@ async def test_who_holds_a_table_is_not_waited_for(
     try:
         async with reader.transaction():
             await reader.fetch("select * from performance_snapshots")
-            assert await retire_history(pool, KEPT) == 0
+            before = await partitions(admin, "performance_snapshots")
+            await retire_history(pool, KEPT)
+            assert await partitions(admin, "performance_snapshots") == before
     finally:
         await reader.close()
     assert await retire_history(pool, KEPT) > 0
@@ -200,3 +204,44 @@ async def test_what_was_simulated_is_not_shown_as_live(api: Api, admin: asyncpg.
     await turned(admin, ada.tenant_id, bot, [(datetime.now(UTC) - timedelta(minutes=2), "4.8", live)])
     assert (await shown())[:3] == (live, 0, 0)
     assert (await bob.call("GET", f"/marketplace/{steady}", status=200))["performance"]["return"] == "0.500000000000"
+
+
+async def test_what_somebody_holds_keeps_nothing_else_and_nobody_waiting(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, pool: asyncpg.Pool, urls: Urls
+) -> None:
+    await readings(admin, owner, bot, [(await older(admin, 5), "1")])
+    await rollups.catch_up()
+    before = {parent: await partitions(admin, parent) for parent in ("performance_snapshots", "performance_hourly")}
+    reader = await asyncpg.connect(urls.admin)
+    try:
+        async with reader.transaction():
+            await reader.fetch("select * from performance_hourly")
+            assert await retire_history(pool, KEPT) > 0
+            assert await partitions(admin, "performance_hourly") == before["performance_hourly"]
+            assert len(await partitions(admin, "performance_snapshots")) < len(before["performance_snapshots"])
+    finally:
+        await reader.close()
+    # One in a transaction, because what it has taken it holds until the end, and a poller writes meanwhile.
+    assert await pool.fetchval("select retire_history(1, 2, 1)") == 1
+    assert len(await partitions(admin, "performance_hourly")) == len(before["performance_hourly"]) - 1
+    assert await retire_history(pool, KEPT) > 0
+    assert await retire_history(pool, KEPT) == 0
+
+
+async def test_two_schedulers_make_partitions_at_once(
+    admin: asyncpg.Connection, pool: asyncpg.Pool, urls: Urls
+) -> None:
+    first = await asyncpg.connect(urls.admin)
+    try:
+        held = first.transaction()
+        await held.start()
+        assert await first.fetchval("select ensure_partitions(7)") > 0
+        second = asyncio.create_task(pool.fetchval("select ensure_partitions(7)"))
+        waiting = (
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        await until(lambda: admin.fetchval(waiting), what="the second waits for the first")
+        await held.commit()
+        assert await second == 0
+    finally:
+        await first.close()
