@@ -25,6 +25,7 @@ _IN_DETAIL: Final = timedelta(days=8)
 _MOST_CHANGES: Final = 20_000
 _DAY: Final = timedelta(days=1)
 _DEFAULT_SPAN: Final = timedelta(days=1)
+_LONGEST_SPAN: Final = MOST_SPANS * timedelta(days=30)
 
 _BEFORE = text("""
     select * from (
@@ -81,7 +82,7 @@ async def bot_timeline(
     now = datetime.now(UTC)
     begin, end = checked_span(since, until or now, _DEFAULT_SPAN)
     end = min(end, now)
-    begin = max(min(begin, end), end - points * timedelta(seconds=SECONDS["30d"]))
+    begin = max(min(begin, end), end - _LONGEST_SPAN)
     known = await extent(session, bot_id)
     kept: CurveInterval = await finest_kept(session, bot_id, known, begin)
     if not await changes_kept(session, bot_id, begin):
@@ -106,7 +107,7 @@ async def bot_timeline(
     return TimelineView(
         from_=begin,
         to=end,
-        interval=next(name for name, seconds in SECONDS.items() if seconds == step.total_seconds()),
+        interval=next((name for name, seconds in SECONDS.items() if seconds == step.total_seconds()), f"{step.days}d"),
         uptime=_uptime(total),
         latency=_latency(every),
         spans=[_span(span, words) for span in found],
@@ -121,7 +122,10 @@ async def bot_timeline(
 def _step(span: timedelta, points: int, kept_s: int) -> timedelta:
     least = max(kept_s, 900 if span <= _IN_DETAIL else SECONDS["1d"])
     fitting = (length for length in SECONDS.values() if length >= least and span.total_seconds() / length <= points - 1)
-    seconds = next(fitting, SECONDS["30d"])
+    seconds = next(fitting, None)
+    if seconds is None:
+        months = -(-span // timedelta(seconds=SECONDS["30d"] * (points - 1)))
+        seconds = months * SECONDS["30d"]
     return timedelta(seconds=seconds)
 
 

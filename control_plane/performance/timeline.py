@@ -13,6 +13,7 @@ import msgspec
 
 STATES = ("healthy", "unhealthy", "stale", "unknown")
 _DAY = timedelta(days=1)
+_ALMOST_ALL = 0.999999
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -66,8 +67,10 @@ class Spent(msgspec.Struct):
 
     @property
     def ratio(self) -> float | None:
-        """Uptime from 0 to 1; None where nobody looked."""
-        return round(self.healthy / self.observed, 6) if self.observed else None
+        """Uptime from 0 to 1, and 1 only where it was never down; None where nobody looked."""
+        if not self.observed:
+            return None
+        return min(round(self.healthy / self.observed, 6), _ALMOST_ALL if self.unhealthy else 1.0)
 
 
 def spans(before: Change | None, changes: Sequence[Change], begin: datetime, end: datetime) -> list[Span]:

@@ -141,3 +141,14 @@ async def test_what_comes_after_the_pass_is_told_before_the_next(
         assert [gap.from_ for gap in view.gaps if gap.from_ < start + 59 * MINUTE] == []
     newest = await admin.fetchval("select unit_value from newest_index($1, $2)", owner.tenant_id, bot)
     assert newest == Decimal("0.5")
+
+
+@pytest.mark.parametrize("points", [2, 3, 10, 500])
+@pytest.mark.parametrize("ago", [HOUR, 8 * DAY, 8 * DAY + MINUTE, 400 * DAY, 9000 * DAY])
+async def test_buckets_are_as_many_as_asked_for_and_leave_nothing_out(
+    owner: Owner, bot: UUID, api_db: Database, points: int, ago: timedelta
+) -> None:
+    since = datetime.now(UTC) - ago
+    view = await timeline(api_db, owner, bot, since, None, points)
+    assert 1 <= len(view.buckets) <= points
+    assert view.from_ <= since

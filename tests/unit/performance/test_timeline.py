@@ -72,6 +72,9 @@ def test_uptime_is_of_the_time_in_which_somebody_looked() -> None:
     spent = Spent(healthy=90, unhealthy=10, stale=50, unknown=5000)
     assert (spent.ratio, spent.observed) == (0.9, 100)
     assert Spent(stale=1, unknown=5).ratio is None
+    # However short it was down, it was: only what was never is up all of the time.
+    year = 365 * 86400
+    assert (Spent(healthy=year - 15, unhealthy=15).ratio, Spent(healthy=year).ratio) == (0.999999, 1)
 
 
 def test_of_a_bot_of_which_nothing_was_told_nothing_is_known() -> None:
