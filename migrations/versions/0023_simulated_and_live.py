@@ -1,4 +1,4 @@
-"""Until when a bot's figures were simulated and until when live, so that one is never shown as the other"""
+"""Until when a bot's figures were simulated and until when live; amounts that hold whatever units may become worth"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 
+_AMOUNTS = (("subscriptions", "cash"), ("subscription_ledger", "amount"))
 _COLUMNS = ("simulated_at", "live_at")
 # Days are never built anew once their readings are gone. Hours are only looked at while they are young.
 _SO_FAR = """
@@ -31,9 +32,13 @@ def upgrade() -> None:
     op.execute("alter table performance_daily no force row level security")
     op.execute(_SO_FAR)
     op.execute("alter table performance_daily force row level security")
+    for table, name in _AMOUNTS:
+        op.alter_column(table, name, type_=sa.Numeric(38, 8), existing_type=sa.Numeric(24, 8))
 
 
 def downgrade() -> None:
+    for table, name in _AMOUNTS:
+        op.alter_column(table, name, type_=sa.Numeric(24, 8), existing_type=sa.Numeric(38, 8))
     for table in ("performance_hourly", "performance_daily"):
         for name in _COLUMNS:
             op.drop_column(table, name)
