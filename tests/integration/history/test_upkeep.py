@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +14,7 @@ import pytest
 
 from agents.scheduler.history import refresh_scores, retire_history
 from agents.scheduler.rollups import Rollups
+from control_plane.database.migrate import downgrade, migrate
 from control_plane.settings import Settings, load_settings
 from tests.api import Api
 from tests.factories import Factory, Owner, Urls
@@ -184,7 +186,7 @@ async def test_what_was_simulated_is_not_shown_as_live(api: Api, admin: asyncpg.
         [(day(3) + 12 * HOUR + n * timedelta(minutes=1), value, not live) for n, value in after],
     )
 
-    async def shown() -> tuple[bool, Decimal, Decimal, str]:
+    async def shown() -> tuple[Any, ...]:
         view = (await bob.call("GET", f"/marketplace/{template}", status=200))["performance"]
         return view["simulated"], Decimal(view["return"]), Decimal(view["max_drawdown"]), view["since"]
 
@@ -245,3 +247,16 @@ async def test_two_schedulers_make_partitions_at_once(
         assert await second == 0
     finally:
         await first.close()
+
+
+async def test_what_was_there_before_is_told_apart_after_an_upgrade(
+    admin: asyncpg.Connection, owner: Owner, bot: UUID, rollups: Rollups, urls: Urls
+) -> None:
+    told = [(day(5), "1", True), (day(4), "2", False), (day(3), "3", True), (day(2), "4", True)]
+    await turned(admin, owner.tenant_id, bot, told)
+    await rollups.catch_up()
+    found = [(row["simulated_at"], row["live_at"]) for row in await days(admin, bot)]
+    assert found == [(day(5), None), (day(5), day(4)), (day(3), day(4)), (day(2), day(4))]
+    await downgrade(urls.admin, revision="0021")
+    await migrate(urls.admin)
+    assert [(row["simulated_at"], row["live_at"]) for row in await days(admin, bot)] == found
