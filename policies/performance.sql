@@ -176,45 +176,63 @@ $$;
 -- Where the readings about the edge are no longer kept, the stretch begins with the first whole hour or day after it.
 create or replace function newest_stretch(whose uuid, of_bot uuid, is_simulated boolean)
 returns table (base numeric, since timestamptz, max_drawdown numeric)
-language sql stable as $$
-    with kept as (
-        select date_trunc('hour', g.ready_until, 'UTC') as built, date_trunc('hour', rolled_until(), 'UTC') as hour,
-            date_trunc('day', rolled_until(), 'UTC') as day
-        from rollup_progress g where is_simulated is not null
-    ), edge as (
-        select max(e.at) as at from (
-            (select case when is_simulated then d.live_at else d.simulated_at end as at from performance_daily d
-            where d.tenant_id = whose and d.bot_id = of_bot order by d.bucket desc limit 1)
-            union all
-            select case when is_simulated then coalesce(h.live_at, case when not h.simulated then h.last_at end)
-                else coalesce(h.simulated_at, case when h.simulated then h.last_at end) end
-            from kept k join performance_hourly h on h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= k.day
-            union all
-            select q.observed_at from kept k join performance_snapshots q on q.tenant_id = whose and q.bot_id = of_bot
-                and q.observed_at >= k.built and q.simulated <> is_simulated
-        ) e
-    ), parts as (
-        select d.first_at as at, d.unit_first, d.unit_min, d.unit_max, d.unit_drawdown
-        from kept k cross join edge e join performance_daily d on d.tenant_id = whose and d.bot_id = of_bot
-            and d.bucket > e.at and d.bucket < k.day
+-- To plan it anew for each listing would cost ten times as much as to do it.
+language plpgsql stable set plan_cache_mode = 'force_generic_plan' as $$
+declare
+    built constant timestamptz := date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g;
+    young constant timestamptz := date_trunc('hour', rolled_until(), 'UTC');
+    today constant timestamptz := date_trunc('day', young, 'UTC');
+    edge timestamptz;
+    whole_hour timestamptz;
+    whole_day timestamptz;
+begin
+    if is_simulated is null then
+        return;
+    end if;
+    select max(e.at) into edge from (
+        (select case when is_simulated then d.live_at else d.simulated_at end as at from performance_daily d
+        where d.tenant_id = whose and d.bot_id = of_bot order by d.bucket desc limit 1)
         union all
-        select h.first_at, h.unit_first, h.unit_min, h.unit_max, h.unit_drawdown
-        from kept k cross join edge e join performance_hourly h on h.tenant_id = whose and h.bot_id = of_bot
-            and h.bucket > e.at and h.bucket < k.hour
-            and (h.bucket >= k.day or h.bucket < date_trunc('day', e.at, 'UTC') + interval '24 hours')
+        select case when is_simulated then coalesce(h.live_at, case when not h.simulated then h.last_at end)
+            else coalesce(h.simulated_at, case when h.simulated then h.last_at end) end
+        from performance_hourly h where h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= today
         union all
-        select q.observed_at, q.unit_value, q.unit_value, q.unit_value, 0
-        from kept k cross join edge e join performance_snapshots q on q.tenant_id = whose and q.bot_id = of_bot
-            and q.observed_at > e.at
-            and (q.observed_at >= k.hour or q.observed_at < date_trunc('hour', e.at, 'UTC') + interval '1 hour')
-    )
+        select q.observed_at from performance_snapshots q
+        where q.tenant_id = whose and q.bot_id = of_bot and q.observed_at >= built and q.simulated <> is_simulated
+    ) e;
+    if edge is null then
+        return;
+    end if;
+    whole_hour := date_trunc('hour', edge, 'UTC') + interval '1 hour';
+    whole_day := date_trunc('day', edge, 'UTC') + interval '24 hours';
+    return query
     select (array_agg(p.unit_first order by p.at))[1], min(p.at),
         max(greatest(p.unit_drawdown, 1 - p.unit_min / nullif(p.high_before, 0), 0))
     from (
-        select *, max(unit_max) over (order by at rows between unbounded preceding and 1 preceding) as high_before
-        from parts where unit_first is not null
+        select k.*, max(k.unit_max) over (order by k.at rows between unbounded preceding and 1 preceding) as high_before
+        from (
+            select d.first_at as at, d.unit_first, d.unit_min, d.unit_max, d.unit_drawdown from performance_daily d
+            where d.tenant_id = whose and d.bot_id = of_bot and d.bucket >= whole_day and d.bucket < today
+            union all
+            select h.first_at, h.unit_first, h.unit_min, h.unit_max, h.unit_drawdown from performance_hourly h
+            where h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= whole_hour
+                and h.bucket < least(whole_day, young)
+            union all
+            select h.first_at, h.unit_first, h.unit_min, h.unit_max, h.unit_drawdown from performance_hourly h
+            where h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= greatest(whole_day, today)
+                and h.bucket < young
+            union all
+            select q.observed_at, q.unit_value, q.unit_value, q.unit_value, 0 from performance_snapshots q
+            where q.tenant_id = whose and q.bot_id = of_bot and q.observed_at > edge
+                and q.observed_at < whole_hour
+            union all
+            select q.observed_at, q.unit_value, q.unit_value, q.unit_value, 0 from performance_snapshots q
+            where q.tenant_id = whose and q.bot_id = of_bot and q.observed_at >= greatest(whole_hour, young)
+        ) k
+        where k.unit_first is not null
     ) p
-    having count(*) > 0
+    having count(*) > 0;
+end
 $$;
 
 -- What a listing rests on: the index of its bot, which subscriptions are bought at, over all of its time.
