@@ -22,6 +22,7 @@ from agents.monitoring import Monitor
 from control_plane.database.away import DATABASE_AWAY
 from control_plane.database.check import require_ready
 from control_plane.database.listener import Listener
+from control_plane.database.urls import session_settings
 from control_plane.database.visit import visiting
 from control_plane.security.keyproviders import KeyProviderRefusedError, KeyProviderUnavailableError
 from control_plane.security.vault import Vault
@@ -133,7 +134,7 @@ async def make_pool(url: str, kind: str, *, size: int = 8) -> asyncpg.Pool:
         min_size=1,
         max_size=size,
         command_timeout=30,
-        server_settings={"application_name": f"tradewise-{kind}"},
+        server_settings=session_settings(f"tradewise-{kind}"),
         reset=_leave_as_it_is if kind in _STATELESS else None,
     )
 

@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from agents.keys.providers import provider_for
 from agents.secrets import NotOpenedError
 from control_plane.audit.checkpoints import FAULTS, SIGNATURE_ED25519, Kind, Signed, first_forged, message
+from control_plane.database.urls import session_settings
 from control_plane.security.keyproviders import KeyProvider
 from control_plane.security.signing import Signer, SigningKey, SigningKeyError, generate_signing_key, open_signer
 from control_plane.settings import Settings
@@ -159,7 +160,7 @@ async def verify(
 async def report(url: str, settings: Settings, tenant_id: UUID | None, tell: Callable[[str], None]) -> bool:
     """Verify and tell, one line a chain. Whether all is as it was told. Raises KeyProviderError."""
     provider = provider_for(settings)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=session_settings("tradewise-audit"))
     try:
         faults, verdicts = await verify(connection, provider, tenant_id)
     finally:

@@ -46,10 +46,12 @@ grant update (score) on marketplace_listings to tradewise_market;
 
 grant create on schema public to tradewise_market;
 
--- Until when what arrived is in rollups: reads take what is younger from the rows themselves.
+-- Up to which time reads take rollups; what is younger they take from the rows themselves. Rollups hold what *arrived*
+-- until ready_until, and a poller from which the database was away brings rows of hours before: for so long they are
+-- read as they came, until the next pass has taken them up.
 create or replace function rolled_until() returns timestamptz
 language sql stable security definer set search_path = public, pg_temp as $$
-    select p.ready_until from rollup_progress p
+    select p.ready_until - interval '6 hours' from rollup_progress p
 $$;
 
 -- The newest known index of a bot, in three looks however long its history is. For the functions below.
@@ -59,35 +61,69 @@ language sql stable as $$
     select n.observed_at, n.unit_value, n.simulated from (
         (select q.observed_at, q.unit_value, q.simulated from performance_snapshots q
         where q.tenant_id = whose and q.bot_id = of_bot and q.unit_value is not null
-            and q.observed_at >= (select date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g)
+            and q.observed_at >= (select date_trunc('hour', rolled_until(), 'UTC'))
         order by q.observed_at desc limit 1)
         union all
         (select h.unit_at, h.unit_last, h.simulated from performance_hourly h
         where h.tenant_id = whose and h.bot_id = of_bot and h.unit_last is not null
-            and h.bucket >= (select date_trunc('day', g.ready_until, 'UTC') from rollup_progress g)
-            and h.bucket < (select date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g)
+            and h.bucket >= (select date_trunc('day', rolled_until(), 'UTC'))
+            and h.bucket < (select date_trunc('hour', rolled_until(), 'UTC'))
         order by h.bucket desc limit 1)
         union all
         (select d.unit_at, d.unit_last, d.simulated from performance_daily d
         where d.tenant_id = whose and d.bot_id = of_bot and d.unit_last is not null
-            and d.bucket < (select date_trunc('day', g.ready_until, 'UTC') from rollup_progress g)
+            and d.bucket < (select date_trunc('day', rolled_until(), 'UTC'))
         order by d.bucket desc limit 1)
     ) n
     order by n.observed_at desc limit 1
 $$;
 
+-- The finest that is still kept of the bot that a subscription follows, from then on: in seconds, 1 (single readings),
+-- 3600 or 86400. As `finest_kept` (control_plane/performance/reads.py) has it of one's own bots.
+create or replace function subscription_kept(of_subscription uuid, since timestamptz) returns integer
+language sql stable security definer set search_path = public, pg_temp as $$
+    select case
+        when k.first_at is null or k.begin > now() - interval '27 days' then 1
+        when k.first_read - greatest(k.begin, k.first_at) <= interval '1 hour' then 1
+        when (
+            select min(h.bucket) from performance_hourly h where h.tenant_id = k.bot_tenant_id and h.bot_id = k.bot_id
+        ) - greatest(k.begin, k.first_at) <= interval '24 hours' then 3600
+        else 86400 end
+    from (
+        select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, q.at as first_read,
+            least(q.at, d.at) as first_at
+        from subscriptions s
+        cross join lateral (
+            select min(observed_at) as at from performance_snapshots
+            where tenant_id = s.bot_tenant_id and bot_id = s.bot_id
+        ) q
+        cross join lateral (
+            select min(first_at) as at from (
+                select first_at from performance_daily
+                where tenant_id = s.bot_tenant_id and bot_id = s.bot_id order by bucket limit 1
+            ) o
+        ) d
+        where s.id = of_subscription
+            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+    ) k
+$$;
+
 -- The index of the bot that a subscription follows, about one value a step: only for a subscription of the calling
--- tenant. Of steps of ten minutes and more, hours of which rollups tell have one value.
+-- tenant. Of steps of ten minutes and more, hours of which rollups tell have one value; of a day and more, days.
 create or replace function subscription_index(of_subscription uuid, since timestamptz, until timestamptz, step interval)
 returns table (observed_at timestamptz, unit_value numeric)
 language sql stable security definer set search_path = public, pg_temp as $$
     with followed as (
-        select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, case
-            when step < interval '10 minutes' then '-infinity'
-            else least(date_trunc('hour', g.ready_until, 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
-        from subscriptions s cross join rollup_progress g
-        where s.id = of_subscription
-            and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+        select f.*, case when step < interval '24 hours' then '-infinity'
+            else date_trunc('day', f.rolled, 'UTC') end as days
+        from (
+            select s.bot_tenant_id, s.bot_id, greatest(since, s.created_at) as begin, case
+                when step < interval '10 minutes' then '-infinity'
+                else least(date_trunc('hour', rolled_until(), 'UTC'), date_trunc('hour', until, 'UTC')) end as rolled
+            from subscriptions s
+            where s.id = of_subscription
+                and s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
+        ) f
     )
     select x.observed_at, x.unit_value from (
         select distinct on (date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'))
@@ -99,7 +135,12 @@ language sql stable security definer set search_path = public, pg_temp as $$
             union all
             select h.last_at, h.unit_last from performance_hourly h
             where h.tenant_id = f.bot_tenant_id and h.bot_id = f.bot_id
-                and h.bucket >= date_trunc('hour', f.begin, 'UTC') and h.bucket < f.rolled and h.last_at >= f.begin
+                and h.bucket >= greatest(date_trunc('hour', f.begin, 'UTC'), f.days) and h.bucket < f.rolled
+                and h.last_at >= f.begin
+            union all
+            select d.last_at, d.unit_last from performance_daily d
+            where d.tenant_id = f.bot_tenant_id and d.bot_id = f.bot_id
+                and d.bucket >= date_trunc('day', f.begin, 'UTC') and d.bucket < f.days and d.last_at >= f.begin
         ) p
         order by date_bin(step, p.observed_at, timestamptz '2000-01-01 00:00:00+00'), p.observed_at desc
     ) x
@@ -115,59 +156,143 @@ language sql stable security definer set search_path = public, pg_temp as $$
     where s.tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid)
 $$;
 
--- What the marketplace shows of a listing: the index of the creator's own oldest bot that runs the template, and of no
--- other than the one that is followed where it is shared, because subscriptions are bought at it. Its drawdown is of our
--- own series since its beginning: of all days up to the last rollup, and of now.
+-- What a listing is judged by: the creator's own oldest bot that runs the template, and no other than the one that is
+-- followed where it is shared, because subscriptions are bought at it. For the functions below.
+create or replace function listed_bot(of_template uuid)
+returns table (tenant_id uuid, id uuid, created_at timestamptz)
+language sql stable as $$
+    select c.tenant_id, c.id, c.created_at
+    from marketplace_listings l
+    join template_versions v on v.tenant_id = l.creator_tenant_id and v.template_id = l.id
+    join bots c on c.template_tenant_id = v.tenant_id and c.template_version_id = v.id
+        and c.tenant_id = l.creator_tenant_id
+    where l.id = of_template and c.deleted_at is null and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
+    order by c.created_at limit 1
+$$;
+
+-- What a bot has done since it was last simulated, if it is live, or since it was last live, if it is simulated: the
+-- index that this stretch began with, when, and the worst drawdown in it. No row where all its readings are alike, so
+-- that the index tells it all. The edge is found in three looks; of what lies behind it, one row a day is read.
+-- Where the readings about the edge are no longer kept, the stretch begins with the first whole hour or day after it.
+create or replace function newest_stretch(whose uuid, of_bot uuid, is_simulated boolean)
+returns table (base numeric, since timestamptz, max_drawdown numeric)
+-- To plan it anew for each listing would cost ten times as much as to do it.
+language plpgsql stable set plan_cache_mode = 'force_generic_plan' as $$
+declare
+    built constant timestamptz := date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g;
+    young constant timestamptz := date_trunc('hour', rolled_until(), 'UTC');
+    today constant timestamptz := date_trunc('day', young, 'UTC');
+    edge timestamptz;
+    whole_hour timestamptz;
+    whole_day timestamptz;
+begin
+    if is_simulated is null then
+        return;
+    end if;
+    select max(e.at) into edge from (
+        (select case when is_simulated then d.live_at else d.simulated_at end as at from performance_daily d
+        where d.tenant_id = whose and d.bot_id = of_bot order by d.bucket desc limit 1)
+        union all
+        select case when is_simulated then coalesce(h.live_at, case when not h.simulated then h.last_at end)
+            else coalesce(h.simulated_at, case when h.simulated then h.last_at end) end
+        from performance_hourly h where h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= today
+        union all
+        select q.observed_at from performance_snapshots q
+        where q.tenant_id = whose and q.bot_id = of_bot and q.observed_at >= built and q.simulated <> is_simulated
+    ) e;
+    if edge is null then
+        return;
+    end if;
+    whole_hour := date_trunc('hour', edge, 'UTC') + interval '1 hour';
+    whole_day := date_trunc('day', edge, 'UTC') + interval '24 hours';
+    return query
+    select (array_agg(p.unit_first order by p.at))[1], min(p.at),
+        max(greatest(p.unit_drawdown, 1 - p.unit_min / nullif(p.high_before, 0), 0))
+    from (
+        select k.*, max(k.unit_max) over (order by k.at rows between unbounded preceding and 1 preceding) as high_before
+        from (
+            select d.first_at as at, d.unit_first, d.unit_min, d.unit_max, d.unit_drawdown from performance_daily d
+            where d.tenant_id = whose and d.bot_id = of_bot and d.bucket >= whole_day and d.bucket < today
+            union all
+            select h.first_at, h.unit_first, h.unit_min, h.unit_max, h.unit_drawdown from performance_hourly h
+            where h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= whole_hour
+                and h.bucket < least(whole_day, young)
+            union all
+            select h.first_at, h.unit_first, h.unit_min, h.unit_max, h.unit_drawdown from performance_hourly h
+            where h.tenant_id = whose and h.bot_id = of_bot and h.bucket >= greatest(whole_day, today)
+                and h.bucket < young
+            union all
+            select q.observed_at, q.unit_value, q.unit_value, q.unit_value, 0 from performance_snapshots q
+            where q.tenant_id = whose and q.bot_id = of_bot and q.observed_at > edge
+                and q.observed_at < whole_hour
+            union all
+            select q.observed_at, q.unit_value, q.unit_value, q.unit_value, 0 from performance_snapshots q
+            where q.tenant_id = whose and q.bot_id = of_bot and q.observed_at >= greatest(whole_hour, young)
+        ) k
+        where k.unit_first is not null
+    ) p
+    having count(*) > 0;
+end
+$$;
+
+-- What a listing rests on: the index of its bot, which subscriptions are bought at, over all of its time.
+-- Its drawdown is of our own series since its beginning: of all days up to the last rollup, and of now.
 create or replace function listing_performance(of_template uuid)
 returns table (observed_at timestamptz, unit_value numeric, max_drawdown numeric, simulated boolean, since timestamptz)
 language sql stable security definer set search_path = public, pg_temp as $$
     select p.observed_at, p.unit_value, case when d.peak_so_far > 0 then
         greatest(d.drawdown_so_far, 1 - p.unit_value / greatest(d.peak_so_far, p.unit_value))::numeric(9, 8) end,
         p.simulated, b.created_at
-    from marketplace_listings l
-    join lateral (
-        select c.id, c.tenant_id, c.created_at from bots c
-        join template_versions v on v.tenant_id = c.template_tenant_id and v.id = c.template_version_id
-        where c.tenant_id = l.creator_tenant_id and v.template_id = l.id and c.deleted_at is null
-            and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
-        order by c.created_at limit 1
-    ) b on true
+    from listed_bot(of_template) b
     cross join lateral newest_index(b.tenant_id, b.id) p
     left join lateral (
         select r.peak_so_far, r.drawdown_so_far from performance_daily r
         where r.tenant_id = b.tenant_id and r.bot_id = b.id order by r.bucket desc limit 1
     ) d on true
-    where l.id = of_template and (select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null
+    where (select nullif(current_setting('app.tenant_id', true), '')::uuid) is not null
 $$;
 
--- What listings are sorted by, as `listing_performance` finds it; how many changed. Run by the scheduler, for all.
+-- What the marketplace shows of a listing: how its bot's index has grown, 1 is as at the beginning. Figures that were
+-- simulated and figures that were not are never shown as one: growth and drawdown are of the newest stretch of readings
+-- that say the same of it as the newest, and `since` is when that began.
+create or replace function listing_result(of_template uuid)
+returns table (observed_at timestamptz, growth numeric, max_drawdown numeric, simulated boolean, since timestamptz)
+language sql stable security definer set search_path = public, pg_temp as $$
+    select p.observed_at,
+        round(case when n.base is null then p.unit_value else p.unit_value / nullif(n.base, 0) end, 12),
+        case when n.base is not null then least(n.max_drawdown, 1)::numeric(9, 8) else p.max_drawdown end,
+        p.simulated, coalesce(n.since, p.since)
+    from listing_performance(of_template) p
+    cross join lateral listed_bot(of_template) b
+    left join lateral newest_stretch(b.tenant_id, b.id, p.simulated) n on true
+$$;
+
+-- What listings are sorted by, as `listing_result` finds it; how many changed. Run by the scheduler, for all.
 create or replace function refresh_listing_scores() returns integer
 language sql volatile security definer set search_path = public, pg_temp as $$
     with scored as (
-        select l.id, p.unit_value
+        select l.id, round(case when n.base is null then p.unit_value else p.unit_value / nullif(n.base, 0) end, 12)
+            as growth
         from marketplace_listings l
-        left join lateral (
-            select c.id, c.tenant_id from bots c
-            join template_versions v on v.tenant_id = c.template_tenant_id and v.id = c.template_version_id
-            where c.tenant_id = l.creator_tenant_id and v.template_id = l.id and c.deleted_at is null
-                and (l.hosting <> 'shared' or c.id = l.shared_bot_id)
-            order by c.created_at limit 1
-        ) b on true
+        left join lateral listed_bot(l.id) b on true
         left join lateral newest_index(b.tenant_id, b.id) p on true
+        left join lateral newest_stretch(b.tenant_id, b.id, p.simulated) n on true
     ), changed as (
-        update marketplace_listings l set score = s.unit_value from scored s
-        where s.id = l.id and l.score is distinct from s.unit_value
+        update marketplace_listings l set score = s.growth from scored s
+        where s.id = l.id and l.score is distinct from s.growth
         returning 1
     )
     select count(*)::integer from changed
 $$;
 
-select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)'], '{}');
+select pg_temp.hand_to('tradewise_market', array['newest_index(uuid, uuid)', 'listed_bot(uuid)',
+    'newest_stretch(uuid, uuid, boolean)'], '{}');
 select pg_temp.hand_to('tradewise_market', array['rolled_until()'], array['tradewise_api', 'tradewise_owner',
     'tradewise_agent_poller']);
 select pg_temp.hand_to('tradewise_market', array['refresh_listing_scores()'], array['tradewise_agent_scheduler']);
 select pg_temp.hand_to('tradewise_market', array['subscription_index(uuid, timestamptz, timestamptz, interval)',
-    'followed_unit_values()', 'listing_performance(uuid)']);
+    'subscription_kept(uuid, timestamptz)', 'followed_unit_values()', 'listing_performance(uuid)',
+    'listing_result(uuid)']);
 
 revoke create on schema public from tradewise_market;
 
@@ -196,8 +321,8 @@ begin
 end
 $$;
 
--- Partitions are made ahead by the scheduler: of months so many, of years the next. Rollups begin where snapshots do, so
--- that what was recorded before there were rollups has a place as well.
+-- Partitions are made ahead by the scheduler: of months so many, of years the next. Rollups begin where snapshots do,
+-- so that what was recorded before there were rollups has a place as well.
 create or replace function ensure_partitions(months_ahead integer) returns integer
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -208,6 +333,8 @@ declare
     ));
     made integer;
 begin
+    -- Two schedulers may find the same one missing: the second waits, and finds it there.
+    perform pg_advisory_xact_lock(hashtext('ensure_partitions'));
     select sum(ensure_partition(t.parent, t.unit, m.at at time zone 'utc'))::integer into made
     from (values ('performance_snapshots', 'month', today - interval '1 month'),
         ('bot_health_changes', 'month', today - interval '1 month'), ('performance_hourly', 'month', oldest),
@@ -223,15 +350,17 @@ begin
 end
 $$;
 
--- Drops whole months and years that are no longer kept, and never what is not in rollups yet: what was recorded stays
--- until two days after it was rolled up, whatever the settings say. It waits for nobody: the next pass tries again.
+-- Drops one whole month or year that is no longer kept, single readings first: 1 where one went, 0 where there is none,
+-- -1 where somebody holds whatever there is. One, because what a transaction has taken it holds to its end, and the
+-- poller writes meanwhile; and it waits for nobody long. Never what is not in rollups yet: what was recorded stays for
+-- two days after it was rolled up, whatever the settings say.
 create or replace function retire_history(snapshot_months integer, hourly_months integer, daily_years integer)
 returns integer
 language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '300ms' as $$
 declare
     rolled constant timestamptz := rolled_until() - interval '2 days';
     partition text;
-    dropped integer := 0;
+    outcome integer := 0;
 begin
     if not isfinite(rolled) then
         return 0;
@@ -239,19 +368,25 @@ begin
     for partition in
         select c.relname::text
         from (values
-            ('performance_snapshots', 'YYYY_MM', make_interval(months => greatest(snapshot_months, 1))),
-            ('bot_health_changes', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
-            ('performance_hourly', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
-            ('performance_daily', 'YYYY', make_interval(years => greatest(daily_years, 1))),
-            ('bot_health_daily', 'YYYY', make_interval(years => greatest(daily_years, 1)))
-        ) as t (parent, form, keep)
+            (1, 'performance_snapshots', 'YYYY_MM', make_interval(months => greatest(snapshot_months, 1))),
+            (2, 'bot_health_changes', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
+            (3, 'performance_hourly', 'YYYY_MM', make_interval(months => greatest(hourly_months, snapshot_months, 1))),
+            (4, 'performance_daily', 'YYYY', make_interval(years => greatest(daily_years, 1))),
+            (5, 'bot_health_daily', 'YYYY', make_interval(years => greatest(daily_years, 1)))
+        ) as t (turn, parent, form, keep)
         join pg_inherits h on h.inhparent = t.parent::regclass join pg_class c on c.oid = h.inhrelid
-        where substr(c.relname, length(t.parent) + 2) < to_char(least(now() - t.keep, rolled) at time zone 'utc', t.form)
+        where substr(c.relname, length(t.parent) + 2)
+            < to_char(least(now() - t.keep, rolled) at time zone 'utc', t.form)
+        order by t.turn, c.relname
     loop
-        execute format('drop table %I', partition);
-        dropped := dropped + 1;
+        begin
+            execute format('drop table %I', partition);
+            return 1;
+        exception when lock_not_available or deadlock_detected then
+            outcome := -1;  -- what was taken for it is given back
+        end;
     end loop;
-    return dropped;
+    return outcome;
 end
 $$;
 revoke all on function ensure_partition(text, text, timestamptz), ensure_partitions(integer),

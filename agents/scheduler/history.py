@@ -13,22 +13,27 @@ _LOG = structlog.get_logger("scheduler")
 async def retire_history(pool: asyncpg.Pool, settings: Settings) -> int:
     """Drop months and years of history that are no longer kept; how many partitions went.
 
-    Single readings and changes of health go no sooner than they are in rollups. Where somebody holds a table, the next
-    pass tries again.
+    Single readings and changes of health go no sooner than they are in rollups. Each goes in a transaction of its own,
+    because until its end nobody can write to what has gone. Where somebody holds a table, the next pass tries again.
     """
-    try:
-        dropped: int = await pool.fetchval(
-            "select retire_history($1, $2, $3)",
-            settings.snapshot_retention_months,
-            settings.hourly_retention_months,
-            settings.daily_retention_years,
-        )
-    except asyncpg.LockNotAvailableError:
+    dropped = 0
+    while (outcome := await _retire_one(pool, settings)) > 0:
+        dropped += outcome
+    if outcome < 0:
         _LOG.info("history_retirement_put_off", cause="a writer or reader held a table")
-        return 0
     if dropped:
         _LOG.info("history_retired", partitions=dropped)
     return dropped
+
+
+async def _retire_one(pool: asyncpg.Pool, settings: Settings) -> int:
+    outcome: int = await pool.fetchval(
+        "select retire_history($1, $2, $3)",
+        settings.snapshot_retention_months,
+        settings.hourly_retention_months,
+        settings.daily_retention_years,
+    )
+    return outcome
 
 
 async def refresh_scores(pool: asyncpg.Pool) -> int:

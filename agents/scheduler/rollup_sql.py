@@ -56,6 +56,8 @@ _COLUMNS: Final = (
     "unit_max",
     "unit_at",
     "unit_drawdown",
+    "simulated_at",
+    "live_at",
     "latency_count",
     "latency_sum",
     "latency_max",
@@ -115,6 +117,8 @@ HOURS: Final = _upsert(
             min(x.unit_value) as unit_min, max(x.unit_value) as unit_max,
             max(x.observed_at) filter (where x.unit_value is not null) as unit_at,
             max(1 - x.unit_value / nullif(x.high, 0)) filter (where x.unit_value is not null) as unit_drawdown,
+            max(x.observed_at) filter (where x.simulated) as simulated_at,
+            max(x.observed_at) filter (where not x.simulated) as live_at,
             count(x.latency_ms) as latency_count, coalesce(sum(x.latency_ms), 0) as latency_sum,
             max(x.latency_ms) as latency_max, max(b.bins) as latency_bins, max(b.counts) as latency_counts
         from (
@@ -145,7 +149,8 @@ DAYS: Final = _upsert(
     f"""
     left join lateral (
         select s.currency from performance_hourly s
-        where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '1 day' and s.currency is not null
+        where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '24 hours'
+            and s.currency is not null
         order by s.bucket desc limit 1
     ) l on true
     cross join lateral (
@@ -163,20 +168,22 @@ DAYS: Final = _upsert(
             {_known("unit_last", by="bucket")} as unit_last,
             min(x.unit_min) as unit_min, max(x.unit_max) as unit_max, max(x.unit_at) as unit_at,
             {_lower("unit_drawdown", "unit_min")} filter (where x.unit_max is not null) as unit_drawdown,
+            max(coalesce(x.simulated_at, case when x.simulated then x.last_at end)) as simulated_at,
+            max(coalesce(x.live_at, case when not x.simulated then x.last_at end)) as live_at,
             sum(x.latency_count)::integer as latency_count, sum(x.latency_sum) as latency_sum,
             max(x.latency_max) as latency_max, max(b.bins) as latency_bins, max(b.counts) as latency_counts
         from (
             select s.*, max(s.unit_max) over (order by s.bucket rows between unbounded preceding and 1 preceding)
                 as high_before
             from performance_hourly s
-            where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '1 day'
+            where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '24 hours'
         ) x cross join (
             select coalesce(array_agg(n.bin order by n.bin), '{{}}') as bins,
                 coalesce(array_agg(n.count order by n.bin), '{{}}') as counts
             from (
                 select h.bin, sum(h.count)::integer as count
                 from performance_hourly s cross join lateral unnest(s.latency_bins, s.latency_counts) as h (bin, count)
-                where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '1 day'
+                where {_OF_BOT} and s.bucket >= w.bucket and s.bucket < w.bucket + interval '24 hours'
                 group by 1
             ) n
         ) b
@@ -185,29 +192,37 @@ DAYS: Final = _upsert(
     """,
 )
 
-#: High and worst drawdown of all days up to each, from the first day on that changed. Most often that is today alone.
+#: High, worst drawdown and what was simulated of all days up to each, from the first day on that changed. Most often
+#: that is today alone.
 SO_FAR: Final = f"""
-    update performance_daily d set peak_so_far = c.peak, drawdown_so_far = c.drawdown
+    update performance_daily d set peak_so_far = c.peak, drawdown_so_far = c.drawdown,
+        simulated_at = c.simulated_at, live_at = c.live_at
     from (
         select x.tenant_id, x.bot_id, x.bucket, greatest(x.high_before, x.unit_max) as peak,
             greatest(x.drawdown_before, {_lower("unit_drawdown", "unit_min")} filter (where x.unit_max is not null)
-                over (partition by x.tenant_id, x.bot_id order by x.bucket)) as drawdown
+                over (partition by x.tenant_id, x.bot_id order by x.bucket)) as drawdown,
+            greatest(x.simulated_before, max(x.simulated_at) over (partition by x.tenant_id, x.bot_id
+                order by x.bucket)) as simulated_at,
+            greatest(x.live_before, max(x.live_at) over (partition by x.tenant_id, x.bot_id
+                order by x.bucket)) as live_at
         from (
             select s.tenant_id, s.bot_id, s.bucket, s.unit_min, s.unit_max, s.unit_drawdown,
+                s.simulated_at, s.live_at, b.simulated_at as simulated_before, b.live_at as live_before,
                 b.drawdown_so_far as drawdown_before, greatest(b.peak_so_far, max(s.unit_max) over (
                     partition by s.tenant_id, s.bot_id order by s.bucket
                     rows between unbounded preceding and 1 preceding)) as high_before
             from {_WANTED}
             join performance_daily s on {_OF_BOT} and s.bucket >= w.bucket
             left join lateral (
-                select e.peak_so_far, e.drawdown_so_far from performance_daily e
+                select e.peak_so_far, e.drawdown_so_far, e.simulated_at, e.live_at from performance_daily e
                 where e.tenant_id = w.tenant_id and e.bot_id = w.bot_id and e.bucket < w.bucket
                 order by e.bucket desc limit 1
             ) b on true
         ) x
     ) c
     where d.tenant_id = c.tenant_id and d.bot_id = c.bot_id and d.bucket = c.bucket
-        and (d.peak_so_far is distinct from c.peak or d.drawdown_so_far is distinct from c.drawdown)
+        and (d.peak_so_far, d.drawdown_so_far, d.simulated_at, d.live_at)
+            is distinct from (c.peak, c.drawdown, c.simulated_at, c.live_at)
 """
 
 NEXT_HEALTH_DAYS: Final = f"""
@@ -229,9 +244,9 @@ HEALTH_DAY: Final = """
         ) b order by b.at desc limit 1
     ), seen as (
         select c.at, c.state, c.reason, c.trading_state from bot_health_changes c
-        where c.tenant_id = $1 and c.bot_id = $2 and c.at >= $3 and c.at < $3::timestamptz + interval '1 day'
+        where c.tenant_id = $1 and c.bot_id = $2 and c.at >= $3 and c.at < $3::timestamptz + interval '24 hours'
     ), spans as (
-        select x.*, extract(epoch from lead(x.at, 1, $3::timestamptz + interval '1 day') over (order by x.at) - x.at)
+        select x.*, extract(epoch from lead(x.at, 1, $3::timestamptz + interval '24 hours') over (order by x.at) - x.at)
             as seconds
         from (select $3::timestamptz as at, state, reason, trading_state from before where not exists (
                 select from seen where at = $3)

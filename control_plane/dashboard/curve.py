@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import msgspec
 
 from control_plane.performance.schemas import PerformanceView
-from control_plane.performance.steps import SECONDS
 
 RANGES: dict[str, timedelta | None] = {
     "hour": timedelta(hours=1),
@@ -22,7 +21,6 @@ RANGES: dict[str, timedelta | None] = {
 }
 DEFAULT_RANGE = "day"
 _ROWS = 20
-_BIN_S: dict[str, int] = {name: length for name, length in SECONDS.items() if name != "raw"}
 
 
 class Reading(Protocol):
@@ -77,13 +75,13 @@ def beginning(chosen: str, created_at: datetime, now: datetime | None = None) ->
     return moment - span if span is not None else min(created_at, moment - timedelta(minutes=1))
 
 
-def with_gaps(readings: Sequence[Reading], interval: str, silence: timedelta) -> list[tuple[datetime, str | None]]:
+def with_gaps(readings: Sequence[Reading], step_s: float, silence: timedelta) -> list[tuple[datetime, str | None]]:
     """The readings, oldest first, with an unknown point in each stretch that is too long to draw a line across.
 
-    Too long is ``silence``; of points that are further apart anyway, two intervals of the series, or three of what lies
+    Too long is ``silence``; of points that are further apart anyway, two steps of the series, or three of what lies
     between two of them when all is well.
     """
-    longest = max(silence, 2 * timedelta(seconds=_BIN_S.get(interval, 0)), 3 * _usual(readings))
+    longest = max(silence, 2 * timedelta(seconds=step_s), 3 * _usual(readings))
     points: list[tuple[datetime, str | None]] = []
     for reading in readings:
         if points and reading.at - points[-1][0] > longest:

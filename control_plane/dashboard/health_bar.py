@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -41,11 +41,28 @@ def pieces(view: TimelineView) -> list[Piece]:
     """The bar, from left to right; what is not healthy is drawn last, so that nothing hides it."""
     whole = max((view.to - view.from_).total_seconds(), 1.0)
     drawn = []
-    for span in view.spans:
-        x = (span.from_ - view.from_).total_seconds() / whole * WIDTH
-        width = max((span.to - span.from_).total_seconds() / whole * WIDTH, _NARROWEST)
-        drawn.append(Piece(round(min(x, WIDTH - _NARROWEST), 2), round(width, 2), span.state, title(span)))
+    told = [(span.from_, span.to, span.state, title(span)) for span in view.spans]
+    for begin, end, state, words in [*_untold(view), *told]:
+        x = (begin - view.from_).total_seconds() / whole * WIDTH
+        width = max((end - begin).total_seconds() / whole * WIDTH, _NARROWEST)
+        drawn.append(Piece(round(min(x, WIDTH - _NARROWEST), 2), round(width, 2), state, words))
     return sorted(drawn, key=lambda piece: piece.state in {"unhealthy", "stale"})
+
+
+def _untold(view: TimelineView) -> Iterator[tuple[datetime, datetime, str, str]]:
+    """What lies before the oldest of the spans that are told one by one, by buckets."""
+    if view.complete or not view.spans:
+        return
+    first = view.spans[0].from_
+    ends = [*(bucket.at for bucket in view.buckets[1:]), view.to]
+    for bucket, ends_at in zip(view.buckets, ends, strict=True):
+        begin, end, uptime = max(bucket.at, view.from_), min(ends_at, first), bucket.uptime
+        if end > begin:
+            state = (
+                "unhealthy" if uptime.healthy_s < uptime.observed_s else "healthy" if uptime.observed_s else "unknown"
+            )
+            up = f"{share(uptime.ratio)} up" if uptime.observed_s else state_name(state)
+            yield begin, end, state, f"{up}, {begin:%d %b %H:%M} to {end:%d %b %H:%M} UTC"
 
 
 def title(span: SpanView) -> str:
@@ -56,7 +73,7 @@ def title(span: SpanView) -> str:
 
 def states(view: TimelineView) -> list[str]:
     """The states that there are, in the order of the legend."""
-    found = {span.state for span in view.spans}
+    found = {piece.state for piece in pieces(view)}
     return [state for state in _NAMES if state in found]
 
 

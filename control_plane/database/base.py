@@ -17,6 +17,8 @@ from uuid_utils.compat import uuid7
 Timestamp: Final = TIMESTAMP(timezone=True)
 Money: Final = Numeric(24, 8)
 UnitValue: Final = Numeric(24, 12)
+#: The most units at the highest index: what leaves must be written down, however much it has become.
+Worth: Final = Numeric(38, 8)
 
 UtcTime = Annotated[datetime, mapped_column(Timestamp)]
 Amount = Annotated[Decimal, mapped_column(Money)]

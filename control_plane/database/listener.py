@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from control_plane.database.away import DATABASE_AWAY
+from control_plane.database.urls import session_settings
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +62,7 @@ class Listener:
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await asyncpg.connect(
-            self._url, timeout=5, server_settings={"application_name": self._application_name}
+            self._url, timeout=5, server_settings=session_settings(self._application_name)
         )
         try:
             for channel in self._channels:

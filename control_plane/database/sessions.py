@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, SessionTransaction
 
 from control_plane.database.connection import Binding, TenantConnection
-from control_plane.database.urls import sqlalchemy_url
+from control_plane.database.urls import session_settings, sqlalchemy_url
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class Database:
             hide_parameters=True,
             connect_args={
                 "connection_class": TenantConnection,
-                "server_settings": {"application_name": application_name},
+                "server_settings": session_settings(application_name),
                 "timeout": 10,
             },
         )

@@ -16,6 +16,11 @@ def sqlalchemy_url(url: str) -> URL:
     return parsed.set(query=query)
 
 
+def session_settings(application_name: str) -> dict[str, str]:
+    """What every session of ours begins with. In UTC, because a server may stand where some days have 23 hours."""
+    return {"application_name": application_name, "timezone": "UTC"}
+
+
 def url_for_role(url: str, role: str, password: str | None = None) -> str:
     """``url`` with another login role (and its password), as ``postgresql://``."""
     parsed = make_url(url).set(drivername="postgresql", username=role, password=password)

@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from control_plane.database.urls import sqlalchemy_url, without_password
+from control_plane.database.urls import session_settings, sqlalchemy_url, without_password
 
 
 class DatabaseUnreachableError(RuntimeError):
@@ -28,7 +28,9 @@ class DatabaseUnreachableError(RuntimeError):
 @asynccontextmanager
 async def visiting(url: str) -> AsyncIterator[AsyncConnection]:
     """A connection to ``url`` that is closed at the end of the block. Raises :class:`DatabaseUnreachableError`."""
-    engine = create_async_engine(sqlalchemy_url(url), hide_parameters=True)
+    engine = create_async_engine(
+        sqlalchemy_url(url), hide_parameters=True, connect_args={"server_settings": session_settings("tradewise")}
+    )
     try:
         try:
             connection = await engine.connect()

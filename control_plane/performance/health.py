@@ -25,6 +25,7 @@ _IN_DETAIL: Final = timedelta(days=8)
 _MOST_CHANGES: Final = 20_000
 _DAY: Final = timedelta(days=1)
 _DEFAULT_SPAN: Final = timedelta(days=1)
+_LONGEST_SPAN: Final = MOST_SPANS * timedelta(days=30)
 
 _BEFORE = text("""
     select * from (
@@ -32,7 +33,7 @@ _BEFORE = text("""
         where bot_id = :bot and at < :at order by at desc limit 1)
         union all
         (select bucket, last_state, last_reason, last_trading_state from bot_health_daily
-        where bot_id = :bot and bucket <= cast(:at as timestamptz) - interval '1 day' order by bucket desc limit 1)
+        where bot_id = :bot and bucket <= cast(:at as timestamptz) - interval '24 hours' order by bucket desc limit 1)
     ) b order by at desc limit 1
 """)
 _CHANGES = text("""
@@ -81,7 +82,7 @@ async def bot_timeline(
     now = datetime.now(UTC)
     begin, end = checked_span(since, until or now, _DEFAULT_SPAN)
     end = min(end, now)
-    begin = max(min(begin, end), end - points * timedelta(seconds=SECONDS["30d"]))
+    begin = max(min(begin, end), end - _LONGEST_SPAN)
     known = await extent(session, bot_id)
     kept: CurveInterval = await finest_kept(session, bot_id, known, begin)
     if not await changes_kept(session, bot_id, begin):
@@ -106,7 +107,7 @@ async def bot_timeline(
     return TimelineView(
         from_=begin,
         to=end,
-        interval=next(name for name, seconds in SECONDS.items() if seconds == step.total_seconds()),
+        interval=next((name for name, seconds in SECONDS.items() if seconds == step.total_seconds()), f"{step.days}d"),
         uptime=_uptime(total),
         latency=_latency(every),
         spans=[_span(span, words) for span in found],
@@ -121,7 +122,10 @@ async def bot_timeline(
 def _step(span: timedelta, points: int, kept_s: int) -> timedelta:
     least = max(kept_s, 900 if span <= _IN_DETAIL else SECONDS["1d"])
     fitting = (length for length in SECONDS.values() if length >= least and span.total_seconds() / length <= points - 1)
-    seconds = next(fitting, SECONDS["30d"])
+    seconds = next(fitting, None)
+    if seconds is None:
+        months = -(-span // timedelta(seconds=SECONDS["30d"] * (points - 1)))
+        seconds = months * SECONDS["30d"]
     return timedelta(seconds=seconds)
 
 
@@ -171,7 +175,8 @@ class _Reader(msgspec.Struct):
         rows = await self.session.execute(_DAYS, {"bot": self.bot_id, "since": begin, "until": rolled})
         spent = [Spent() for _ in starts]
         days = [Day(*row) for row in rows]
-        for at, one in days_spent("unknown" if before is None else before.state, days, begin, rolled):
+        first = "unknown" if before is None else before.state
+        for at, one in days_spent(first, days, begin, rolled, self.seen_until):
             spent[int((at - starts[0]) / step)].take(one)
         if rolled < self.end:
             for number, one in enumerate(await self.in_detail(rolled, starts, step)):

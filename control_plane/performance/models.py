@@ -148,6 +148,9 @@ class _Rollup:
     #: When ``unit_last`` was read.
     unit_at: Mapped[datetime | None] = mapped_column(Timestamp)
     unit_drawdown: Mapped[Decimal | None] = mapped_column(Share)
+    #: The newest reading that was simulated, and the newest that was not; of days, of all days up to each.
+    simulated_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    live_at: Mapped[datetime | None] = mapped_column(Timestamp)
     latency_count: Mapped[int]
     latency_sum: Mapped[float] = mapped_column(Double)
     latency_max: Mapped[float | None] = mapped_column(Double)

@@ -30,7 +30,7 @@ _EXTENT = text("""
 _OLDEST_HOUR = text("select min(bucket) from performance_hourly where bot_id = :bot")
 # Days outlive the changes that they were made of: where there are days before the oldest change, theirs are gone.
 _CHANGES_GONE = text("""
-    select max(bucket) + interval '1 day' from bot_health_daily
+    select max(bucket) + interval '24 hours' from bot_health_daily
     where bot_id = :bot and bucket < coalesce(
         (select date_trunc('day', min(at), 'UTC') from bot_health_changes where bot_id = :bot), 'infinity')
 """)
@@ -74,9 +74,13 @@ _BINNED = text("""
             rows between unbounded preceding and unbounded following)
     order by bin desc, observed_at desc limit :limit
 """)
+# Where the newest day knew no index, the last one known; where none ever was, nobody looks for it.
 _SO_FAR = text("""
-    select peak_so_far, drawdown_so_far, unit_last, unit_at, last_at from performance_daily
-    where bot_id = :bot and bucket < :day order by bucket desc limit 1
+    select peak_so_far, drawdown_so_far, coalesce(unit_last, case when peak_so_far is not null then (
+            select unit_last from performance_daily
+            where bot_id = :bot and bucket < :day and unit_last is not null order by bucket desc limit 1
+        ) end) as unit_last, unit_at, last_at
+    from performance_daily where bot_id = :bot and bucket < :day order by bucket desc limit 1
 """)
 
 
@@ -200,6 +204,7 @@ async def since_start(session: AsyncSession, bot_id: UUID, ready: datetime) -> E
     row = (await session.execute(_SO_FAR, {"bot": bot_id, "day": day})).one_or_none()
     before = None
     if row is not None and row.peak_so_far is not None:
+        # The high may be of a day that is no longer kept.
         last = row.peak_so_far if row.unit_last is None else row.unit_last
         before = Stretch(row.peak_so_far, last, last, row.drawdown_so_far or Decimal(0))
     now = datetime.now(UTC)

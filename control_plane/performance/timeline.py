@@ -13,6 +13,7 @@ import msgspec
 
 STATES = ("healthy", "unhealthy", "stale", "unknown")
 _DAY = timedelta(days=1)
+_ALMOST_ALL = 0.999999
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -66,19 +67,22 @@ class Spent(msgspec.Struct):
 
     @property
     def ratio(self) -> float | None:
-        """Uptime from 0 to 1; None where nobody looked."""
-        return round(self.healthy / self.observed, 6) if self.observed else None
+        """Uptime from 0 to 1, and 1 only where it was never down; None where nobody looked."""
+        if not self.observed:
+            return None
+        return min(round(self.healthy / self.observed, 6), _ALMOST_ALL if self.unhealthy else 1.0)
 
 
 def spans(before: Change | None, changes: Sequence[Change], begin: datetime, end: datetime) -> list[Span]:
     """Spans from ``begin`` to ``end``, without a hole: where nothing was told, health was unknown.
 
-    ``before`` is what health was when the time began; ``changes`` are those within it, oldest first. Two in a row that
-    say the same are one span.
+    ``before`` is what health was before ``changes``, which are oldest first; the last of them that is no later than
+    ``begin`` says what it was when the time began. Two in a row that say the same are one span.
     """
     found: list[Span] = []
-    first = Change(begin, "unknown") if before is None else before
-    edges = [first, *(change for change in changes if begin <= change.at < end)]
+    earlier = [change for change in changes if change.at <= begin]
+    first = earlier[-1] if earlier else before or Change(begin, "unknown")
+    edges = [first, *(change for change in changes if begin < change.at < end)]
     for number, change in enumerate(edges):
         starts = max(change.at, begin)
         ends = edges[number + 1].at if number + 1 < len(edges) else end
@@ -121,8 +125,13 @@ def by_step(found: Iterable[Span], starts: Sequence[datetime], step: timedelta) 
     return spent
 
 
-def days_spent(before: str, days: Sequence[Day], begin: datetime, end: datetime) -> Iterator[tuple[datetime, Spent]]:
-    """What was spent on each day from ``begin`` to ``end``: as told, or all day what the day before ended with."""
+def days_spent(
+    before: str, days: Sequence[Day], begin: datetime, end: datetime, seen_until: datetime | None = None
+) -> Iterator[tuple[datetime, Spent]]:
+    """What was spent on each day from ``begin`` to ``end``: as told, or all day what the day before ended with.
+
+    No row tells that nobody looks, so what a day ended with holds no longer than ``seen_until``, as in ``last_seen``.
+    """
     told = {day.at: day for day in days}
     state, at = before, begin
     while at < end:
@@ -134,5 +143,9 @@ def days_spent(before: str, days: Sequence[Day], begin: datetime, end: datetime)
             known = day.healthy_s + day.unhealthy_s + day.stale_s
             spent = Spent(day.healthy_s, day.unhealthy_s, day.stale_s, max(0.0, _DAY.total_seconds() - known))
             state = day.last_state
+        if seen_until is not None and seen_until < at + _DAY:
+            silent = min((at + _DAY - max(seen_until, at)).total_seconds(), getattr(spent, state))
+            spent.add(state, -silent)
+            spent.add("unknown", silent)
         yield at, spent
         at += _DAY

@@ -17,6 +17,7 @@ from control_plane.database.base import (
     Timestamp,
     UnitValue,
     Updated,
+    Worth,
     one_of,
     tenant_index,
     tenant_key,
@@ -70,7 +71,7 @@ class Subscription(Base, Updated, TenantOwned):
     currency: Mapped[str] = mapped_column(Text)
     allocation_amount: Mapped[Decimal] = mapped_column(Money)
     units: Mapped[Decimal | None] = mapped_column(UnitValue)
-    cash: Mapped[Decimal] = mapped_column(Money, server_default="0")
+    cash: Mapped[Decimal] = mapped_column(Worth, server_default="0")
     cancelled_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
@@ -87,7 +88,7 @@ class LedgerEntry(Base, TenantOwned):
     subscription_id: Mapped[UUID]
     kind: Mapped[str] = mapped_column(Text)
     #: Money into the subscription is positive, out of it negative; a pause or resume moves none.
-    amount: Mapped[Decimal] = mapped_column(Money)
+    amount: Mapped[Decimal] = mapped_column(Worth)
     units: Mapped[Decimal | None] = mapped_column(UnitValue)
     unit_value: Mapped[Decimal | None] = mapped_column(UnitValue)
     actor: Mapped[str | None] = mapped_column(Text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from control_plane.bots.queries import get_bot, silence_of
 from control_plane.errors import NotFoundError
 from control_plane.performance.schemas import Interval
 from control_plane.performance.series import bot_performance, checked_span
+from control_plane.performance.steps import SECONDS, ceiled
 from control_plane.settings import Settings
 from control_plane.subscriptions.schemas import EntryView, SubscriptionView, WorthPoint, WorthView
 from control_plane.subscriptions.valuation import Movement, Worth, dedicated_worth, shared_worth, worth_over_time
@@ -56,6 +57,12 @@ _LEDGER_PAGE = text(
     " order by id desc limit :limit"
 )
 
+_APART: dict[str, float] = {**{name: float(length) for name, length in SECONDS.items()}, "raw": 0.0}
+_KEPT = text("select subscription_kept(:id, :since)")
+_HOUR_S, _DAY_S = 3600.0, 86400.0
+#: From steps of so many seconds on, what is rolled up is told by the hour; and by the day, so that a curve of years
+#: reads no more than one of months.
+_IN_HOURS, _IN_DAYS = 600.0, 6 * _HOUR_S
 _LIVE = text("select id from subscriptions where user_id = :user and template_id = :template and status <> 'cancelled'")
 
 
@@ -164,22 +171,31 @@ async def subscription_performance(
         silence = await silence_of(session, settings, row.bot_id)
         series = await bot_performance(session, row.bot_id, begin, end, interval, silence=silence)
         points = [WorthPoint(point.at, point.equity) for point in series.points]
-        return WorthView(row.currency, series.simulated, series.interval, points)
+        apart = _APART[series.interval]
+        return WorthView(row.currency, series.simulated, series.interval, apart, points)
+    kept = (await session.execute(_KEPT, {"id": subscription_id, "since": begin})).scalar_one()
+    step = _step(min(end, datetime.now(UTC)) - max(begin, row.created_at), kept)
+    if kept > 1:
+        # What is kept is told whole: it cannot be cut at the end of the span.
+        end = ceiled(end, timedelta(seconds=kept))
     index = (
         await session.execute(
             text(
                 "select observed_at, unit_value from subscription_index(:id, :since, :until,"
                 " make_interval(secs => :seconds))"
             ),
-            {"id": subscription_id, "since": begin, "until": end, "seconds": _step(begin, end, row.created_at)},
+            {"id": subscription_id, "since": begin, "until": end, "seconds": step},
         )
     ).all()
     movements = await movements_of(session, subscription_id)
     worth = worth_over_time(movements, [(item.observed_at, item.unit_value) for item in index])
-    return WorthView(row.currency, row.index_simulated, "auto", [WorthPoint(at, equity) for at, equity in worth])
+    # Of longer steps, hours have one value (policies/performance.sql).
+    apart = step if step < _IN_HOURS else max(step, _HOUR_S)
+    points = [WorthPoint(at, equity) for at, equity in worth]
+    return WorthView(row.currency, row.index_simulated, "auto", apart, points)
 
 
-def _step(begin: datetime, end: datetime, created_at: datetime) -> float:
-    """Seconds between points, so that a span shows about 500 of them."""
-    shown = min(end, datetime.now(UTC)) - max(begin, created_at)
-    return max(shown.total_seconds() / 500, 1.0)
+def _step(shown: timedelta, kept_s: int) -> float:
+    """Seconds between points, so that a span shows about 500 of them; no less than what is still kept lies apart."""
+    step = max(shown.total_seconds() / 500, float(kept_s))
+    return max(step, _DAY_S) if step >= _IN_DAYS else step

@@ -71,9 +71,10 @@ class WorthPoint(Figures, frozen=True):
 
 
 class WorthView(msgspec.Struct, frozen=True):
-    """A subscription's worth over time."""
+    """A subscription's worth over time. Points lie ``interval_s`` seconds apart; 0 where each is a reading."""
 
     currency: str
     simulated: bool | None
     interval: str
+    interval_s: float
     points: list[WorthPoint]

@@ -16,11 +16,9 @@ Sort = Literal["newest", "subscribers", "return"]
 _SELECT = """
     select l.id, l.creator_name, l.creator_tenant_id, l.name, l.description, l.engine, l.strategy_type, l.risk_level,
         l.hosting, l.currency, l.minimum_allocation, l.parameters, l.version, l.subscribers_count, l.published_at,
-        p.since, p.observed_at, p.simulated, p.max_drawdown, p.unit_value
+        p.since, p.observed_at, p.simulated, p.max_drawdown, p.growth
 """
-_ONE = text(
-    _SELECT + " from marketplace_listings l left join lateral listing_performance(l.id) p on true where l.id = :id"
-)
+_ONE = text(_SELECT + " from marketplace_listings l left join lateral listing_result(l.id) p on true where l.id = :id")
 _FILTERS = """
     where (cast(:risk_level as text) is null or l.risk_level = :risk_level)
         and (cast(:strategy_type as text) is null or l.strategy_type = :strategy_type)
@@ -41,7 +39,7 @@ _CHOSEN = "with l as materialized (select * from marketplace_listings l"
 _PAGES = {
     (sort, narrowed): text(
         f"{_CHOSEN} {_FILTERS} {_BY_PARAMETERS if narrowed else ''} order by {order} limit :limit offset :offset)"
-        f" {_SELECT} from l left join lateral listing_performance(l.id) p on true order by {order}"
+        f" {_SELECT} from l left join lateral listing_result(l.id) p on true order by {order}"
     )
     for sort, order in _ORDERS.items()
     for narrowed in (False, True)
@@ -50,13 +48,13 @@ _PAGES = {
 
 def _view(row: Row[Any], tenant_id: UUID) -> ListingView:
     performance = None
-    if row.unit_value is not None:
+    if row.growth is not None:
         performance = ListingPerformance(
             since=row.since,
             as_of=row.observed_at,
             simulated=row.simulated,
             max_drawdown=row.max_drawdown,
-            return_=row.unit_value - 1,
+            return_=row.growth - 1,
         )
     return ListingView(
         id=row.id,

@@ -102,7 +102,10 @@ class TemplateView(Figures, frozen=True):
 
 
 class ListingPerformance(Figures, frozen=True):
-    """How the creator's own bot on this template has done. ``return`` is time-weighted since ``since``."""
+    """How the creator's own bot on this template has done. ``return`` is time-weighted since ``since``.
+
+    What was simulated and what was not are never one: where ``simulated`` changed, all is of the time since.
+    """
 
     since: datetime
     as_of: datetime

@@ -25,37 +25,37 @@ def readings(*seconds: float) -> list[Reading]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "interval", "values"),
+    ("seconds", "step", "values"),
     [
-        ((), "raw", []),
-        ((0,), "raw", ["1"]),
-        ((0, 15, 30, 45), "raw", ["1", "2", "3", "4"]),
-        ((0, 55), "raw", ["1", "2"]),
-        ((0, 56, 71), "raw", ["1", None, "2", "3"]),
-        ((0, 60, 120), "1m", ["1", "2", "3"]),
-        ((0, 60, 240), "1m", ["1", "2", None, "3"]),
-        ((0, 86400, 4 * 86400), "1d", ["1", "2", None, "3"]),
-        ((0, 15, 600), "auto", ["1", "2", None, "3"]),
+        ((), 0, []),
+        ((0,), 0, ["1"]),
+        ((0, 15, 30, 45), 0, ["1", "2", "3", "4"]),
+        ((0, 55), 0, ["1", "2"]),
+        ((0, 56, 71), 0, ["1", None, "2", "3"]),
+        ((0, 60, 120), 60, ["1", "2", "3"]),
+        ((0, 60, 240), 60, ["1", "2", None, "3"]),
+        ((0, 86400, 4 * 86400), 86400, ["1", "2", None, "3"]),
+        ((0, 15, 600), 0, ["1", "2", None, "3"]),
+        ((0, 1210, 2420), 1209.6, ["1", "2", "3"]),
+        ((0, 1210, 3900), 1209.6, ["1", "2", None, "3"]),
         # A long span comes in hours or days, and then these are what is usual.
-        (tuple(range(0, 7 * 86400, 3600)), "auto", [str(number) for number in range(1, 169)]),
-        ((*range(0, 7 * 86400, 3600), 8 * 86400), "auto", [*map(str, range(1, 169)), None, "169"]),
+        (tuple(range(0, 7 * 86400, 3600)), 0, [str(number) for number in range(1, 169)]),
+        ((*range(0, 7 * 86400, 3600), 8 * 86400), 0, [*map(str, range(1, 169)), None, "169"]),
     ],
 )
-def test_a_stretch_without_readings_is_a_gap(
-    seconds: tuple[float, ...], interval: str, values: list[str | None]
-) -> None:
-    points = with_gaps(readings(*seconds), interval, SILENCE)
+def test_a_stretch_without_readings_is_a_gap(seconds: tuple[float, ...], step: float, values: list[str | None]) -> None:
+    points = with_gaps(readings(*seconds), step, SILENCE)
     assert [value for _, value in points] == values
     assert [at for at, _ in points] == sorted({at for at, _ in points})
 
 
 def test_a_reading_without_equity_stays_unknown() -> None:
     series = [Reading(START, None), Reading(START + SILENCE, Decimal("0E-8"))]
-    assert [value for _, value in with_gaps(series, "raw", SILENCE)] == [None, "0.00000000"]
+    assert [value for _, value in with_gaps(series, 0, SILENCE)] == [None, "0.00000000"]
 
 
 def test_amounts_reach_the_chart_as_decimal_strings() -> None:
-    curve = Curve("USDT", with_gaps([Reading(START, Decimal("1000000.10000000"))], "raw", SILENCE))
+    curve = Curve("USDT", with_gaps([Reading(START, Decimal("1000000.10000000"))], 0, SILENCE))
     assert msgspec.json.decode(msgspec.json.encode(curve)) == {
         "currency": "USDT",
         "points": [["2026-11-21T00:00:00Z", "1000000.10000000"]],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from control_plane.dashboard.health_bar import WIDTH, length, pieces, rows, share, states, title
-from control_plane.performance.schemas import LatencyView, SpanView, TimelineView, UptimeView
+from control_plane.performance.schemas import BucketView, LatencyView, SpanView, TimelineView, UptimeView
+from control_plane.performance.timeline import Spent
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=30)
@@ -33,6 +35,29 @@ def test_a_minute_of_downtime_is_seen_in_a_month() -> None:
     assert shown[-1].width >= 2
     assert shown[-1].x == pytest.approx(WIDTH * 100 / 720, abs=0.01)
     assert shown[-1].title == "Not healthy (Not reachable), 05 Mar 04:00 to 05 Mar 04:01 UTC"
+
+
+def test_what_is_too_much_to_be_told_span_by_span_is_told_by_buckets() -> None:
+    told = view((600, "healthy", None), (700, "unhealthy", None))
+    latency = LatencyView(readings=0, median_ms=None, p95_ms=None)
+    spent = [(86400, 86400), (0, 0), (43200, 86400)] * 10
+    buckets = [
+        BucketView(
+            START + timedelta(days=n),
+            UptimeView(Spent(healthy, observed - healthy).ratio, healthy, observed, 86400 - observed),
+            latency,
+        )
+        for n, (healthy, observed) in enumerate(spent)
+    ]
+    shown = pieces(msgspec.structs.replace(told, complete=False, buckets=buckets))
+    early = sorted((piece.x, piece.state) for piece in shown)[:4]
+    assert [state for _, state in early] == ["healthy", "unknown", "unhealthy", "healthy"]
+    assert early[2][0] == pytest.approx(WIDTH * 2 / 30, abs=0.01)
+    assert sum(piece.width for piece in shown) == pytest.approx(WIDTH, abs=0.5)
+    assert "50.00% up" in next(piece.title for piece in shown if piece.x == early[2][0])
+    assert states(msgspec.structs.replace(told, complete=False, buckets=buckets)) == ["healthy", "unhealthy", "unknown"]
+    # Where all is told, buckets say nothing more.
+    assert len(pieces(msgspec.structs.replace(told, buckets=buckets))) == 2
 
 
 def test_the_legend_names_what_there_is() -> None:

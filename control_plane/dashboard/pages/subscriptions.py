@@ -80,7 +80,7 @@ async def subscription_equity(
     async with caller.transaction() as session:
         subscription = await queries.get_subscription(session, settings, subscription_id)
         series = await _worth(session, settings, subscription_id, subscription.created_at, chosen_range(asked))
-    return Curve(series.currency, with_gaps(series.points, series.interval, gap_after(settings)))
+    return Curve(series.currency, with_gaps(series.points, series.interval_s, gap_after(settings)))
 
 
 async def _worth(

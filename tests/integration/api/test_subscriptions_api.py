@@ -198,6 +198,20 @@ async def test_a_bot_that_has_lost_everything_is_no_fault_of_ours(follower: Case
     assert worth(await follower.read()) == (0, -1000, -1)
 
 
+async def test_whoever_has_become_very_rich_may_leave(follower: Case) -> None:
+    await follower.change(allocation_amount="100000000")
+    await follower.figures(value="900000000000")
+    rich = Decimal(90_000_000_000_000_000_000)
+    assert worth(await follower.read())[0] == rich
+    paused = await follower.change(status="paused")
+    assert worth(paused)[:2] == (rich, rich - 100_000_000)
+    assert worth(await follower.change(status="active"))[0] == rich
+    await follower.change(status="paused")
+    ended = await follower.person.call("DELETE", f"/subscriptions/{follower.id}", status=200)
+    assert worth(ended)[0] == rich
+    assert (await follower.ledger())[-1] == ("redemption", -rich)
+
+
 @pytest.mark.parametrize(
     ("amount", "status", "code"),
     [

@@ -46,19 +46,23 @@ def test_spans_and_steps_cover_all_of_the_time(told: list[tuple[int, str]], befo
         assert sum(getattr(one, state) for one in spent) == pytest.approx(length)
 
 
-@given(CHANGES, st.sampled_from(STATES))
-def test_days_tell_what_changes_tell(told: list[tuple[int, str]], before: str) -> None:
-    """As they are rolled up: only days in which something changed have a row."""
+@given(CHANGES, st.sampled_from(STATES), st.none() | st.integers(-50, 120))
+def test_days_tell_what_changes_tell(told: list[tuple[int, str]], before: str, seen: int | None) -> None:
+    """As they are rolled up: only days in which something changed have a row, and none tells that nobody looks."""
     every = changes(*((minutes / 60, state) for minutes, state in told))
-    found = spans(Change(START - HOUR, before), every, START, END)
+    first = Change(START - HOUR, before)
+    # Nothing is said of a time after the last look.
+    looked = None if seen is None else max([START + seen * HOUR, *(change.at for change in every)])
+    silent = last_seen(every, first, looked)
+    found = spans(first, every if silent is None else [*every, silent], START, END)
     starts = [START + n * DAY for n in range(4)]
     expected = by_step(found, starts, DAY)
     rows = []
-    for at, spent in zip(starts, expected, strict=True):
+    for at, spent in zip(starts, by_step(spans(first, every, START, END), starts, DAY), strict=True):
         within = [change for change in every if at <= change.at < at + DAY]
         if within:
             rows.append(Day(at, spent.healthy, spent.unhealthy, spent.stale, within[-1].state))
-    for (at, spent), wanted in zip(days_spent(before, rows, START, END), expected, strict=True):
+    for (at, spent), wanted in zip(days_spent(before, rows, START, END, looked), expected, strict=True):
         assert at in starts
         for state in STATES:
             assert getattr(spent, state) == pytest.approx(getattr(wanted, state), abs=1e-6)
@@ -68,11 +72,22 @@ def test_uptime_is_of_the_time_in_which_somebody_looked() -> None:
     spent = Spent(healthy=90, unhealthy=10, stale=50, unknown=5000)
     assert (spent.ratio, spent.observed) == (0.9, 100)
     assert Spent(stale=1, unknown=5).ratio is None
+    # However short it was down, it was: only what was never is up all of the time.
+    year = 365 * 86400
+    assert (Spent(healthy=year - 15, unhealthy=15).ratio, Spent(healthy=year).ratio) == (0.999999, 1)
 
 
 def test_of_a_bot_of_which_nothing_was_told_nothing_is_known() -> None:
     [only] = spans(None, [], START, END)
     assert (only.begin, only.end, only.change.state) == (START, END, "unknown")
+
+
+@pytest.mark.parametrize(("seen", "expected"), [(-50, ["unknown"]), (0, ["unknown"]), (1, ["healthy", "unknown"])])
+def test_what_was_before_holds_no_longer_than_somebody_looked(seen: float, expected: list[str]) -> None:
+    before = Change(START - 60 * HOUR, "healthy")
+    silent = last_seen([], before, START + seen * HOUR)
+    assert silent is not None
+    assert [span.change.state for span in spans(before, [silent], START, END)] == expected
 
 
 def test_the_same_said_twice_is_one_span() -> None:
