@@ -19,6 +19,7 @@ from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
 from control_plane.database.visit import visiting
 from control_plane.performance.health import bot_timeline
+from control_plane.performance.reads import extent, since_start
 from control_plane.performance.schemas import CurveInterval, PerformanceView, TimelineView
 from control_plane.performance.series import bot_performance
 from tests.factories import Factory, Owner, Urls
@@ -106,9 +107,17 @@ async def test_a_day_has_24_hours_wherever_the_database_stands(
     assert spent == [(start, 86400, 0), (start + DAY, 0, 86400)]
 
 
-async def told(api_db: Database, owner: Owner, bot: UUID, interval: CurveInterval, since: datetime) -> PerformanceView:
+async def told(
+    api_db: Database,
+    owner: Owner,
+    bot: UUID,
+    interval: CurveInterval,
+    since: datetime,
+    *,
+    silence: timedelta = 90 * DAY,
+) -> PerformanceView:
     async with session_of(api_db, owner) as session:
-        return await bot_performance(session, bot, since, None, interval, silence=timedelta(seconds=190))
+        return await bot_performance(session, bot, since, None, interval, silence=silence)
 
 
 async def test_a_bot_that_stands_low_stands_low_though_its_index_is_not_known_any_more(
@@ -118,8 +127,13 @@ async def test_a_bot_that_stands_low_stands_low_though_its_index_is_not_known_an
     await readings(admin, owner, bot, [(day(ago), None) for ago in (4, 3, 2)])
     for _ in range(2):
         view = await told(api_db, owner, bot, "1h", day(6))
-        assert view.drawdown_since_start.current == Decimal("0.5")
+        # What it is now nobody knows; what it was last is what later figures go on from.
+        assert view.drawdown_since_start.current is None
         assert view.drawdown_since_start.maximum == Decimal("0.5")
+        async with session_of(api_db, owner) as session:
+            ever = await since_start(session, bot, (await extent(session, bot)).ready)
+        assert ever.stretch is not None
+        assert ever.stretch.current == Decimal("0.5")
         await rollups.catch_up()
 
 
@@ -138,6 +152,7 @@ async def test_what_comes_after_the_pass_is_told_before_the_next(
         view = await told(api_db, owner, bot, interval, day(1))
         assert [point.return_ for point in view.points if point.return_ is not None][-1] == Decimal("-0.5")
         assert view.drawdown_since_start.current == Decimal("0.5")
+        view = await told(api_db, owner, bot, interval, day(1), silence=3 * MINUTE)
         assert [gap.from_ for gap in view.gaps if gap.from_ < start + 59 * MINUTE] == []
     newest = await admin.fetchval("select unit_value from newest_index($1, $2)", owner.tenant_id, bot)
     assert newest == Decimal("0.5")
