@@ -48,7 +48,7 @@ _API_ONLY = frozenset(
     f"{PREFIX}{name}" for name in ("DATA_KEY", "DATA_KEY_FILE", "DATA_KEY_PREVIOUS", "TELEGRAM_LOGIN_KEY")
 )
 #: And what only the agent that speaks to the world outside may have.
-_NOTIFIER_ONLY = tuple(f"{PREFIX}{name}" for name in ("SMTP_URL", "OIDC_CLIENT_SECRET"))
+_NOTIFIER_ONLY = tuple(f"{PREFIX}{name}" for name in ("SMTP_URL", "OIDC_CLIENT_SECRET", "TELEGRAM_BOT_TOKEN"))
 _NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY, *_API_ONLY})
 
 

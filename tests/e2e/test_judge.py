@@ -50,7 +50,12 @@ class World(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def machine(engine: docker.DockerClient) -> Iterator[Machine]:
-    with installed(engine) as made:
+    # Of a chat nobody is told: Telegram's place is one where nothing listens.
+    telegram = {
+        "TRADEWISE_TELEGRAM_BOT_TOKEN": "123456:a-bot-of-the-judge",
+        "TRADEWISE_TELEGRAM_API": "http://127.0.0.1:1024",
+    }
+    with installed(engine, environ=telegram) as made:
         made.start()
         yield made
 
