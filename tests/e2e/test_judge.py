@@ -197,7 +197,8 @@ async def test_no_planted_secret_is_anywhere(machine: Machine, world: World, eng
 def seen_of(engine: docker.DockerClient, container: Any) -> dict[str, str]:
     """What somebody with the engine's socket sees of a container."""
     api, name = engine.api, container["Id"]
-    archive, _ = api.get_archive(name, "/data")
+    # Read to its end first: until then the engine holds the container, and answers nothing else about it.
+    archive = b"".join(api.get_archive(name, "/data")[0])
     return {
         "listing": json.dumps(container),
         "inspect": json.dumps(api.inspect_container(name)),
@@ -205,7 +206,7 @@ def seen_of(engine: docker.DockerClient, container: Any) -> dict[str, str]:
         "image": json.dumps(engine.images.get(container["ImageID"]).attrs),
         "image history": json.dumps(engine.images.get(container["ImageID"]).history()),
         "volume": json.dumps(api.volumes()),
-        "what it keeps": b"".join(archive).decode("latin-1"),
+        "what it keeps": archive.decode("latin-1"),
         "log": f"log: {api.logs(name).decode()}",
     }
 
