@@ -177,7 +177,7 @@ $$;
 create or replace function newest_stretch(whose uuid, of_bot uuid, is_simulated boolean)
 returns table (base numeric, since timestamptz, max_drawdown numeric)
 -- To plan it anew for each listing would cost ten times as much as to do it.
-language plpgsql stable set plan_cache_mode = 'force_generic_plan' as $$
+language plpgsql stable set search_path = public, pg_temp set plan_cache_mode = 'force_generic_plan' as $$
 declare
     built constant timestamptz := date_trunc('hour', g.ready_until, 'UTC') from rollup_progress g;
     young constant timestamptz := date_trunc('hour', rolled_until(), 'UTC');

@@ -9,7 +9,7 @@ import asyncpg
 
 from tests.factories import Factory
 from tests.integration.poller.conftest import PollerMaker
-from tests.integration.poller.rows import bot_row, health_row, snapshots, until_health, until_status
+from tests.integration.poller.rows import bot_row, health_row, until_health, until_snapshots, until_status
 from tests.servers.hummingbot_server import HummingbotServer, performance, position
 from tests.servers.json_server import JsonServer
 from tests.servers.loopback import Reply
@@ -38,7 +38,7 @@ async def test_bots_of_one_api_are_told_apart_and_asked_for_together(
         await poller_with(poll_interval=0.5)
         for number, bot in bots.items():
             await until_status(admin, bot, "connected")
-            [first, *_] = await snapshots(admin, bot)
+            [first, *_] = await until_snapshots(admin, bot, 1)
             assert (first["equity"], first["currency"]) == (Decimal(1000 + number), "USDT")
         # Ten bots over and over, and the list of them was fetched once or, if that took long, a few times.
         assert sum(request.path == "/bot-orchestration/status" for request in server.requests) < len(bots)
@@ -102,7 +102,7 @@ async def test_a_declared_bot_is_read_and_a_configuration_that_does_not_fit_is_t
         await until_status(admin, declared, "connected")
         await until_status(admin, stale, "error", "config_invalid")
         assert (await health_row(admin, declared))["trading_state"] == "running"
-        [first, *_] = await snapshots(admin, declared)
+        [first, *_] = await until_snapshots(admin, declared, 1)
         assert (first["equity"], first["currency"]) == (Decimal("12.5"), "EUR")
         told = await bot_row(admin, stale)
         assert told["reason_detail"].startswith("The bot's engine_config.auth does not fit")

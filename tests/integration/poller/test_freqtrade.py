@@ -16,6 +16,7 @@ from tests.integration.poller.rows import (
     until_checked,
     until_equity,
     until_health,
+    until_snapshots,
     until_status,
 )
 from tests.servers.freqtrade_server import FreqtradeServer
@@ -34,7 +35,7 @@ async def test_connected_with_its_trading_state_beside_it(
         health = await health_row(admin, bot)
         assert (health["state"], health["trading_state"], health["version"]) == ("healthy", "running", "2026.9")
         assert health["identity"] == f"freqtrade:freqtrade@{server.first_start}"
-        [first, *_] = await snapshots(admin, bot)
+        [first, *_] = await until_snapshots(admin, bot, 1)
         assert (first["equity"], first["capital_base"]) == (Decimal("9728.73"), Decimal(9900))
         assert (first["realized_profit"], first["open_profit"]) == (Decimal("-175.44"), Decimal("-2.74"))
         assert (first["closed_trades"], first["open_positions"], first["unit_value"]) == (37, 5, Decimal(1))
