@@ -132,7 +132,7 @@ class GuardedClient:
         self.close()
 
     def close(self) -> None:
-        """Close every idle connection and let the resolver's threads go."""
+        """Close every idle connection, and look no name up any more."""
         self._shared.idle.close()
         self._shared.deadlines.close()
         self._on_close()

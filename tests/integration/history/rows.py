@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.database.connection import Binding
+from control_plane.database.sessions import Database
 from tests.factories import Owner
 
 _COLUMNS = ("tenant_id", "bot_id", "observed_at", "currency", "simulated", "equity", "capital_base", "unit_value")
+
+
+@asynccontextmanager
+async def session_of(api_db: Database, owner: Owner) -> AsyncIterator[AsyncSession]:
+    """A session of the API, as the owner has it."""
+    async with api_db.transaction(Binding(tenant_id=owner.tenant_id, user_id=owner.user_id)) as session:
+        yield session
 
 
 def hour(ago: int = 0) -> datetime:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -11,16 +9,14 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.scheduler.rollups import Rollups
-from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
 from control_plane.performance.health import bot_timeline
 from control_plane.performance.schemas import CurveInterval, PerformanceView, TimelineView
 from control_plane.performance.series import bot_performance
 from tests.factories import Factory, Owner
-from tests.integration.history.rows import changes, day, hour, readings
+from tests.integration.history.rows import changes, day, hour, readings, session_of
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -30,12 +26,6 @@ SILENCE = timedelta(seconds=190)
 @pytest.fixture
 async def bot(factory: Factory, owner: Owner) -> UUID:
     return await factory.bot(owner)
-
-
-@asynccontextmanager
-async def session_of(api_db: Database, owner: Owner) -> AsyncIterator[AsyncSession]:
-    async with api_db.transaction(Binding(tenant_id=owner.tenant_id, user_id=owner.user_id)) as session:
-        yield session
 
 
 async def curve(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -11,11 +10,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.agent import make_pool
 from agents.scheduler.rollups import Rollups
-from control_plane.database.connection import Binding
 from control_plane.database.sessions import Database
 from control_plane.database.visit import visiting
 from control_plane.performance.health import bot_timeline
@@ -23,7 +20,7 @@ from control_plane.performance.reads import extent, since_start
 from control_plane.performance.schemas import CurveInterval, PerformanceView, TimelineView
 from control_plane.performance.series import bot_performance
 from tests.factories import Factory, Owner, Urls
-from tests.integration.history.rows import changes, day, days, healthy_days, hour, readings
+from tests.integration.history.rows import changes, day, days, healthy_days, hour, readings, session_of
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -33,12 +30,6 @@ DAY = timedelta(days=1)
 @pytest.fixture
 async def bot(factory: Factory, owner: Owner) -> UUID:
     return await factory.bot(owner)
-
-
-@asynccontextmanager
-async def session_of(api_db: Database, owner: Owner) -> AsyncIterator[AsyncSession]:
-    async with api_db.transaction(Binding(tenant_id=owner.tenant_id, user_id=owner.user_id)) as session:
-        yield session
 
 
 async def timeline(
