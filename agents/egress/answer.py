@@ -54,6 +54,8 @@ class Answer:
     """Read to its end."""
     enough = False
     """What is still to come is of no use: there is an answer, but its connection is not fit for another."""
+    reusable = False
+    """Whole, with nothing after it, from a server that will take another request on this connection."""
     received = False
     """At least one byte came."""
     deadline = 0.0
@@ -91,11 +93,6 @@ class Answer:
         return self.whole or self.enough or self.error is not None
 
     @property
-    def reusable(self) -> bool:
-        """Whole, with nothing after it, from a server that will take another request on this connection."""
-        return self.whole and self._keep_alive and self.error is None
-
-    @property
     def body(self) -> bytes:
         """The body so far, unpacked; empty where an error came without JSON."""
         return b"".join(self._body)
@@ -126,6 +123,7 @@ class Answer:
             self._feed_by_room(data)
         if self.whole or self.enough or self.error is not None:
             self._parser = None
+            self.reusable = self.whole and self._keep_alive and self.error is None
             return True
         return False
 
@@ -263,7 +261,7 @@ class Answer:
         """The end of the answer, or of an interim one."""
         if self._in_interim:
             self._in_interim = False
-        elif self._unpacked_well():
+        elif self._unpacker is None or self._unpacked_well():
             self.whole = True
         else:
             raise _Stop
@@ -299,7 +297,9 @@ class Answer:
             self._until_closed = coding is None and length is None
 
     def _judge_body(self, status: int) -> None:
-        if not (self._little or self._website or is_json(self._headers.get(b"content-type", b""))):
+        kind = self._headers.get(b"content-type", b"")
+        # What nearly all say is known at sight.
+        if not (kind == b"application/json" or self._little or self._website or is_json(kind)):
             if status < 300:
                 self._refuse(
                     EgressError("bad_payload", "The answer is not JSON: is this the address of the bot's API?")

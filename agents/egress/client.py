@@ -51,11 +51,9 @@ class GuardedClient:
     to its own origin alone.
     """
 
-    __slots__ = ("_on_close", "_shared", "_tenant", "_turn_key")
+    __slots__ = ("_by_port", "_on_close", "_shared", "_tenant")
 
-    def __init__(
-        self, dialer: Dialer, limits: Limits, turn_key: Callable[[BotUrl], Hashable], on_close: Callable[[], None]
-    ) -> None:
+    def __init__(self, dialer: Dialer, limits: Limits, on_close: Callable[[], None], *, by_port: bool) -> None:
         deadlines = Deadlines(limits.total_timeout)
         self._shared = _Shared(
             limits=limits,
@@ -69,7 +67,8 @@ class GuardedClient:
                 deadlines=deadlines,
             ),
         )
-        self._turn_key = turn_key
+        self._by_port = by_port
+        """Each port of a host is somebody else's, with turns of its own."""
         self._on_close = on_close
         self._tenant: Hashable | None = None
 
@@ -93,7 +92,7 @@ class GuardedClient:
             names_s=limits.names_seconds,
         )
         # By name, whatever the port: many bots behind one host share its patience.
-        return cls(dialer, limits, lambda url: url.host, system_resolver.close)
+        return cls(dialer, limits, system_resolver.close, by_port=False)
 
     @classmethod
     def for_hosted(cls, networks: Sequence[Network], *, limits: Limits | None = None) -> Self:
@@ -110,15 +109,15 @@ class GuardedClient:
             ssl_context=httpx.create_ssl_context(trust_env=False),
             timeout=limits.connect_timeout,
         )
-        # By origin: all hosted bots may live at one address, each on a port of its own.
-        return cls(dialer, limits, lambda url: (url.host, url.port), _nothing_to_close)
+        # All hosted bots may live at one address, each on a port of its own.
+        return cls(dialer, limits, _nothing_to_close, by_port=True)
 
     def acting_for(self, tenant: Hashable) -> Self:
         """This client, with the same connections and turns, whose calls count as the tenant's: one with a thousand
         hosts that hang cannot take every turn there is."""
         acting = object.__new__(type(self))
         acting._shared = self._shared
-        acting._turn_key = self._turn_key
+        acting._by_port = self._by_port
         acting._on_close = self._on_close
         acting._tenant = tenant
         return acting
@@ -175,13 +174,12 @@ class GuardedClient:
         self, url: BotUrl, request: bytes, *, repeatable: bool = False, little: bool = False, website: bool = False
     ) -> Response:
         shared, tenant = self._shared, self._tenant
-        limits, turns = shared.limits, shared.turns
-        host = self._turn_key(url)
+        limits, turns, origin = shared.limits, shared.turns, url.origin
+        host = origin if self._by_port else url.host
         if not turns.take(host, tenant):
             await turns.wait(host, tenant)
         answer = Answer(limits.header_bytes, limits.body_bytes, little=little, website=website)
         started = shared.deadlines.watch(answer)
-        origin = (url.scheme, url.host, url.port)
         # Only what may be repeated may risk a connection that the server is about to close.
         connection = shared.idle.take(origin) if repeatable else None
         try:
@@ -190,7 +188,7 @@ class GuardedClient:
                 if answer.error is not None and _only_stale(answer):
                     connection = None
             if connection is None:
-                connection = await shared.dialer.dial(url, origin, answer.deadline - time.monotonic())
+                connection = await shared.dialer.dial(url, answer.deadline - time.monotonic())
                 await connection.ask(request, answer)
         finally:
             if connection is not None:

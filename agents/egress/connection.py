@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 from agents.egress.answer import Answer
 from agents.egress.errors import EgressCode
+from control_plane.security.addresses import Origin
 
 if TYPE_CHECKING:
     from agents.egress.pool import IdleConnections
-
-Origin: TypeAlias = tuple[str, str, int]
 
 
 class Connection(asyncio.Protocol):
     """A protocol and not a stream: an answer is read in the very turn of the loop in which it comes, without a task."""
 
-    __slots__ = ("_answer", "_transport", "_waiter", "idle_since", "origin", "pool", "stale_at")
+    __slots__ = ("_answer", "_waiter", "idle_since", "origin", "pool", "stale_at", "transport")
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
@@ -28,19 +27,15 @@ class Connection(asyncio.Protocol):
         """From then on it is kept for no further request."""
         self.pool: IdleConnections | None = None
         """Where it waits for its next request, if it does."""
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
+        """None before there is one, and once it is gone."""
         self._answer: Answer | None = None
         self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Not fit for another request."""
-        return self._transport is None or self._transport.is_closing()
 
     def ask(self, request: bytes, answer: Answer) -> asyncio.Future[None]:
         """Send a request; the future is done when `answer` is settled."""
         waiter = asyncio.get_running_loop().create_future()
-        if self._transport is None or answer.settled:
+        if self.transport is None or answer.error is not None:
             answer.end(clean=False)
             waiter.set_result(None)
             return waiter
@@ -48,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._waiter = waiter
         answer.connection = self
         # Requests are small and the next step is to await the answer: the transport's buffer is enough.
-        self._transport.write(request)
+        self.transport.write(request)
         return waiter
 
     def give_up(self, code: EgressCode, message: str) -> None:
@@ -64,12 +59,12 @@ class Connection(asyncio.Protocol):
             self._answer = None
         if self.pool is not None:
             self.pool.forget(self)
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport's side of the connection."""
-        self._transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of the answer, or else unasked."""
@@ -86,7 +81,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; it was cut unless there is no error."""
         self._over(clean=exc is None)
-        self._transport = None
+        self.transport = None
 
     def _over(self, *, clean: bool) -> None:
         if self.pool is not None:

@@ -43,8 +43,10 @@ class Spell:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._deadlines.forget(self)
+        if not self._over:
+            return
         # Cancelled by somebody else as well: then it ends as they want.
-        if self._over and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+        if self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def expire(self) -> None:

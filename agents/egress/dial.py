@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import pycares
 
-from agents.egress.connection import Connection, Origin
+from agents.egress.connection import Connection
 from agents.egress.errors import EgressError, MeansExhausted
 from control_plane.security.addresses import Address, BotUrl, UrlRefused
 
@@ -93,7 +93,7 @@ class Dialer:
         self._timeout = timeout
         self._names_s = names_s
 
-    async def dial(self, url: BotUrl, origin: Origin, within: float) -> Connection:
+    async def dial(self, url: BotUrl, within: float) -> Connection:
         """Connect to the URL's origin, looking the name up now: a rebound name meets the check again each time.
 
         Raises `MeansExhausted` where it is this machine that cannot.
@@ -101,7 +101,7 @@ class Dialer:
         try:
             # A timer of its own: a connection costs a hundred of them.
             async with asyncio.timeout(min(within, self._timeout)):
-                connection = await self._connect(url, origin, await self._checked_addresses(url))
+                connection = await self._connect(url, await self._checked_addresses(url))
         except TimeoutError:
             raise EgressError("timeout", "No connection could be made in time.") from None
         if url.literal is None:
@@ -124,10 +124,10 @@ class Dialer:
             raise EgressError("unreachable", "The host name has no address.") from None
         return addresses
 
-    async def _connect(self, url: BotUrl, origin: Origin, addresses: Sequence[Address]) -> Connection:
+    async def _connect(self, url: BotUrl, addresses: Sequence[Address]) -> Connection:
         for address in addresses[:_ADDRESSES_TRIED]:
             try:
-                return await self._connect_to(address, url, origin)
+                return await self._connect_to(address, url)
             except ssl.SSLError:
                 message = "TLS failed: the certificate is not trusted, or not for this host name."
                 raise EgressError("unreachable", message) from None
@@ -138,8 +138,8 @@ class Dialer:
                 continue
         raise EgressError("unreachable", "Nothing accepts connections at this address.")
 
-    async def _connect_to(self, address: Address, url: BotUrl, origin: Origin) -> Connection:
-        connection = Connection(origin)
+    async def _connect_to(self, address: Address, url: BotUrl) -> Connection:
+        connection = Connection(url.origin)
         secure = url.scheme == "https"
         try:
             await asyncio.get_running_loop().create_connection(

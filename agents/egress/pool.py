@@ -3,7 +3,8 @@
 import time
 from collections import OrderedDict
 
-from agents.egress.connection import Connection, Origin
+from agents.egress.connection import Connection
+from control_plane.security.addresses import Origin
 
 
 class IdleConnections:
@@ -20,6 +21,7 @@ class IdleConnections:
         # An ordered dict, because the first key of a plain one is found by walking over all that were taken out.
         self._by_age: OrderedDict[Connection, None] = OrderedDict()
         self._by_origin: dict[Origin, list[Connection]] = {}
+        self._none_expires_before = 0.0
 
     def __len__(self) -> int:
         return len(self._by_age)
@@ -27,16 +29,22 @@ class IdleConnections:
     def take(self, origin: Origin) -> Connection | None:
         """The most recently used good connection to `origin`, which is the caller's from now on."""
         while waiting := self._by_origin.get(origin):
-            connection = waiting[-1]
-            self.forget(connection)
-            if not connection.closed and connection.idle_since + self._seconds > time.monotonic():
+            connection = waiting.pop()
+            if not waiting:
+                del self._by_origin[origin]
+            del self._by_age[connection]
+            connection.pool = None
+            transport = connection.transport
+            usable = transport is not None and not transport.is_closing()
+            if usable and connection.idle_since + self._seconds > time.monotonic():
                 return connection
             connection.close()
         return None
 
     def give(self, connection: Connection) -> None:
         """Keep a connection whose answer has been read to its end."""
-        if connection.closed:
+        transport = connection.transport
+        if transport is None or transport.is_closing():
             return
         now = connection.idle_since = time.monotonic()
         if now >= connection.stale_at:
@@ -49,7 +57,8 @@ class IdleConnections:
             self._by_origin[connection.origin] = [connection]
         else:
             waiting.append(connection)
-        self._expire(now)
+        if now >= self._none_expires_before or len(self._by_age) > self._limit:
+            self._expire(now)
 
     def forget(self, connection: Connection) -> None:
         """It no longer waits here."""
@@ -68,6 +77,8 @@ class IdleConnections:
     def _expire(self, now: float) -> None:
         while self._by_age:
             oldest = next(iter(self._by_age))
-            if len(self._by_age) <= self._limit and oldest.idle_since + self._seconds > now:
+            expires_at = oldest.idle_since + self._seconds
+            if len(self._by_age) <= self._limit and expires_at > now:
+                self._none_expires_before = expires_at
                 return
             oldest.close()

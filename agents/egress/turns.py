@@ -55,14 +55,6 @@ class _Groups:
         """Take a turn."""
         self.taken[key] = self.taken.get(key, 0) + 1
 
-    def exit(self, key: Hashable) -> None:
-        """Give a turn back."""
-        left = self.taken[key] - 1
-        if left:
-            self.taken[key] = left
-        else:
-            del self.taken[key]
-
     def line_up(self, key: Hashable, caller: _Caller) -> None:
         """Let somebody wait here, behind those who do already."""
         queue = self.queues.get(key)
@@ -125,9 +117,18 @@ class Turns:
 
     def _exit(self, host: Hashable, tenant: Hashable | None) -> None:
         hosts, tenants = self._hosts, self._tenants
-        hosts.exit(host)
+        # Written out as well.
+        left = hosts.taken[host] - 1
+        if left:
+            hosts.taken[host] = left
+        else:
+            del hosts.taken[host]
         if tenant is not None:
-            tenants.exit(tenant)
+            left = tenants.taken[tenant] - 1
+            if left:
+                tenants.taken[tenant] = left
+            else:
+                del tenants.taken[tenant]
             if tenants.queues and tenant in tenants.queues:
                 self._next_of(tenants, tenant)
         if hosts.queues and host in hosts.queues:

@@ -32,8 +32,8 @@ class Buffer:
         """Rows that cannot be seen again."""
         return len(self._changes) + len(self._snapshots)
 
-    def put(self, result: Result) -> None:
-        """Have a result wait, unless it says no more than what was written a moment ago."""
+    def put(self, result: Result) -> bool:
+        """Have a result wait, unless it says no more than what was written a moment ago. Whether it waits."""
         watched = result.watched
         if watched.recorded is not None:
             result = msgspec.structs.replace(result, previous=watched.recorded)
@@ -41,7 +41,7 @@ class Buffer:
         rows = rows_of(result)
         waiting = self._bots.get(watched)
         if waiting is None and not rows and result.repeats and watched.lost is None:
-            return
+            return False
         watched.told_at = result.decision.health.observed_at
         if waiting is not None and waiting.result.epoch != result.epoch:
             # Seen under a lease that has ended: it could not be recorded any more.
@@ -62,6 +62,7 @@ class Buffer:
                     self._snapshots.append(waiting)
             if len(self._changes) + len(self._snapshots) > self._limit:
                 self._make_room()
+        return True
 
     def _make_room(self) -> None:
         """The oldest rows go. Figures first: the next ones say more than they did, but a state holds until it is said

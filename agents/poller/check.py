@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from agents.egress.deadlines import Deadlines, Spell
@@ -46,14 +47,16 @@ class Checker:
         """Look at a bot once. Whatever the bot does is an outcome: raises only for the database, and
         :class:`ChangedMeanwhileError` where the bot is another one by now, so that nothing was seen."""
         bot = watched.bot
-        try:
-            opened = await self._opened(watched)
-        except CannotOpen as cannot:
-            return _outcome(bot, observed_at, _NOTHING_READ, cannot.reason, cannot.detail)
+        opened: Opened | None = watched.opened
+        if opened is None or time.monotonic() >= opened.until:
+            try:
+                opened = await self._open(watched)
+            except CannotOpen as cannot:
+                return _outcome(bot, observed_at, _NOTHING_READ, cannot.reason, cannot.detail)
         try:
             with Spell(self._budgets):
                 if bot.hosted and bot.status == "starting":
-                    reading = await _first_answer(lambda: _look(opened, full=full))
+                    reading = await _first_answer(partial(_look, opened, full=full))
                 else:
                     reading = await _look(opened, full=full)
         except TimeoutError:
@@ -63,18 +66,15 @@ class Checker:
             return _outcome(bot, observed_at, reading, Reason.AUTH.value, "The bot did not confirm the credentials.")
         return _outcome(bot, observed_at, reading, reading.reason and reading.reason.value, reading.detail)
 
-    async def _opened(self, watched: Watched) -> Opened:
-        """What is kept of the bot, or opened now."""
+    async def _open(self, watched: Watched) -> Opened:
+        """Open anew what is kept of the bot."""
         kept: Opened | None = watched.opened
-        now = time.monotonic()
-        if kept is not None and now < kept.until:
-            return kept
-        bot = watched.bot
+        bot, began = watched.bot, time.monotonic()
         try:
             opened = await self._opener.open(bot)
         except DATABASE_AWAY:
             # The database, or the key provider: meanwhile what is kept may be used for twice as long.
-            if kept is not None and now < kept.until + OPENED_S:
+            if kept is not None and began < kept.until + OPENED_S:
                 return kept
             watched.opened = None
             raise

@@ -122,8 +122,14 @@ def decide(bot: Bot, previous: Health, outcome: Outcome, interval: timedelta, *,
     """Judge one check of ``bot``. ``interval`` is the regular time between two checks, ``repeats`` how many in a row
     had this outcome, this one included."""
     known = _about_this_copy(bot, previous)
-    health = _health(bot, known, outcome, interval)
-    change = None if bot.hosted else _status_change(bot, health, outcome, known, repeats)
+    good = outcome.good
+    health = _health(bot, known, outcome, interval, good=good)
+    if bot.hosted:
+        change = None
+    elif good:
+        change = _connected(bot, health)
+    else:
+        change = _failing(bot, health, outcome, known, repeats)
     return Decision(health, change, _pause_s(bot, known, outcome, interval.total_seconds()))
 
 
@@ -144,7 +150,7 @@ def _about_this_copy(bot: Bot, previous: Health) -> Health:
     return previous
 
 
-def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> Health:
+def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta, *, good: bool) -> Health:
     reading = outcome.reading
     health = msgspec.structs.replace(
         known,
@@ -161,7 +167,7 @@ def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> H
         version=known.version if reading.version is None else reading.version,
         identity=known.identity if reading.identity is None else reading.identity,
     )
-    if outcome.good:
+    if good:
         return _answered(bot, known, health, outcome, interval)
     if outcome.reason == Reason.RATE_LIMITED:
         return msgspec.structs.replace(health, state="stale")
@@ -171,16 +177,17 @@ def _health(bot: Bot, known: Health, outcome: Outcome, interval: timedelta) -> H
 def _answered(bot: Bot, known: Health, health: Health, outcome: Outcome, interval: timedelta) -> Health:
     """It answers and accepts its credentials."""
     reading = outcome.reading
-    if not _ready(bot, known, reading):
+    # What is asked first here spares nearly every look a question: whether it may be another answer at all.
+    if bot.ready_state is not None and not _ready(bot, known, reading):
         detail = "It answers, but it has not come up to what it was told yet."
         return msgspec.structs.replace(health, state=known.state, reason=NOT_TRADING, detail=detail, failures=0)
-    told = bot.reason if bot.status == "connected" and not bot.untold else None
+    told = bot.reason if bot.reason is not None and bot.status == "connected" and not bot.untold else None
     finding = find(bot.engine, known, told, reading, outcome.observed_at, interval)
     if reading.loop_age_s is None and known.loop_age_s is not None:
         health = msgspec.structs.replace(health, loop_age_s=carried_age(known, outcome.observed_at))
     if finding.reason in TROUBLES:
         return _troubled(known, health, finding)
-    if _unproven(bot, known):
+    if known.state != "healthy" and _unproven(bot, known):
         detail = "It answers again. One more good answer, and it counts as well."
         return msgspec.structs.replace(health, state="unhealthy", reason=RECOVERING, detail=detail, failures=0)
     # A full reading says what it could not find out; a short look after it does not take that back.
@@ -263,9 +270,8 @@ def _believed(bot: Bot, known: Health, outcome: Outcome, interval: timedelta, fa
     return failures >= FAILURES_TO_BELIEVE and lasted
 
 
-def _status_change(bot: Bot, health: Health, outcome: Outcome, known: Health, repeats: int) -> StatusChange | None:
-    if outcome.good:
-        return _connected(bot, health)
+def _failing(bot: Bot, health: Health, outcome: Outcome, known: Health, repeats: int) -> StatusChange | None:
+    """The status of a bot that does not answer, or not as it should."""
     failure = _told(bot, "error", outcome.reason, outcome.detail)
     # What stands there as the reason of an error is not it any more.
     another = repeats >= FAILURES_TO_BELIEVE and outcome.reason != bot.reason
@@ -321,4 +327,4 @@ def _backoff_s(known: Health, outcome: Outcome, interval_s: float) -> float:
 def spread(bot_id: UUID, moment: datetime) -> float:
     """From -1 to 1, the same for the same bot and moment: keeps bots from falling due at the same instant for ever."""
     microseconds = int(moment.timestamp() * 1e6)
-    return 2 * zlib.crc32(bot_id.bytes, microseconds & 0xFFFFFFFF) / 0xFFFFFFFF - 1
+    return 2 * zlib.crc32(bot_id.int.to_bytes(16), microseconds & 0xFFFFFFFF) / 0xFFFFFFFF - 1

@@ -71,7 +71,8 @@ class Lanes:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._queues: tuple[deque[Watched], ...] = (deque(), deque(), deque())
+        self.queues: tuple[deque[Watched], ...] = (deque(), deque(), deque())
+        """By lane, who is due and has not begun, without those that wait for their host."""
         self._young: dict[Watched, float] = {}
         """Looks that have not lasted long yet, and since when; oldest first."""
         self._long: set[Watched] = set()
@@ -89,9 +90,8 @@ class Lanes:
 
     @property
     def queued(self) -> int:
-        """Bots that are due and have not begun, without those that wait for their host."""
-        urgent, regular, slow = self._queues
-        return len(urgent) + len(regular) + len(slow)
+        """How many bots are due and have not begun, without those that wait for their host."""
+        return sum(map(len, self.queues))
 
     def offer(self, watched: Watched) -> None:
         """Queue a bot that is due."""
@@ -102,13 +102,13 @@ class Lanes:
         else:
             lane = REGULAR
         watched.lane, watched.state = lane, QUEUED
-        self._queues[lane].append(watched)
+        self.queues[lane].append(watched)
 
     def begin(self, now: float, most: int) -> Iterator[tuple[Watched, float]]:
         """At most so many that may begin now, each with 0; or, not to begin, with the seconds that its origin needs to
         rest."""
         begun = 0
-        for lane, queue in enumerate(self._queues):
+        for lane, queue in enumerate(self.queues):
             kept: list[Watched] = []
             while queue and begun < most and len(kept) < _PASSED_OVER and self._free(lane):
                 watched = queue.popleft()
@@ -219,7 +219,7 @@ class Lanes:
                 watched = waiting.popleft()
                 # One that went another way meanwhile, because somebody asked for it, is called by nobody.
                 if not watched.gone and watched.state == QUEUED and watched.lane == lane:
-                    self._queues[lane].append(watched)
+                    self.queues[lane].append(watched)
                     called += 1
 
     def sweep(self, now: float) -> None:

@@ -92,13 +92,13 @@ class Recorder:
 
     def put(self, result: Result) -> None:
         """Have ``result`` written soon; at once where somebody waits for it, or where it changes a status."""
-        self._buffer.put(result)
-        if not len(self._buffer):
-            return  # it says nothing new, and nothing waits
+        if not self._buffer.put(result):
+            return
         self._arrived.set()
         if result.urgent or result.decision.change is not None:
             self._awaited.set()
-        self._count_dropped()
+        if self._buffer.dropped:
+            self._count_dropped()
 
     async def run(self) -> None:
         """Write until cancelled."""

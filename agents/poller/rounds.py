@@ -82,10 +82,14 @@ class Rounds:
         """Have a bot looked at, at a monotonic moment: just then where somebody waits for it, else at the next tick."""
         watched.due = at
         if watched.urgent:
-            self._wheel.take(watched)
-            asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._fall_due, watched, at)
+            self._plan_exactly(watched, at)
         else:
             self._wheel.put(watched, at)
+
+    def _plan_exactly(self, watched: Watched, at: float) -> None:
+        watched.due = at
+        self._wheel.take(watched)
+        asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._fall_due, watched, at)
 
     def _fall_due(self, watched: Watched, at: float) -> None:
         # Whoever was planned anew meanwhile is due at another moment.
@@ -132,7 +136,7 @@ class Rounds:
     def _begin(self, now: float) -> None:
         """Begin what may begin, a few at a time: what the first of them are answered is read before the last are asked,
         and what is told as their latency is not our own haste."""
-        if self._closing or not self._lanes.queued:
+        if self._closing or not any(self._lanes.queues):
             return
         loop, begun = asyncio.get_running_loop(), self.begun
         create_task = loop.create_task
@@ -186,7 +190,8 @@ class Rounds:
         now = time.monotonic()
         if pause is not None and not watched.gone:
             self.plan(watched, now + pause)
-        self._begin(now)
+        if any(self._lanes.queues):
+            self._begin(now)
 
     async def _look(self, watched: Watched, epoch: int) -> float | None:
         """One look, judged and handed on. Plans the next one; else tells in how many seconds that is."""
@@ -244,12 +249,14 @@ class Rounds:
         if rest_s is not None:
             # It said how long; everybody at its origin gives it that rest.
             until = time.monotonic() + rest_s
-            at = max(at, until)
             self._lanes.quiet(watched, until)
+            self.plan(watched, max(at, until))
         elif watched.urgent:
             # Asked for again while it was looked at, or still coming up.
-            at = min(at, self._shards.monotonic(outcome.observed_at) + SHORTEST_GAP_S)
-        self.plan(watched, at)
+            self._plan_exactly(watched, min(at, self._shards.monotonic(outcome.observed_at) + SHORTEST_GAP_S))
+        else:
+            watched.due = at
+            self._wheel.put(watched, at)
 
 
 def _judged(watched: Watched, bot: Bot, previous: Health, outcome: Outcome) -> Decision:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -58,6 +59,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING: Final = Finding()
 
 
+@lru_cache(1024)
 def loop_bound(engine: str, round_s: float | None) -> float | None:
     """How long a bot's loop may rest, in seconds. ``round_s`` is how often it says that it turns; None: not told."""
     round_s = _length(round_s)

@@ -183,7 +183,7 @@ class Waiting:
 def rows_of(result: Result) -> list[Change | Snapshot]:
     """The rows of history that a result leads to."""
     rows: list[Change | Snapshot] = [*changes_of(result.previous, result.decision.health, result.watched.pace.check)]
-    if result.worth_a_snapshot and result.reading is not None:
+    if result.full and result.worth_a_snapshot and result.reading is not None:
         seen = result.decision.health.observed_at
         if seen is not None:
             anew, elsewhere = _another_story(result, result.reading.identity)

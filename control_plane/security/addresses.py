@@ -9,12 +9,13 @@ a second time, so no two parsers can disagree about which host it names.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+Origin: TypeAlias = tuple[str, str, int]
 
 MAX_URL_LENGTH = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -115,12 +116,17 @@ class BotUrl:
     host: str
     port: int
     prefix: str = ""
+    authority: str = field(init=False, repr=False, compare=False)
+    """Host and port as the Host header carries them: IPv6 in brackets, the scheme's own port left out."""
+    origin: Origin = field(init=False, repr=False, compare=False)
+    """Scheme, host and port: where a connection to it leads."""
 
-    @property
-    def authority(self) -> str:
-        """Host and port as the Host header carries them: IPv6 in brackets, the scheme's own port left out."""
+    def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        authority = host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        # Told once: one that is polled is asked for them at every call.
+        object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "origin", (self.scheme, self.host, self.port))
 
     @property
     def literal(self) -> Address | None:
