@@ -15,6 +15,8 @@ _FRESH_S: Final = 120.0
 _TURNS_PER_S: Final = 500.0
 #: Who waits for a tick and its turn no longer than this keeps its rhythm.
 _KEPT_S: Final = 1.0
+#: No more of an interval than this is taken off the next one for it: nobody is asked twice in an interval.
+_KEPT: Final = 0.1
 
 
 def phase(bot: UUID, of: str) -> float:
@@ -28,7 +30,9 @@ def counted_from(due: float, began: float, check_s: float) -> float:
     From when it was due: what it waited for the tick and its turn would else be lost at every look. But bots that fell
     due together and waited for each other are spread by that, and are not to come together again.
     """
-    return due if 0 <= began - due < min(_KEPT_S, check_s / 2) else began
+    if not 0 <= began - due < min(_KEPT_S, check_s / 2):
+        return began
+    return max(due, began - _KEPT * check_s)
 
 
 class TakeOver:

@@ -65,7 +65,8 @@ async def test_two_pollers_share_and_never_check_a_bot_twice_in_an_interval(
         for bot, server in zip(bots, servers, strict=True):
             moments = [row["observed_at"] for row in await snapshots(admin, bot)]
             gaps = [later - earlier for earlier, later in pairwise(moments)]
-            assert min(gaps) >= timedelta(seconds=0.45)
+            # An interval is spread by a tenth, and what a look came late by is no more of the next one.
+            assert min(gaps) >= timedelta(seconds=0.4)
             looks = sum(request.path.endswith("/state") for request in server.requests)
             assert looks - len(moments) in {0, 1, 2}  # some may be under way, or not be written yet
         assert all(poller.detail["checks_begun"] > 0 for poller in pollers)

@@ -83,7 +83,15 @@ def test_who_waits_is_looked_at_first_unless_nobody_answered_for_long() -> None:
 def test_what_a_look_waits_for_its_tick_is_not_lost() -> None:
     assert counted_from(due=100.0, began=100.25, check_s=60.0) == 100.0
     # With a short interval a small wait is long, too.
+    assert counted_from(due=100.0, began=100.25, check_s=2.0) == 100.25 - 0.2
     assert counted_from(due=100.0, began=100.25, check_s=0.4) == 100.25
+
+
+@given(late=st.floats(0, 5), interval=st.floats(0.2, 900))
+def test_a_look_that_came_late_brings_the_next_one_no_closer_than_nine_tenths_of_an_interval(
+    late: float, interval: float
+) -> None:
+    assert counted_from(100.0, 100.0 + late, interval) + interval >= 100.0 + late + 0.9 * interval - 1e-9
 
 
 def test_who_is_asked_for_before_its_time_begins_anew() -> None:
