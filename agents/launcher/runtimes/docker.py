@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
 import docker
@@ -67,6 +67,9 @@ _MOST_BYTES: Final = 262_144
 BOT_SUBNETS: Final = IPv4Network("10.208.0.0/12")
 _PORT_WORDS: Final = ("port is already allocated", "address already in use", "ports are not available")
 
+Guard: TypeAlias = Callable[[docker.APIClient, UUID, str, dict[str, Any]], Contained]
+"""What puts the firewall's rules on the engine's host."""
+
 
 class DockerRuntime:
     """A :class:`~agents.launcher.runtimes.base.Runtime` on the engine at ``url``, or on the one this machine has."""
@@ -80,15 +83,20 @@ class DockerRuntime:
         *,
         subnets: IPv4Network = BOT_SUBNETS,
         guard_image: str = "tradewise/paper-bot:latest",
+        guard: Guard = docker_guard.apply,
+        networks: TenantNetworks | None = None,
+        answer_s: int = _ANSWER_S,
     ) -> None:
         self._url = url
         self._installation = installation
         self._guard_image = guard_image
+        self._guard = guard
+        self._answer_s = answer_s
         self._lanes = Lanes()
         self._connecting = threading.Lock()
         self._at = ""
         self._client: docker.DockerClient | None = None
-        self._networks = TenantNetworks(installation, subnets)
+        self._networks = networks or TenantNetworks(installation, subnets)
         self._volumes = Volumes(installation)
         #: What the engine puts around a container beside what a profile says, once it is known.
         self._confines: list[str] | None = None
@@ -180,8 +188,8 @@ class DockerRuntime:
     def _open(self) -> docker.DockerClient:
         """A new connection to the engine, wherever it is by now."""
         self._at = self._url or _found()
-        _knock(self._at)
-        return open_client(self._at, timeout_s=_ANSWER_S)
+        _knock(self._at, self._answer_s)
+        return open_client(self._at, timeout_s=self._answer_s)
 
     @property
     def _docker(self) -> docker.DockerClient:
@@ -189,7 +197,7 @@ class DockerRuntime:
             if self._client is None:
                 self._client = self._open()
             else:
-                _knock(self._at)
+                _knock(self._at, self._answer_s)
             return self._client
 
     def _forget_client(self) -> None:
@@ -230,7 +238,7 @@ class DockerRuntime:
             try:
                 # A pull waits without end where packets vanish; this question first does not.
                 client.images.get_registry_data(reference)
-                client.api.timeout = _ANSWER_S
+                client.api.timeout = self._answer_s
                 return _image(client.images.pull(reference))
             except (requests.Timeout, requests.ConnectionError) as error:
                 raise RuntimeFault("its registry did not answer in time") from error
@@ -251,11 +259,11 @@ class DockerRuntime:
             wanted = rules.document(self._installation, egress, bridges, bridge_of)
         api = self._docker.api
         try:
-            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+            return self._guard(api, self._installation, self._guard_image, wanted)
         except docker_guard.BridgesUnfiltered:
             # Engines of late have the kernel filter bridges when the first one asks for it; ours come after the guard.
             self._networks.make_for_nobody(api)
-            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+            return self._guard(api, self._installation, self._guard_image, wanted)
 
     def _drop_network(self) -> None:
         self._networks.drop(self._docker.api)
@@ -379,11 +387,11 @@ def _found() -> str:
     return found.url
 
 
-def _knock(url: str) -> None:
+def _knock(url: str, answer_s: int) -> None:
     """Raise OSError where nobody listens on the engine's socket: there the client would leave one of its own open."""
     if url.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.settimeout(_ANSWER_S)
+            knocking.settimeout(answer_s)
             knocking.connect(url.removeprefix("unix://"))
 
 
