@@ -218,7 +218,8 @@ async def test_an_engine_that_does_not_come_back_holds_a_wish_up_for_no_longer_t
     attempts: int,
     told: str,
 ) -> None:
-    opener, endless = partial(Opener, engines=lambda _: endless), Endless(hanging)
+    endless = Endless(hanging)
+    opener = partial(Opener, engines=lambda _: endless)
     async with FreqtradeServer() as server, steerer(pool, vault, opener=opener, budget_s=0.2) as one:
         owner = await factory.owner()
         bot = await freqtrade(factory, server, owner)
