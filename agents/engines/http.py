@@ -14,17 +14,8 @@ import msgspec
 from agents.egress import Authorization, EgressError, GuardedClient, Response
 from agents.engines.base import ControlRefused, Outside, ReadFailure, Reading, Reason, accepted, failure_of
 from agents.engines.values import age, amount, count, label, moment, share, word
-from control_plane.engines.http import (
-    AMOUNTS,
-    FAMILY,
-    CountField,
-    FlagField,
-    HttpConfig,
-    HttpCredential,
-    NumberField,
-    TimeField,
-    WordField,
-)
+from control_plane.engines.http import FAMILY, HttpConfig, HttpCredential
+from control_plane.engines.http_fields import AMOUNTS, CountField, FlagField, NumberField, TimeField, WordField
 from control_plane.engines.json_path import Path, look_up, parse
 from control_plane.security.addresses import BotUrl
 

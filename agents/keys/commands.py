@@ -68,7 +68,7 @@ async def opened(settings: Settings) -> AsyncIterator[KeyProvider]:
         await provider.close()
 
 
-async def rotate_wraps(settings: Settings, url: str, tell: Tell, *, dry_run: bool) -> None:
+async def rotate_wraps(settings: Settings, url: str, tell: Tell, *, dry_run: bool, batch: int = wraps.BATCH) -> None:
     """A new key-encryption key, and every private half under it; or on with what an earlier run left.
 
     Raises KeyProviderError, RotationRunsError and :class:`RotationFailedError`.
@@ -92,6 +92,7 @@ async def rotate_wraps(settings: Settings, url: str, tell: Tell, *, dry_run: boo
             provider,
             await rotations.begin(pool, "wraps", Scope(with_platform=True)),
             _progress(tell, "re-wrapped"),
+            batch=batch,
         )
         _summary(ended, tell)
         for kek_id in sorted(await wraps.by_kek(pool)):

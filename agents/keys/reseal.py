@@ -23,7 +23,7 @@ from control_plane.security.vault import KeyPair, KeyUnusableError, OpenError, V
 
 #: How long an older private half outlives the newer one's making: a page may have fetched the old public key before.
 GRACE_S: Final = 120.0
-BATCH: Final = 100
+_BATCH: Final = 100
 _BUDGET_S: Final = 1.0
 _PAIRS: Final = 100
 _DESTROYED_AT_ONCE: Final = 50
@@ -105,10 +105,20 @@ _WAITING_PLATFORM: Final = f"""
 class Resealer:
     """Works on the rotation of key pairs that is running, a second or so at a time."""
 
-    def __init__(self, pool: asyncpg.Pool, vault: Vault, *, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        *,
+        grace_s: float = GRACE_S,
+        batch: int = _BATCH,
+        budget_s: float = _BUDGET_S,
+    ) -> None:
         self._pool = pool
         self._vault = vault
         self._grace_s = grace_s
+        self._batch = batch
+        self._budget_s = budget_s
         self._cursors: dict[tuple[UUID, str], UUID] = {}
         self._log = structlog.get_logger("rotation")
 
@@ -118,7 +128,7 @@ class Resealer:
         if rotation is None:
             self._cursors.clear()
             return False
-        deadline = time.monotonic() + _BUDGET_S
+        deadline = time.monotonic() + self._budget_s
         tables: tuple[SealedTable, ...] = ()
         if rotation.with_tenants:
             tables += SEALED_BY_TENANTS
@@ -163,13 +173,13 @@ class Resealer:
         name = (rotation.id, table.name)
         while True:
             cursor = self._cursors.get(name, _FIRST)
-            rows = await self._pool.fetch(table.look, rotation.only_tenant, cursor, rotation.id, BATCH)
+            rows = await self._pool.fetch(table.look, rotation.only_tenant, cursor, rotation.id, self._batch)
             if not rows:
                 if cursor == _FIRST:
                     return True
                 self._cursors[name] = _FIRST  # once more from the beginning, for what came in meanwhile
                 continue
-            self._cursors[name] = max(row["tenant_id"] for row in rows) if len(rows) == BATCH else _FIRST
+            self._cursors[name] = max(row["tenant_id"] for row in rows) if len(rows) == self._batch else _FIRST
             if not await self._move(rotation.id, table, rows) or time.monotonic() > deadline:
                 return False
 

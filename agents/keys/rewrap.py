@@ -20,7 +20,8 @@ from control_plane.security.keyproviders import (
 )
 from control_plane.security.vault import wrap_context
 
-_BATCH: Final = 100
+BATCH: Final = 100
+"""Private halves that are moved together, and told of."""
 _AT_ONCE: Final = 8
 _FIRST: Final = UUID(int=0)
 
@@ -40,7 +41,12 @@ async def by_kek(pool: asyncpg.Pool) -> dict[str, int]:
 
 
 async def rewrap(
-    pool: asyncpg.Pool, provider: KeyProvider, rotation: Rotation, tell: Callable[[Rotation], None]
+    pool: asyncpg.Pool,
+    provider: KeyProvider,
+    rotation: Rotation,
+    tell: Callable[[Rotation], None],
+    *,
+    batch: int = BATCH,
 ) -> Rotation:
     """Re-wrap until nothing is left or somebody stops it; the rotation as it is then.
 
@@ -53,7 +59,7 @@ async def rewrap(
     found = await tables(pool)
     while True:
         for table in found:
-            if not await _whole(pool, provider, rotation.id, table, tell):
+            if not await _whole(pool, provider, rotation.id, table, tell, batch):
                 return await rotations.rotation(pool, rotation.id)
         # Once more from the beginning, until a whole look finds nothing: somebody may have wrapped under an older key
         # that was the current one a moment ago.
@@ -73,12 +79,17 @@ async def _anything(pool: asyncpg.Pool, provider: KeyProvider, rotation_id: UUID
 
 
 async def _whole(
-    pool: asyncpg.Pool, provider: KeyProvider, rotation_id: UUID, table: WrappedTable, tell: Callable[[Rotation], None]
+    pool: asyncpg.Pool,
+    provider: KeyProvider,
+    rotation_id: UUID,
+    table: WrappedTable,
+    tell: Callable[[Rotation], None],
+    batch: int,
 ) -> bool:
     """One walk over a table; False where the rotation was stopped."""
     after = _FIRST
     while True:
-        rows = await pool.fetch(table.look, await provider.current_id(), after, rotation_id, _BATCH)
+        rows = await pool.fetch(table.look, await provider.current_id(), after, rotation_id, batch)
         if not rows:
             return await rotations.beat(pool, rotation_id)
         after = rows[-1]["id"]

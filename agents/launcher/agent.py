@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -31,6 +31,7 @@ from agents.launcher.quarantine import Quarantine, Rules
 from agents.launcher.reconcile import decide, end
 from agents.launcher.runtimes.base import EngineUnreachable, Observed, RuntimeFault
 from agents.launcher.runtimes.choose import runtime_of
+from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.steps import Steps, by_bot, policy_of
 from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.vault import Vault
@@ -57,8 +58,17 @@ class Launcher(Agent):
     kind: ClassVar[str] = "launcher"
     channels: ClassVar[tuple[str, ...]] = ("tradewise_desired", "tradewise_health", "tradewise_egress")
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        policy: Policy | None = None,
+        *,
+        runtime: Callable[[Settings, UUID], DockerRuntime] = runtime_of,
+    ) -> None:
         super().__init__(settings, pool, vault)
+        self._runtime_of = runtime
         self.policy = policy or policy_of(settings)
         self._leadership = Leadership(pool)
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
@@ -75,7 +85,7 @@ class Launcher(Agent):
 
     async def open(self) -> None:
         """Prepare the runtime; the engine itself may be away now and come later."""
-        self._runtime = runtime_of(self.settings, await queries.installation(self.pool))
+        self._runtime = self._runtime_of(self.settings, await queries.installation(self.pool))
         self._steps = Steps(self.settings, self.pool, self.vault, self._runtime, self.policy)
         self._disk = DiskWatch(self.settings, self.pool, self._runtime)
         self._live = LiveView(self.settings, self.pool, self.vault, self._runtime)

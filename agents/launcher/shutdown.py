@@ -35,20 +35,23 @@ class LauncherStillRunsError(RuntimeError):
     code = "launcher_still_runs"
 
 
-async def stop_all_bots(settings: Settings, *, say: Callable[[str], None]) -> int:
+async def stop_all_bots(
+    settings: Settings, *, say: Callable[[str], None], launcher_ends_s: float = _LAUNCHER_ENDS_S
+) -> int:
     """Stop and remove this installation's containers; returns how many there were. Volumes stay.
 
     To be called when the launcher has ended, with the launcher's connection string as ``agent_database_url``. A bot
     that should run becomes `inactive` with the reason `platform_stopped`; the launcher starts an inactive bot that
     should run, so the platform's next start brings it back at once and counts no crash. Bots in `error` stay so. Where
-    the engine is away, nothing is known and nothing is changed. Raises LauncherStillRunsError.
+    the engine is away, nothing is known and nothing is changed. Raises LauncherStillRunsError where a launcher has not
+    ended in ``launcher_ends_s``.
     """
     if settings.agent_database_url is None:
         raise ValueError("stop_all_bots needs agent_database_url, the launcher's connection string")
     pool = await make_pool(settings.agent_database_url, "shutdown", size=4)
     try:
         async with pool.acquire() as connection:
-            await _lead(connection)
+            await _lead(connection, launcher_ends_s)
             runtime = runtime_of(settings, await queries.installation(pool))
             try:
                 return await _stop_all(settings, pool, runtime, say)
@@ -61,8 +64,8 @@ async def stop_all_bots(settings: Settings, *, say: Callable[[str], None]) -> in
         await pool.close()
 
 
-async def _lead(connection: Any) -> None:
-    until = time.monotonic() + _LAUNCHER_ENDS_S
+async def _lead(connection: Any, ends_s: float) -> None:
+    until = time.monotonic() + ends_s
     while not await queries.lead(connection):
         if time.monotonic() >= until:
             raise LauncherStillRunsError("a launcher still acts for this database; end it first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, TypeAlias
@@ -95,7 +96,16 @@ class Opened:
 class Opener:
     """Opens bots for calls through two guarded clients: one for tenants' addresses, one for the bots that we host."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, vault: Vault, limits: Limits) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        limits: Limits,
+        *,
+        engines: Callable[[str], Engine[Any, Any]] = engine_for,
+    ) -> None:
+        self._engines = engines
         self._pool = pool
         self._vault = vault
         self._sealed = SealedRows(pool)
@@ -129,7 +139,7 @@ class Opener:
         return await self._open(stored.bot, self._way(stored.bot), stored)
 
     def _way(self, bot: Bot) -> _Way:
-        return _engine(bot), self._address(bot), _config(bot)
+        return self._engine(bot), self._address(bot), _config(bot)
 
     async def _open(self, bot: Bot, way: _Way, stored: Stored) -> Opened:
         engine, url, config = way
@@ -138,6 +148,12 @@ class Opener:
         client = (self._hosted if bot.hosted else self._tenants).acting_for(bot.tenant_id.bytes)
         until = time.monotonic() + OPENED_S * (1 + _SPREAD * spread(bot.id, datetime.now(UTC)))
         return Opened(engine, client, url, credential, config, until)
+
+    def _engine(self, bot: Bot) -> Engine[Any, Any]:
+        try:
+            return self._engines(bot.engine)
+        except LookupError:
+            raise CannotOpen(ENGINE_UNKNOWN, f"This version of TradeWise has no engine named {bot.engine}.") from None
 
     def _address(self, bot: Bot) -> BotUrl:
         if bot.hosted:
@@ -169,10 +185,3 @@ def _config(bot: Bot) -> EngineConfig | None:
     except ConfigError as error:
         where = f"engine_config.{error.field}" if error.field else "engine_config"
         raise CannotOpen(CONFIG_INVALID, f"The bot's {where} {error.message}.") from None
-
-
-def _engine(bot: Bot) -> Engine[Any, Any]:
-    try:
-        return engine_for(bot.engine)
-    except LookupError:
-        raise CannotOpen(ENGINE_UNKNOWN, f"This version of TradeWise has no engine named {bot.engine}.") from None

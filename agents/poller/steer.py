@@ -26,7 +26,7 @@ from agents.poller.check import BUDGET_S
 from agents.poller.decide import Bot
 from agents.poller.opening import CannotOpen, Opener, Stored
 from agents.poller.wish import CONTROL_REFUSED, REST_S, SUPERSEDED, Seen, Step, Wish, judge, overtaken, reason_of, words
-from agents.poller.wish_rows import WishRows
+from agents.poller.wish_rows import MOST_PENDING, WishRows
 from control_plane.bots.kinds import ACTION_OF
 from control_plane.database.away import DATABASE_AWAY
 
@@ -79,8 +79,9 @@ class Steerer:
         look_again: Callable[[UUID], None] = lambda _: None,
         *,
         budget_s: float = BUDGET_S,
+        most_pending: int = MOST_PENDING,
     ) -> None:
-        self._rows = WishRows(pool)
+        self._rows = WishRows(pool, most_pending=most_pending)
         self._opener = opener
         self._look_again = look_again
         self._budgets = Deadlines(budget_s)

@@ -18,7 +18,7 @@ from control_plane.bots.kinds import NOBODY
 
 _STEERED = Counter("tradewise_poller_steered", "Wishes about bots' trading, by what came of them.", ["outcome"])
 
-MOST_PENDING: int = 10_000
+MOST_PENDING: Final = 10_000
 #: When a wish is given up that nobody has seen to: long after reading has begun to say so.
 _LEFT_S: Final = 600.0
 _AT_ONCE: Final = 500
@@ -82,13 +82,14 @@ _GIVE_UP: Final = """
 class WishRows:
     """What is wished, and what came of it. Raises for the database."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, most_pending: int = MOST_PENDING) -> None:
         self._pool = pool
+        self._most_pending = most_pending
         self._log = structlog.get_logger("poller")
 
     async def pending(self) -> frozenset[UUID]:
         """The bots of whom something is wished that was neither confirmed nor given up."""
-        return frozenset(row["bot_id"] for row in await self._pool.fetch(_PENDING, MOST_PENDING))
+        return frozenset(row["bot_id"] for row in await self._pool.fetch(_PENDING, self._most_pending))
 
     async def end_what_is_left(self) -> None:
         """Give up what nobody would come by to."""

@@ -25,13 +25,14 @@ from control_plane.bots.intake import (
 )
 from control_plane.bots.kinds import HOSTED_TYPES
 from control_plane.bots.models import DEFAULT_CRASH_POLICY
+from control_plane.bots.rows import locked, note, refuse_subscribed, store
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.engines.configs import encode_config
 from control_plane.engines.family import EngineConfig
-from control_plane.errors import ConflictError, ForbiddenError, NotFoundError, unacceptable
+from control_plane.errors import ConflictError, ForbiddenError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.credentials import Credential, encode_credentials, make_credentials
-from control_plane.security.sealing import Place, PublicKey, seal
+from control_plane.security.sealing import PublicKey
 from control_plane.settings import Settings
 from control_plane.templates.queries import latest_own_version
 
@@ -43,15 +44,6 @@ _INSERT = text(
     " values (:id, :bot_type, :engine, :name, :description, :api_url, :template_tenant, :template_version,"
     " :desired, :generation, :crash_policy, :on_stop, cast(:engine_config as jsonb), :api_part)"
 )
-_SEAL = text(
-    "insert into bot_secrets (id, bot_id, kind, sealed, key_version, suite, last4)"
-    " values (:id, :bot, :kind, :sealed, :key_version, :suite, :last4)"
-)
-_UNSEAL = text("delete from bot_secrets where bot_id = :bot and kind = :kind")
-_LOCKED = text(
-    "select id, bot_type, engine, desired, status, generation, api_url, template_version_id,"
-    " engine_config::text as engine_config from bots where id = :id and deleted_at is null for update"
-)
 _STEER = text(
     "update bots set desired = :desired, generation = generation + 1,"
     " forced_generation = case when :force then generation + 1 end where id = :id and deleted_at is null"
@@ -62,10 +54,6 @@ _UNSEAL_ALL = text("""
         select from bot_instances i where i.bot_id = :id and i.released_at is null and i.state = 'running'
     ))
 """)
-_EVENT = text(
-    "insert into bot_events (id, bot_id, kind, reason, detail, cause, actor)"
-    " values (:id, :bot, :kind, :reason, :detail, :cause, :actor)"
-)
 
 
 async def create_bot(
@@ -152,82 +140,17 @@ async def add_bot(
     if credential is None and bot_type in HOSTED_TYPES:
         credential = make_credentials(engine)
     if credential is not None:
-        await _store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
+        await store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
     if config is not None:
-        await _store(session, principal, key, bot_id, "config", config, None)
+        await store(session, principal, key, bot_id, "config", config, None)
     await note(session, principal, bot_id, "registered")
     return bot_id
-
-
-async def _store(
-    session: AsyncSession,
-    principal: Principal,
-    key: PublicKey,
-    bot_id: UUID,
-    kind: str,
-    value: bytes,
-    last4: str | None,
-) -> None:
-    # A new value is a new row: a sealed value is bound to its row's id, so an old one can never be put back under it.
-    row_id = uuid7()
-    sealed = seal(value, key, Place(principal.tenant_id, "bot_secrets", "sealed", row_id))
-    await session.execute(_UNSEAL, {"bot": bot_id, "kind": kind})
-    await session.execute(
-        _SEAL,
-        {
-            "id": row_id,
-            "bot": bot_id,
-            "kind": kind,
-            "sealed": sealed.value,
-            "key_version": sealed.key_version,
-            "suite": sealed.suite,
-            "last4": last4,
-        },
-    )
 
 
 def _url_conflict(error: IntegrityError) -> Exception:
     if _URL_CONSTRAINT in str(error.orig):
         return ConflictError("you have registered this bot at this api_url already", code="api_url_taken")
     return error
-
-
-async def note(
-    session: AsyncSession, principal: Principal, bot_id: UUID, kind: str, *, reason: str | None = None
-) -> None:
-    """Write what the caller did into the bot's history."""
-    await session.execute(
-        _EVENT,
-        {
-            "id": uuid7(),
-            "bot": bot_id,
-            "kind": kind,
-            "reason": reason,
-            "detail": None,
-            "cause": principal.cause,
-            "actor": principal.actor,
-        },
-    )
-
-
-async def locked(session: AsyncSession, bot_id: UUID) -> Row[Any]:
-    """The bot's row, held until the transaction ends. Raises 404."""
-    row = (await session.execute(_LOCKED, {"id": bot_id})).one_or_none()
-    if row is None:
-        raise NotFoundError("bot")
-    return row
-
-
-async def refuse_subscribed(session: AsyncSession, bot_id: UUID) -> None:
-    """A bot that carries somebody's capital is steered by its subscription. Raises 409."""
-    carried = await session.scalar(
-        text("select id from subscriptions where bot_id = :bot and status <> 'cancelled' limit 1"), {"bot": bot_id}
-    )
-    if carried is not None:
-        raise ConflictError(
-            f"this bot carries subscription {carried}: pause, resume or cancel that instead",
-            code="managed_by_subscription",
-        )
 
 
 async def change_bot(
@@ -251,7 +174,7 @@ async def change_bot(
             _refuse_redirect(principal, row.api_url, names["api_url"])
     credential = changed_credential(row, data)
     if credential is not None:
-        await _store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
+        await store(session, principal, key, bot_id, "credentials", encode_credentials(credential), credential.last4)
         anew = True
     changed = changed_engine_config(row, data, credential)
     names |= changed
@@ -262,7 +185,7 @@ async def change_bot(
         await refuse_subscribed(session, bot_id)
         config = checked_config(row.engine, data.config, alone=row.template_version_id is None)
         if config is not None:
-            await _store(session, principal, key, bot_id, "config", config, None)
+            await store(session, principal, key, bot_id, "config", config, None)
             anew = True
     names |= _choices(row, data)
     await _update(session, bot_id, names)

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from control_plane.bots.kinds import CONFIRM_WITHIN_S, HOSTED_TYPES, NOBODY, STATE_OF
+from control_plane.bots.rows import locked, note, refuse_subscribed
 from control_plane.bots.schemas import TradingView
-from control_plane.bots.service import locked, note, refuse_subscribed
 from control_plane.dashboard.reasons import remedy_of
 from control_plane.engines.configs import ConfigError, decode_config
 from control_plane.engines.family import Action

@@ -26,6 +26,7 @@ POLICY_FILES = (
     "live.sql",
     "subscriptions.sql",
     "performance.sql",
+    "listings.sql",
     "polling.sql",
     "trading.sql",
     "alerts.sql",

@@ -34,6 +34,8 @@ async def visiting(url: str) -> AsyncIterator[AsyncConnection]:
     try:
         try:
             connection = await engine.connect()
+        # Not DATABASE_AWAY (away.py), which is for connections that were had. Of one that is being made, asyncpg's
+        # InternalClientError is a fault of the client and no word about the server; and SQLAlchemy's own comes here.
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError) as error:
             raise DatabaseUnreachableError(url, error) from error
         try:

@@ -14,16 +14,13 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 import msgspec
 
 from control_plane.engines.family import Capability, EngineConfig, Family
+from control_plane.engines.http_fields import AMOUNTS, CallName, HttpFields, Source
 from control_plane.engines.json_path import PathError, parse
 from control_plane.security.credentials import Credential, Text, Token, UserName
 
-_CallName = Annotated[str, msgspec.Meta(min_length=1, max_length=32, pattern=r"\A[a-z][a-z0-9_]*\Z")]
 _CallPath = Annotated[
     str, msgspec.Meta(min_length=1, max_length=512, pattern=r"\A/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*\Z")
 ]
-_PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Constant = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Header = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
 
 _MOST_CALLS: Final = 4
@@ -67,83 +64,6 @@ class HttpCredential(Credential, frozen=True, forbid_unknown_fields=True, omit_d
         return self.token or self.password or ""
 
 
-class _Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where a value comes from: a path into the answer of a call, or a constant."""
-
-    path: _PathText | None = None
-    call: _CallName | None = None
-    """Whose answer; left out: that of `first`."""
-
-
-class TextField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A text, or a number that is meant as one."""
-
-    value: _Constant | None = None
-    """A constant, instead of a path."""
-
-
-class WordField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A state in words."""
-
-    words: dict[_Word, Literal["running", "paused", "stopped"]] | None = None
-    """What the bot's own words (true and false included) mean in ours; others are shown as they are."""
-
-
-class FlagField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """True or false."""
-
-    value: bool | None = None
-    words: dict[_Word, bool] | None = None
-    """What the bot's own words mean, where it does not say true or false."""
-
-
-class NumberField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A number, or a text that is one."""
-
-    scale: Decimal | None = None
-    """What it is multiplied by: 0.01 makes a share of a percentage."""
-
-
-class AmountField(NumberField, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An amount of money."""
-
-    value: Decimal | None = None
-
-
-class CountField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A whole number."""
-
-
-class TimeField(_Source, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A time: RFC 3339, or seconds or milliseconds since 1970."""
-
-    unit: Literal["text", "s", "ms"] = "text"
-
-
-class HttpFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Our fields, each with where it comes from. What is left out is unknown, never zero."""
-
-    trading_state: WordField | None = None
-    last_loop_at: TimeField | None = None
-    """When its trading loop last turned."""
-    simulated: FlagField | None = None
-    version: TextField | None = None
-    identity: TextField | None = None
-    started_at: TimeField | None = None
-    currency: TextField | None = None
-    equity: AmountField | None = None
-    capital_base: AmountField | None = None
-    realized_profit: AmountField | None = None
-    open_profit: AmountField | None = None
-    win_rate: NumberField | None = None
-    max_drawdown: NumberField | None = None
-    closed_trades: CountField | None = None
-    open_positions: CountField | None = None
-
-
-AMOUNTS: Final = ("equity", "capital_base", "realized_profit", "open_profit")
-
-
 #: The one of docs/engines.md.
 _EXAMPLE: Final = r"""{
   "auth": "header",
@@ -166,10 +86,10 @@ _EXAMPLE: Final = r"""{
 class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The declaration of one bot."""
 
-    calls: dict[_CallName, _CallPath]
+    calls: dict[CallName, _CallPath]
     """GET calls under the bot's address, by names of your own."""
     fields: HttpFields
-    first: _CallName | None = None
+    first: CallName | None = None
     """The call that comes first: its time is the latency, and a short look makes it and those of the state. Left out:
     the first in `calls` as they are sent."""
     auth: AuthKind = "none"
@@ -207,7 +127,7 @@ class HttpConfig(EngineConfig, frozen=True, forbid_unknown_fields=True, omit_def
         return self.auth
 
     @property
-    def mapped(self) -> dict[str, _Source]:
+    def mapped(self) -> dict[str, Source]:
         """The fields that are declared."""
         named = {name: getattr(self.fields, name) for name in HttpFields.__struct_fields__}
         return {name: field for name, field in named.items() if field is not None}
@@ -284,7 +204,7 @@ def _problem_of_fields(config: HttpConfig) -> tuple[str, str] | None:
     return None
 
 
-def _problem_of_source(config: HttpConfig, field: _Source) -> tuple[str, str] | None:
+def _problem_of_source(config: HttpConfig, field: Source) -> tuple[str, str] | None:
     value, words = getattr(field, "value", None), getattr(field, "words", None)
     if value is not None and (field.path is not None or field.call is not None):
         return "", "has a value and a path: give one of them"

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from control_plane.bots import quota
 from control_plane.bots import service as bots
+from control_plane.bots.rows import note
 from control_plane.errors import ConflictError, NotFoundError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.sealing import PublicKey
@@ -260,7 +261,7 @@ async def cancel(session: AsyncSession, principal: Principal, subscription_id: U
         {"at": datetime.now(UTC), "id": row.id},
     )
     if row.hosting == "dedicated":
-        await bots.note(session, principal, row.bot_id, "subscription_cancelled")
+        await note(session, principal, row.bot_id, "subscription_cancelled")
         await bots.retire(session, row.bot_id)
 
 

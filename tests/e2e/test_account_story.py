@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +10,7 @@ import docker
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.e2e.browser import Watched, chromium, somebody
+from tests.e2e.browser import Watched, somebody
 from tests.e2e.machine import Machine, installed
 from tests.second_ways import code_of
 
@@ -33,27 +32,12 @@ PAGES = (
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the pages are kept: the folder that TRADEWISE_SCREENSHOTS names, to look at them afterwards."""
-    folder = Path(os.environ.get("TRADEWISE_SCREENSHOTS") or tmp_path / "pictures")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture
 def machine() -> Iterator[Machine]:
     """An installation on a machine without a container engine, which it therefore leaves nothing in."""
     with installed(cast("docker.DockerClient", None), environ=NO_ENGINE) as fresh:
         fresh.begin()
         fresh.until_said("Ctrl-C stops everything", deadline_s=90)
         yield fresh
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium."""
-    async with chromium() as opened:
-        yield opened
 
 
 async def test_a_person_looks_after_their_account(machine: Machine, browser: Browser, pictures: Path) -> None:

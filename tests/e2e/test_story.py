@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +15,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.e2e.browser import Watched, chromium, somebody
+from tests.e2e.browser import Watched, somebody
 from tests.e2e.machine import Machine, free_port, installed
 from tests.waiting import until, until_sync
 
@@ -36,26 +35,11 @@ PASSWORD = "a sentence that is long enough"
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the pages are kept: the folder that TRADEWISE_SCREENSHOTS names, to look at them afterwards."""
-    folder = Path(os.environ.get("TRADEWISE_SCREENSHOTS") or tmp_path / "pictures")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture
 def machine(engine: docker.DockerClient, paper_bot_image: str) -> Iterator[Machine]:
     """A whole installation that has just been started for the first time."""
     with installed(engine) as fresh:
         fresh.start()
         yield fresh
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium."""
-    async with chromium() as opened:
-        yield opened
 
 
 @contextmanager

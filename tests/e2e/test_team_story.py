@@ -6,7 +6,6 @@ It needs no container engine: the application stands on a real socket in this pr
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +22,7 @@ from playwright.async_api import Browser, expect
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.api import Api, running_api
-from tests.e2e.browser import Watched, chromium, somebody
+from tests.e2e.browser import Watched, somebody
 from tests.e2e.machine import free_port
 from tests.factories import Urls
 from tests.members import letters
@@ -34,14 +33,6 @@ pytestmark = pytest.mark.browser
 PASSWORD = "a sentence that is long enough"
 NARROW, WIDE = 380, 1280
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the pages are kept: the folder that TRADEWISE_SCREENSHOTS names, to look at them afterwards."""
-    folder = Path(os.environ.get("TRADEWISE_SCREENSHOTS") or tmp_path / "pictures")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @asynccontextmanager
@@ -70,13 +61,6 @@ async def api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api
     known = msgspec.structs.replace(settings, public_url=f"http://127.0.0.1:{port}")
     async with running_api(known, urls, vault) as running, on_a_socket(running, port):
         yield running
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium."""
-    async with chromium() as opened:
-        yield opened
 
 
 async def mailed_link(admin: asyncpg.Connection, vault: Vault, email: str) -> str:

@@ -7,14 +7,12 @@ they were before, and nothing of them is told: not by a result, a count, an erro
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
 from tests.api import Api
-from tests.factories import Urls
 from tests.security.test_tenant_isolation import NOBODY, OTHERS, PLATFORM, PUBLIC, bound, columns, settings_of, tables
 from tests.world import Tenant, two_tenants
 
@@ -28,13 +26,6 @@ async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
         await admin.execute(f"update {table} set name = $1, description = $1 where tenant_id = $2", MARK, other.id)
     await admin.execute("analyze")
     return mine, other
-
-
-@pytest.fixture
-async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(urls["api"])
-    yield connection
-    await connection.close()
 
 
 async def ours(admin: asyncpg.Connection) -> list[str]:

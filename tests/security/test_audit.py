@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -17,13 +16,6 @@ from tests.factories import Factory, Urls
 from tests.security.test_secrets import found_in, plant
 
 LOG = ("audit_events", "audit_checkpoints", "audit_anchors")
-
-
-@pytest.fixture
-async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(urls["api"])
-    yield connection
-    await connection.close()
 
 
 async def test_a_change_of_a_row_tells_who_from_where_and_what(

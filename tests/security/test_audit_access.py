@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 
@@ -13,13 +11,6 @@ from tests.audit import bound
 from tests.factories import Factory, Urls
 
 LOG = ("audit_events", "audit_checkpoints", "audit_anchors")
-
-
-@pytest.fixture
-async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(urls["api"])
-    yield connection
-    await connection.close()
 
 
 async def test_no_role_may_change_what_was_told(urls: Urls, admin: asyncpg.Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +10,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from tests.api import Api
-from tests.factories import Urls
 from tests.security.test_tenant_isolation import bound, settings_of
-from tests.world import Tenant, external_body, template_body, two_tenants
+from tests.world import Tenant, external_body, template_body
 
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.ForeignKeyViolationError)
 #: Unique without the tenant in front: only values that nobody can guess, or that no tenant can write.
@@ -45,18 +43,6 @@ WRITTEN_BY_AGENTS = {
 }
 #: Numbers of the server's own, gone again before anybody could meet one.
 UNSEEN = {"pk_audit_pending"}
-
-
-@pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    return await two_tenants(api, admin)
-
-
-@pytest.fixture
-async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(urls["api"])
-    yield connection
-    await connection.close()
 
 
 async def insert(web: asyncpg.Connection, tenant: Tenant, table: str, **values: Any) -> None:

@@ -15,21 +15,15 @@ from control_plane.database import catalog
 from control_plane.database.check import faults_of
 from control_plane.database.migrate import migrate
 from control_plane.database.visit import visiting
-from tests.api import Api
 from tests.conftest import _on
 from tests.factories import Factory, Urls
 from tests.security.test_secrets import _DUMP
-from tests.world import Tenant, two_tenants
+from tests.world import Tenant
 
 _RESTORE = _DUMP.with_name("pg_restore")
 DENIED = asyncpg.InsufficientPrivilegeError
 #: What every cluster-wide test of the role of backups leaves behind, whatever happens in it.
 BYPASS, BOUND = "alter role tradewise_backup bypassrls", "alter role tradewise_backup nobypassrls"
-
-
-@pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    return await two_tenants(api, admin)
 
 
 @pytest.fixture

@@ -63,13 +63,6 @@ async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
     return both
 
 
-@pytest.fixture
-async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(urls["api"])
-    yield connection
-    await connection.close()
-
-
 async def bots_of(admin: asyncpg.Connection, tenant: Tenant) -> list[UUID]:
     rows = await admin.fetch("select id from bots where tenant_id = $1 order by id", tenant.id)
     return [row["id"] for row in rows]

@@ -15,9 +15,7 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
-from tests.api import Api
-from tests.factories import Urls
-from tests.world import Tenant, two_tenants
+from tests.world import Tenant
 
 #: Tables that no tenant owns; what a tenant sees of them is told in `OTHERS`.
 PLATFORM = {
@@ -70,18 +68,6 @@ NOBODY = [
     pytest.param({"app.tenant_id": "garbage", "app.user_id": "' or 1=1 --"}, id="garbage"),
     pytest.param(UNKNOWN, id="unknown"),
 ]
-
-
-@pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    return await two_tenants(api, admin)
-
-
-@pytest.fixture
-async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(urls["api"])
-    yield connection
-    await connection.close()
 
 
 @asynccontextmanager

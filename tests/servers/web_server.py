@@ -18,7 +18,7 @@ from tests.waiting import until
 
 
 @asynccontextmanager
-async def served(api: Api) -> AsyncIterator[str]:
+async def served(api: Api, http: type[BoundedProtocol] = BoundedProtocol) -> AsyncIterator[str]:
     """Serve the running application by uvicorn as well; gives its base URL."""
     transport = api.client._transport
     assert isinstance(transport, httpx.ASGITransport)
@@ -26,7 +26,7 @@ async def served(api: Api) -> AsyncIterator[str]:
         transport.app,
         host="127.0.0.1",
         port=0,
-        http=BoundedProtocol,
+        http=http,
         lifespan="off",
         ws="none",
         log_config=None,

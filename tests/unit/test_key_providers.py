@@ -7,13 +7,14 @@ import base64
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from control_plane.private_files import create_private_file, replace_private_file
-from control_plane.security import keyproviders
 from control_plane.security.keyproviders import (
+    RETIRE_AFTER_S,
     EnvKeyProvider,
     FileKeyProvider,
     KeyProviderError,
@@ -107,7 +108,7 @@ async def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
     assert spelt(GOOD) not in repr(agent)
 
 
-async def test_a_retired_key_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_retired_key_opens_nothing(tmp_path: Path) -> None:
     file = tmp_path / "kek.json"
     create_kek_file(file)
     agent = FileKeyProvider(file)
@@ -117,7 +118,8 @@ async def test_a_retired_key_opens_nothing(tmp_path: Path, monkeypatch: pytest.M
     await agent.rotate(wrapped.kek_id)
     with pytest.raises(KeyProviderError, match=r"in 1[0-9]+ s"):
         await agent.retire(wrapped.kek_id)
-    monkeypatch.setattr(keyproviders, "RETIRE_AFTER_S", 0.0)
+    long_ago = time.time() - RETIRE_AFTER_S
+    os.utime(file, (long_ago, long_ago))
     await FileKeyProvider(file).retire(wrapped.kek_id)
     await agent.current_id()
     with pytest.raises(KeyProviderError, match=f"key-encryption key '{wrapped.kek_id}' is not at hand"):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from agents.launcher.runtimes.docker import DockerRuntime
 from control_plane.settings import Settings
 
 
-def runtime_of(settings: Settings, installation: UUID) -> DockerRuntime:
+def runtime_of(
+    settings: Settings, installation: UUID, *, kind: Callable[..., DockerRuntime] = DockerRuntime
+) -> DockerRuntime:
     """A runtime for one installation; it looks for its engine at the first call."""
-    return DockerRuntime(
+    return kind(
         settings.docker_host,
         installation,
         subnets=settings.bot_subnets,

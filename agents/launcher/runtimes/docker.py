@@ -7,9 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from ipaddress import IPv4Network
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
 import docker
@@ -22,7 +21,6 @@ from agents.launcher.engine import EngineUnavailable, find_engine, open_client
 from agents.launcher.guard import rules
 from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import (
-    BOT_PORT,
     Capabilities,
     Contained,
     ContainmentUnavailable,
@@ -42,14 +40,12 @@ from agents.launcher.runtimes.base import (
 from agents.launcher.runtimes.docker_logs import LogReader
 from agents.launcher.runtimes.docker_network import TenantNetworks, bridge_name, bridge_prefix
 from agents.launcher.runtimes.docker_profile import (
-    LABEL_BOT,
     LABEL_INSTALLATION,
-    LABEL_INSTANCE,
     confinement,
     create_arguments,
     host_config,
-    label_uuid,
 )
+from agents.launcher.runtimes.docker_seen import image_of, lines_of, listed_of, observed_of, state_of
 from agents.launcher.runtimes.docker_stats import read_stats
 from agents.launcher.runtimes.docker_storage import Volumes
 from agents.launcher.runtimes.docker_watch import Watch
@@ -63,9 +59,11 @@ _REGISTRY_S: Final = 10
 _USAGE_S: Final = 120
 _HANDOVER_S: Final = 10.0
 _LAST_LINES: Final = 50
-_MOST_BYTES: Final = 262_144
 BOT_SUBNETS: Final = IPv4Network("10.208.0.0/12")
 _PORT_WORDS: Final = ("port is already allocated", "address already in use", "ports are not available")
+
+Guard: TypeAlias = Callable[[docker.APIClient, UUID, str, dict[str, Any]], Contained]
+"""What puts the firewall's rules on the engine's host."""
 
 
 class DockerRuntime:
@@ -80,15 +78,20 @@ class DockerRuntime:
         *,
         subnets: IPv4Network = BOT_SUBNETS,
         guard_image: str = "tradewise/paper-bot:latest",
+        guard: Guard = docker_guard.apply,
+        networks: TenantNetworks | None = None,
+        answer_s: int = _ANSWER_S,
     ) -> None:
         self._url = url
         self._installation = installation
         self._guard_image = guard_image
+        self._guard = guard
+        self._answer_s = answer_s
         self._lanes = Lanes()
         self._connecting = threading.Lock()
         self._at = ""
         self._client: docker.DockerClient | None = None
-        self._networks = TenantNetworks(installation, subnets)
+        self._networks = networks or TenantNetworks(installation, subnets)
         self._volumes = Volumes(installation)
         #: What the engine puts around a container beside what a profile says, once it is known.
         self._confines: list[str] | None = None
@@ -180,8 +183,8 @@ class DockerRuntime:
     def _open(self) -> docker.DockerClient:
         """A new connection to the engine, wherever it is by now."""
         self._at = self._url or _found()
-        _knock(self._at)
-        return open_client(self._at, timeout_s=_ANSWER_S)
+        _knock(self._at, self._answer_s)
+        return open_client(self._at, timeout_s=self._answer_s)
 
     @property
     def _docker(self) -> docker.DockerClient:
@@ -189,7 +192,7 @@ class DockerRuntime:
             if self._client is None:
                 self._client = self._open()
             else:
-                _knock(self._at)
+                _knock(self._at, self._answer_s)
             return self._client
 
     def _forget_client(self) -> None:
@@ -211,7 +214,7 @@ class DockerRuntime:
         except APIError as error:
             # A listing that failed is no listing: an engine that cannot say what runs counts as away.
             raise EngineUnreachable(str(error.explanation or error)[:300]) from error
-        return [self._as_told(_listed(item)) for item in listed]
+        return [self._as_told(listed_of(item)) for item in listed]
 
     def _as_told(self, seen: Observed) -> Observed:
         """A look that an end has caused must not find the copy running still: nothing would cause the next one."""
@@ -220,7 +223,7 @@ class DockerRuntime:
 
     def _find_image(self, reference: str) -> Image | None:
         try:
-            return _image(self._docker.images.get(reference))
+            return image_of(self._docker.images.get(reference))
         except ImageNotFound:
             return None
 
@@ -230,8 +233,8 @@ class DockerRuntime:
             try:
                 # A pull waits without end where packets vanish; this question first does not.
                 client.images.get_registry_data(reference)
-                client.api.timeout = _ANSWER_S
-                return _image(client.images.pull(reference))
+                client.api.timeout = self._answer_s
+                return image_of(client.images.pull(reference))
             except (requests.Timeout, requests.ConnectionError) as error:
                 raise RuntimeFault("its registry did not answer in time") from error
 
@@ -251,11 +254,11 @@ class DockerRuntime:
             wanted = rules.document(self._installation, egress, bridges, bridge_of)
         api = self._docker.api
         try:
-            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+            return self._guard(api, self._installation, self._guard_image, wanted)
         except docker_guard.BridgesUnfiltered:
             # Engines of late have the kernel filter bridges when the first one asks for it; ours come after the guard.
             self._networks.make_for_nobody(api)
-            return docker_guard.apply(api, self._installation, self._guard_image, wanted)
+            return self._guard(api, self._installation, self._guard_image, wanted)
 
     def _drop_network(self) -> None:
         self._networks.drop(self._docker.api)
@@ -326,18 +329,18 @@ class DockerRuntime:
         try:
             seen = self._docker.api.inspect_container(ref)
             state = seen["State"]
-            if _state(state["Status"]) == "running":
+            if state_of(state["Status"]) == "running":
                 if self._watch is not None:
                     # Somebody else started it again after its end was told.
                     self._watch.forget(ref)
-                return _observed(seen["Id"], state["Status"], seen["Config"].get("Labels") or {})
+                return observed_of(seen["Id"], state["Status"], seen["Config"].get("Labels") or {})
             said = self._last_words(ref)
         except NotFound:
             return None
         return Exit(
             code=state["ExitCode"],
             oom_killed=bool(state["OOMKilled"]),
-            lines=_lines(said),
+            lines=lines_of(said),
             witnessed=self._watch is None or self._watch.saw_end_of(seen["Id"]),
         )
 
@@ -379,53 +382,9 @@ def _found() -> str:
     return found.url
 
 
-def _knock(url: str) -> None:
+def _knock(url: str, answer_s: int) -> None:
     """Raise OSError where nobody listens on the engine's socket: there the client would leave one of its own open."""
     if url.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.settimeout(_ANSWER_S)
+            knocking.settimeout(answer_s)
             knocking.connect(url.removeprefix("unix://"))
-
-
-def _published(ports: list[dict[str, Any]] | None) -> frozenset[tuple[str, int]]:
-    """Where a listed container's port leads in from; empty where nothing does."""
-    return frozenset(
-        (str(port.get("IP") or ""), int(port["PublicPort"]))
-        for port in ports or ()
-        if port.get("PublicPort") and port.get("PrivatePort") == BOT_PORT and port.get("Type") == "tcp"
-    )
-
-
-def _observed(
-    ref: str, status: str, labels: dict[str, str], published: frozenset[tuple[str, int]] | None = None
-) -> Observed:
-    return Observed(
-        ref=ref,
-        state=_state(status),
-        bot_id=label_uuid(labels.get(LABEL_BOT)),
-        instance_id=label_uuid(labels.get(LABEL_INSTANCE)),
-        published=published,
-    )
-
-
-def _listed(item: dict[str, Any]) -> Observed:
-    seen = _observed(item["Id"], item["State"], item.get("Labels") or {}, _published(item.get("Ports")))
-    return msgspec.structs.replace(seen, created_at=datetime.fromtimestamp(item["Created"], UTC))
-
-
-def _image(found: Any) -> Image:
-    pulled = found.attrs.get("RepoDigests") or []
-    return Image(str(found.id), frozenset(name.rpartition("@")[2] for name in pulled))
-
-
-def _state(status: str) -> Any:
-    """The engine's seven states as our three. A paused container is a live one."""
-    if status == "created":
-        return "created"
-    return "running" if status in {"running", "paused", "restarting"} else "exited"
-
-
-def _lines(said: bytes) -> tuple[str, ...]:
-    """The last whole lines, without what the database cannot store. They are as the bot wrote them, not redacted."""
-    lines = said[-_MOST_BYTES:].decode("utf-8", "replace").replace("\0", "").splitlines()
-    return tuple(lines[1:] if len(said) > _MOST_BYTES else lines)

@@ -49,9 +49,16 @@ class _Said(msgspec.Struct):
     error: str | None = None
 
 
-def apply(api: docker.APIClient, installation: UUID, image: str, document: dict[str, Any]) -> Contained:
+def apply(
+    api: docker.APIClient,
+    installation: UUID,
+    image: str,
+    document: dict[str, Any],
+    *,
+    left_after_s: float = _LEFT_AFTER_S,
+) -> Contained:
     """Put ``document`` in the place of whatever the table was. Raises ContainmentUnavailable, APIError."""
-    _clear_leftovers(api, installation)
+    _clear_leftovers(api, installation, left_after_s)
     try:
         made = api.create_container(**_arguments(installation, image), host_config=_host_config(api))["Id"]
     except ImageNotFound as error:
@@ -117,11 +124,11 @@ def _host_config(api: docker.APIClient) -> Any:
     )
 
 
-def _clear_leftovers(api: docker.APIClient, installation: UUID) -> None:
+def _clear_leftovers(api: docker.APIClient, installation: UUID, left_after_s: float) -> None:
     """Take away guards of ours that a launcher left when it was killed, but for what another may have made just now."""
     ours = {"label": f"{LABEL_GUARD}={installation}", "status": ["created", "exited", "dead"]}
     for left in api.containers(all=True, filters=ours):
-        if time.time() - left["Created"] > _LEFT_AFTER_S:
+        if time.time() - left["Created"] > left_after_s:
             _remove(api, left["Id"])
 
 

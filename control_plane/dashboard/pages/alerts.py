@@ -1,4 +1,4 @@
-"""Alerts: what is wrong now, who is told, of what, when not, and what became of each message."""
+"""Alerts: what is wrong now, who is told, of what, and when not. Each channel has a page of its own (channels.py)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from control_plane.alerts import channels, service
 from control_plane.alerts.schemas import (
     LONGEST_REMINDER_S,
     SHORTEST_REMINDER_S,
-    Confirmation,
-    NewChannel,
     NewRule,
-    PatchChannel,
     PatchRule,
     PatchSettings,
 )
@@ -27,31 +24,24 @@ from control_plane.dashboard.forms import REFUSALS, Form, FormDependency, FormSt
 from control_plane.dashboard.rendering import go, page
 from control_plane.errors import AppError, unacceptable
 from control_plane.http.caller import Caller, CallerDependency
-from control_plane.identity.codes import WrongCodeError
-from control_plane.security.keyring import wait_for_public_key
-from control_plane.security.limits import TooManyAttemptsError
 from control_plane.tenants.queries import list_members
-from control_plane.webhooks import service as webhooks
-from control_plane.webhooks.schemas import NewWebhook, RotateSecret, WebhookView
+from control_plane.webhooks.schemas import WebhookView
 
-ChannelId = FromPath[UUID]
 RuleId = FromPath[UUID]
 
 _MOST: Final = 50
-_LOG: Final = 50
 _MOST_BOTS: Final = 200
-_REFUSED: Final = (*REFUSALS, TooManyAttemptsError)
-_NOTHING: Final = FormState()
+NOTHING: Final = FormState()
 _FORMS: Final = ("page", "webhook", "email", "telegram", "rule", "quiet")
 
 
 @get("/alerts")
 async def alerts_page(request: Request[Any, Any, Any], caller: CallerDependency) -> Response[str]:
     """For every member to read."""
-    return await _alerts(request, caller, {})
+    return await alerts_whole(request, caller, {})
 
 
-async def _alerts(
+async def alerts_whole(
     request: Request[Any, Any, Any],
     caller: Caller,
     forms: Mapping[str, FormState],
@@ -94,154 +84,14 @@ async def _alerts(
         quiet=quiet,
         created=created,
         telegram_bot=request.app.state.settings.telegram_bot_name,
-        may_write="alerts:write" in person.scopes and not _suspended(caller),
-        forms={**dict.fromkeys(_FORMS, _NOTHING), "quiet": stored, **forms},
+        may_write="alerts:write" in person.scopes and not suspended(caller),
+        forms={**dict.fromkeys(_FORMS, NOTHING), "quiet": stored, **forms},
     )
 
 
-def _suspended(caller: Caller) -> bool:
+def suspended(caller: Caller) -> bool:
+    """Whether the tenant may change nothing now."""
     return caller.principal.tenant_status == "suspended"
-
-
-@get("/alerts/channels/{channel_id:uuid}")
-async def channel_page(
-    request: Request[Any, Any, Any], caller: CallerDependency, channel_id: ChannelId
-) -> Response[str]:
-    """One channel: what was told by it, and each try of a webhook."""
-    return await _channel(request, caller, channel_id)
-
-
-async def _channel(
-    request: Request[Any, Any, Any],
-    caller: Caller,
-    channel_id: UUID,
-    *,
-    form: FormState = _NOTHING,
-    status_code: int = 200,
-    created: WebhookView | None = None,
-) -> Response[str]:
-    person = caller.principal
-    async with caller.transaction() as session:
-        channel = await channels.get(session, person, channel_id)
-        messages = await channels.messages(session, person, channel_id, None, _LOG)
-        is_hook = channel.kind == "webhook"
-        deliveries = await webhooks.deliveries(session, person, channel_id, None, _LOG) if is_hook else []
-        hook = await webhooks.get(session, person, channel_id) if is_hook else None
-    return page(
-        request,
-        "alerts/channel.html",
-        status_code=status_code,
-        channel=channel,
-        hook=hook,
-        messages=messages,
-        deliveries=deliveries,
-        created=created,
-        form=form,
-        may_write="alerts:write" in person.scopes and not _suspended(caller),
-    )
-
-
-@post("/alerts/webhooks")
-async def create_webhook_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, form: FormDependency
-) -> Response[Any]:
-    """Make a webhook and show its secret in this one answer."""
-    try:
-        data = form.read(NewWebhook)
-        key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
-        async with caller.transaction() as session:
-            made = await webhooks.create(session, caller.principal, request.app.state.settings, key, data)
-    except REFUSALS as error:
-        return await _again(request, caller, "webhook", form.refused(error, shown=("url", "name")), error)
-    return await _alerts(request, caller, {}, status_code=201, created=made)
-
-
-@post("/alerts/channels")
-async def create_channel_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, form: FormDependency
-) -> Response[Any]:
-    """Tell a member by mail, or a chat once it has proved itself."""
-    kind = "telegram" if form.get("kind") == "telegram" else "email"
-    caller.principal.require("alerts:write")
-    try:
-        data = form.read(NewChannel)
-        if data.kind == "telegram":
-            await channels.count_code(caller.database, caller.principal)
-        key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
-        async with caller.transaction() as session:
-            made = await channels.create(session, caller.principal, key, data)
-    except _REFUSED as error:
-        shown = ("chat_id",) if kind == "telegram" else ("user_id",)
-        return await _again(request, caller, kind, form.refused(error, shown=shown), error)
-    if made.verified:
-        return go(request, "/alerts", say="channel-added")
-    return go(request, f"/alerts/channels/{made.id}", say="chat-code-sent")
-
-
-@post("/alerts/channels/{channel_id:uuid}/verify")
-async def verify_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, channel_id: ChannelId, form: FormDependency
-) -> Response[Any]:
-    """Enter the code that was sent to a chat."""
-    caller.principal.require("alerts:write")
-    try:
-        data = form.read(Confirmation)
-        await channels.count_try(caller.database, caller.principal)
-        async with caller.transaction() as session:
-            good = await channels.confirm(session, caller.principal, channel_id, data.code)
-        if not good:
-            raise WrongCodeError
-    except _REFUSED as error:
-        state = form.refused(error, shown=("code",))
-        return await _channel(request, caller, channel_id, form=state, status_code=error.status)
-    return go(request, f"/alerts/channels/{channel_id}", say="chat-verified")
-
-
-@post("/alerts/channels/{channel_id:uuid}/test")
-async def test_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, channel_id: ChannelId
-) -> Response[Any]:
-    """Send a test; its outcome is on the channel's page."""
-    caller.principal.require("alerts:write")
-    try:
-        await channels.count_test(caller.database, caller.principal)
-        async with caller.transaction() as session:
-            await channels.test(session, caller.principal, channel_id)
-    except _REFUSED as error:
-        state = FormState(error=in_words(error.detail))
-        return await _channel(request, caller, channel_id, form=state, status_code=error.status)
-    return go(request, f"/alerts/channels/{channel_id}", say="test-sent")
-
-
-@post("/alerts/channels/{channel_id:uuid}/rotate")
-async def rotate_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, channel_id: ChannelId, form: FormDependency
-) -> Response[Any]:
-    """A new signing secret, shown in this one answer."""
-    data = form.read(RotateSecret)
-    key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
-    async with caller.transaction() as session:
-        made = await webhooks.rotate(session, caller.principal, key, channel_id, data)
-    return await _channel(request, caller, channel_id, status_code=201, created=made)
-
-
-@post("/alerts/channels/{channel_id:uuid}/{wish:str}")
-async def wish_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, channel_id: ChannelId, wish: FromPath[str]
-) -> Response[Any]:
-    """Switch a channel on or off, or let it keep quiet hours or not."""
-    patch = {
-        "on": PatchChannel(enabled=True),
-        "off": PatchChannel(enabled=False),
-        "quiet": PatchChannel(quiet=True),
-        "loud": PatchChannel(quiet=False),
-    }.get(wish)
-    async with caller.transaction() as session:
-        if wish == "remove":
-            await channels.delete(session, caller.principal, channel_id)
-        else:
-            await channels.change(session, caller.principal, channel_id, patch or PatchChannel())
-    return go(request, "/alerts", say="channel-removed" if wish == "remove" else "channel-changed")
 
 
 @post("/alerts/rules/{rule_id:uuid}")
@@ -310,7 +160,7 @@ async def quiet_action(
             await service.change_settings(session, caller.principal, data)
     except REFUSALS as error:
         shown = form.refused(error, shown=("remind_after_seconds",))
-        return await _again(request, caller, "quiet", shown, error)
+        return await again(request, caller, "quiet", shown, error)
     return go(request, "/alerts", say="quiet-changed")
 
 
@@ -336,25 +186,19 @@ async def _saved(
         async with caller.transaction() as session:
             await work(session)
     except REFUSALS as error:
-        return await _again(request, caller, name, FormState(error=in_words(error.detail)), error)
+        return await again(request, caller, name, FormState(error=in_words(error.detail)), error)
     return go(request, "/alerts", say=say)
 
 
-async def _again(
+async def again(
     request: Request[Any, Any, Any], caller: Caller, name: str, state: FormState, error: AppError
 ) -> Response[str]:
-    return await _alerts(request, caller, {name: state}, status_code=error.status)
+    """The page after a refusal: the form of that name as it was sent, with what is wrong."""
+    return await alerts_whole(request, caller, {name: state}, status_code=error.status)
 
 
 HANDLERS = [
     alerts_page,
-    channel_page,
-    create_webhook_action,
-    create_channel_action,
-    verify_action,
-    test_action,
-    rotate_action,
-    wish_action,
     rule_action,
     reset_rule_action,
     create_rule_action,

@@ -1,4 +1,4 @@
-"""The fleet, one bot, and registering one."""
+"""The fleet, and one bot: what it shows, and what people change and wish of it. A new one is for registering.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from litestar.params import FromPath, QueryParameter
 
 from control_plane.bots import queries, service
 from control_plane.bots.kinds import BOT_TYPES, HOSTED_TYPES, STATE_OF
-from control_plane.bots.models import HOSTED_ENGINES, STATUSES
-from control_plane.bots.schemas import BotView, CrashPolicy, CreateBot, OnStop, PatchBot
+from control_plane.bots.models import STATUSES
+from control_plane.bots.schemas import BotView, CrashPolicy, OnStop, PatchBot
 from control_plane.bots.trading import wish_trading
 from control_plane.dashboard import families
 from control_plane.dashboard.curve import BotCurve, beginning, bot_curve, chosen_range, newest
 from control_plane.dashboard.fleet import summarise
-from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState, nested
+from control_plane.dashboard.forms import REFUSALS, FormDependency, FormState
 from control_plane.dashboard.pages.live import live_parts
 from control_plane.dashboard.rendering import go, go_back, more_path, page
 from control_plane.dashboard.wording import is_hosted
@@ -44,11 +44,8 @@ _WISHES: Final = {
     "restart": ("restart", False),
     "stop-now": ("stop", True),
 }
-_CREDENTIALS = ("credentials.username", "credentials.password", "credentials.token")
-_DOCUMENTS = ("config", "engine_config")
 #: What happens to a bot that we run when it ends, or is stopped.
-_ENDINGS = ("crash_policy", "on_stop")
-_FIELDS = ("bot_type", "engine", "name", "description", "api_url", *_CREDENTIALS, "config", *_ENDINGS)
+ENDINGS = ("crash_policy", "on_stop")
 
 
 class _NewCredentials(msgspec.Struct, forbid_unknown_fields=True):
@@ -107,58 +104,6 @@ async def fleet_page(
     )
 
 
-@get("/bots/new")
-async def new_bot_page(request: Request[Any, Any, Any], caller: CallerDependency, engine: Filter = "") -> Response[str]:
-    """The form: one for what can run here too, and one for each other family."""
-    caller.principal.require("bots:write")
-    return _register_page(request, engine, FormState())
-
-
-def _register_page(
-    request: Request[Any, Any, Any], engine: str, form: FormState, status_code: int = 200
-) -> Response[str]:
-    family = families.form_of(engine) if engine not in HOSTED_ENGINES else None
-    if family is not None:
-        return page(request, "bots/new_of_family.html", status_code=status_code, form=form, family=family)
-    return page(request, "bots/new.html", status_code=status_code, form=form, others=families.others())
-
-
-@post("/bots")
-async def register_action(
-    request: Request[Any, Any, Any], caller: CallerDependency, form: FormDependency
-) -> Response[Any]:
-    """Register, then tell what became of it on a page of its own."""
-    caller.principal.require("bots:write")
-    # What is filled in or chosen in the form from the start; for a bot that runs elsewhere nobody meant to send it.
-    fitting = form.without("config", *_ENDINGS) if form.get("bot_type") == "external" else form
-    family = families.form_of(form.get("engine"))
-    # A form cannot send an object with nothing in it.
-    nothing = (
-        family is not None
-        and family.needs_no_credential
-        and not any(form.get(field.name) for field in family.credentials)
-    )
-    try:
-        given: dict[str, Any] = {"credentials": {}} if nothing else {}
-        asked = nested(fitting.fields).get("engine_config")
-        if family is not None and isinstance(asked, dict):
-            given["engine_config"] = family.typed(asked)
-        data = fitting.read(CreateBot, documents=_DOCUMENTS, **given)
-        key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
-        async with caller.transaction() as session:
-            bot_id = await service.create_bot(session, caller.principal, _settings(request), key, data)
-    except REFUSALS as error:
-        shown = _FIELDS if family is None else (*_FIELDS, *family.fields)
-        return _register_page(request, form.get("engine"), fitting.refused(error, shown=shown), error.status)
-    return go(request, f"/bots/{bot_id}/registered")
-
-
-@get("/bots/{bot_id:uuid}/registered")
-async def registered_page(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[str]:
-    """What became of a registration; asks again until it is known."""
-    return page(request, "bots/registered.html", bot=await _bot(request, caller, bot_id))
-
-
 @get("/bots/{bot_id:uuid}")
 async def bot_page(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
@@ -180,7 +125,7 @@ async def _whole(
     bot = shown["bot"]
     series = await _series(request, caller, bot, chosen)
     parts = await live_parts(caller, bot)
-    stored = FormState(values={name: getattr(bot, name) for name in _ENDINGS})
+    stored = FormState(values={name: getattr(bot, name) for name in ENDINGS})
     return page(
         request,
         "bots/detail.html",
@@ -207,14 +152,14 @@ async def bot_equity(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, asked: Range = None
 ) -> BotCurve:
     """The curve, for the chart."""
-    return bot_curve(await _series(request, caller, await _bot(request, caller, bot_id), chosen_range(asked)))
+    return bot_curve(await _series(request, caller, await shown_bot(request, caller, bot_id), chosen_range(asked)))
 
 
 @get("/bots/{bot_id:uuid}/credentials")
 async def credentials_page(request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId) -> Response[str]:
     """The form for credentials that take the place of the stored ones."""
     caller.principal.require("bots:write")
-    bot = await _bot(request, caller, bot_id)
+    bot = await shown_bot(request, caller, bot_id)
     fields = families.credential_fields(bot.engine)
     return page(request, "bots/credentials.html", bot=bot, fields=fields, form=FormState())
 
@@ -224,7 +169,7 @@ async def credentials_action(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, form: FormDependency
 ) -> Response[Any]:
     """Seal them, and tell what the bot says to them as for a new registration."""
-    bot = await _bot(request, caller, bot_id)
+    bot = await shown_bot(request, caller, bot_id)
     try:
         data = PatchBot(credentials=form.read(_NewCredentials).credentials)
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
@@ -242,22 +187,23 @@ async def endings_action(
     request: Request[Any, Any, Any], caller: CallerDependency, bot_id: BotId, form: FormDependency
 ) -> Response[Any]:
     """Choose whether a bot that we run is started again, and what becomes of its positions."""
-    bot = await _bot(request, caller, bot_id)
+    bot = await shown_bot(request, caller, bot_id)
     if not is_hosted(bot):
         raise NotFoundError("page")
     try:
         data = form.read(_Endings)
-        changed = {name: getattr(data, name) for name in _ENDINGS if getattr(data, name) != getattr(bot, name)}
+        changed = {name: getattr(data, name) for name in ENDINGS if getattr(data, name) != getattr(bot, name)}
         key = await wait_for_public_key(caller.database, caller.principal.tenant_id)
         async with caller.transaction() as session:
             await service.change_bot(session, caller.principal, _settings(request), key, bot_id, PatchBot(**changed))
     except REFUSALS as error:
-        state = form.refused(error, shown=_ENDINGS)
+        state = form.refused(error, shown=ENDINGS)
         return await _whole(request, caller, bot_id, chosen_range(None), state, error.status)
     return go(request, f"/bots/{bot_id}", say="bot-changed")
 
 
-async def _bot(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) -> BotView:
+async def shown_bot(request: Request[Any, Any, Any], caller: Caller, bot_id: UUID) -> BotView:
+    """The bot, for whoever may see it. Raises 403, 404."""
     caller.principal.require("bots:read")
     async with caller.transaction() as session:
         return await queries.get_bot(session, _settings(request), bot_id)
@@ -334,6 +280,6 @@ async def delete_action(request: Request[Any, Any, Any], caller: CallerDependenc
 
 
 HANDLERS = [
-    fleet_page, new_bot_page, register_action, registered_page, bot_page, panel_fragment, bot_equity, credentials_page,
+    fleet_page, bot_page, panel_fragment, bot_equity, credentials_page,
     credentials_action, endings_action, wish_action, trading_action, ping_action, delete_action,
 ]  # fmt: skip

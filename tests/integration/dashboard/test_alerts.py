@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-import pytest
 
 from agents.agent import make_pool
 from control_plane.security.vault import Vault
@@ -17,18 +15,6 @@ from tests.integration.dashboard.browser import Browser, words_of
 from tests.integration.notifier.alerts import Health, external, jobs_of
 from tests.members import joined
 from tests.servers.webhook_receiver import WebhookReceiver
-
-
-@pytest.fixture
-async def person(api: Api) -> Person:
-    return await api.person("olga")
-
-
-@pytest.fixture
-async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
-    async with Browser(api) as opened:
-        await opened.sign_in(person)
-        yield opened
 
 
 async def only_channel(person: Person) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -27,14 +26,6 @@ async def person(api: Api) -> Person:
     as_key = {"headers": {"Authorization": f"Bearer {key['key']}"}}
     await person.call("PATCH", f"/bots/{made['id']}", json={"description": "by a key"}, status=200, **as_key)
     return person
-
-
-@pytest.fixture
-async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
-    """Their browser, signed in."""
-    async with Browser(api) as opened:
-        await opened.sign_in(person)
-        yield opened
 
 
 def numbers(page: str) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -40,14 +39,6 @@ TEMPLATE = {
 async def person(api: Api) -> Person:
     """Somebody with a tenant of their own."""
     return await api.person()
-
-
-@pytest.fixture
-async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
-    """Their browser, signed in."""
-    async with Browser(api) as opened:
-        await opened.sign_in(person)
-        yield opened
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -29,20 +28,6 @@ LISTED = {"mode": "listed", "destinations": "45.67.89.10:443\r\n45.67.90.0/24, 4
 def settings(settings: Settings) -> Settings:
     """With a plan that is soon used up."""
     return msgspec.structs.replace(settings, plans={"free": SMALL})
-
-
-@pytest.fixture
-async def person(api: Api) -> Person:
-    """Somebody with a tenant of their own."""
-    return await api.person("olga")
-
-
-@pytest.fixture
-async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
-    """Their browser, signed in."""
-    async with Browser(api) as opened:
-        await opened.sign_in(person)
-        yield opened
 
 
 async def registered(browser: Browser, **fields: str) -> str:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import asyncpg
-import pytest
 
-from tests.api import Api, Person
+from tests.api import Person
 from tests.integration.api.test_trading_api import answer, connected, row, seen
 from tests.integration.dashboard.browser import Browser, words_of
 from tests.world import external_body
-
-
-@pytest.fixture
-async def person(api: Api) -> Person:
-    """Somebody with a tenant of their own."""
-    return await api.person("olga")
-
-
-@pytest.fixture
-async def browser(api: Api, person: Person) -> AsyncIterator[Browser]:
-    """Their browser, signed in."""
-    async with Browser(api) as opened:
-        await opened.sign_in(person)
-        yield opened
 
 
 async def test_trading_is_stopped_by_a_button_and_told_as_it_goes(

@@ -1,9 +1,11 @@
-"""The builder of rollups as the scheduler runs it, without the wait for rows that are still under way."""
+"""Somebody's bot, and the builder of rollups as the scheduler runs it, without the wait for rows that are still under
+way."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -37,3 +39,9 @@ def rollups(pool: asyncpg.Pool, batch: int) -> Rollups:
 async def owner(factory: Factory) -> Owner:
     """Somebody with bots."""
     return await factory.owner()
+
+
+@pytest.fixture
+async def bot(factory: Factory, owner: Owner) -> UUID:
+    """One of theirs."""
+    return await factory.bot(owner)

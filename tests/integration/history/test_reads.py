@@ -23,11 +23,6 @@ DAY = timedelta(days=1)
 SILENCE = timedelta(seconds=190)
 
 
-@pytest.fixture
-async def bot(factory: Factory, owner: Owner) -> UUID:
-    return await factory.bot(owner)
-
-
 async def curve(
     api_db: Database,
     owner: Owner,

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from agents.scheduler.rollups import Rollups
-from tests.factories import Factory, Owner
+from tests.factories import Owner
 from tests.integration.history.rows import changes, day, days, healthy_days, hour, hours, readings
 
 MINUTE = timedelta(minutes=1)
@@ -21,11 +21,6 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def batch() -> int:
     return 2
-
-
-@pytest.fixture
-async def bot(factory: Factory, owner: Owner) -> UUID:
-    return await factory.bot(owner)
 
 
 async def test_an_hour_holds_what_was_read_in_it(

@@ -17,7 +17,7 @@ from agents.scheduler.rollups import Rollups
 from control_plane.database.migrate import downgrade, migrate
 from control_plane.settings import Settings, load_settings
 from tests.api import Api
-from tests.factories import Factory, Owner, Urls
+from tests.factories import Owner, Urls
 from tests.integration.history.rows import day, days, hour, hours, readings
 from tests.waiting import until
 from tests.world import published, shared, snapshot, subscribe
@@ -44,11 +44,6 @@ async def older(admin: asyncpg.Connection, months: int) -> datetime:
     await admin.execute("select ensure_partition('performance_snapshots', 'month', $1)", at)
     await admin.execute("select ensure_partitions(0)")
     return at
-
-
-@pytest.fixture
-async def bot(factory: Factory, owner: Owner) -> UUID:
-    return await factory.bot(owner)
 
 
 async def test_single_readings_go_first_and_days_stay(

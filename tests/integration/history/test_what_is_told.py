@@ -19,17 +19,12 @@ from control_plane.performance.health import bot_timeline
 from control_plane.performance.reads import extent, since_start
 from control_plane.performance.schemas import CurveInterval, PerformanceView, TimelineView
 from control_plane.performance.series import bot_performance
-from tests.factories import Factory, Owner, Urls
+from tests.factories import Owner, Urls
 from tests.integration.history.rows import changes, day, days, healthy_days, hour, readings, session_of
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def bot(factory: Factory, owner: Owner) -> UUID:
-    return await factory.bot(owner)
 
 
 async def timeline(

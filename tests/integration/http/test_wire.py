@@ -185,10 +185,11 @@ async def test_bodies_are_bounded_however_they_come(port: int) -> None:
     is_problem(await send(port, POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 400, "malformed")
 
 
-async def test_who_is_slow_is_told_so_and_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedProtocol, "head_seconds", 0.2)
-    monkeypatch.setattr(BoundedProtocol, "message_seconds", 0.2)
-    async with served(api) as url:
+async def test_who_is_slow_is_told_so_and_let_go(api: Api) -> None:
+    class Impatient(BoundedProtocol):
+        head_seconds = message_seconds = 0.2
+
+    async with served(api, Impatient) as url:
         port = int(url.rsplit(":", 1)[1])
         is_problem(await send(port, GET), 408, "too_slow")  # a head that never ends
         is_problem(await send(port, POST + b"Content-Length: 10\r\n\r\n{"), 408, "too_slow")  # a body that never comes
@@ -206,9 +207,11 @@ async def test_who_is_slow_is_told_so_and_let_go(api: Api, monkeypatch: pytest.M
         assert (await send(port, GET + b"\r\n")).status == 200
 
 
-async def test_a_second_request_on_a_connection_has_its_own_bounds(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedProtocol, "head_seconds", 0.3)
-    async with served(api) as url, asyncio.timeout(10):
+async def test_a_second_request_on_a_connection_has_its_own_bounds(api: Api) -> None:
+    class Impatient(BoundedProtocol):
+        head_seconds = 0.3
+
+    async with served(api, Impatient) as url, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
         for _ in range(3):
             for _ in range(2):  # a head of 20 KiB each, which together are more than one may be
@@ -219,10 +222,12 @@ async def test_a_second_request_on_a_connection_has_its_own_bounds(api: Api, mon
         writer.close()
 
 
-async def test_connections_are_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_counted(api: Api) -> None:
+    class Narrow(BoundedProtocol):
+        most_connections = 3
+
     assert 16 <= wire.connection_limit() <= 2000
-    monkeypatch.setattr(BoundedProtocol, "most_connections", 3)
-    async with served(api) as url:
+    async with served(api, Narrow) as url:
         port = int(url.rsplit(":", 1)[1])
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         is_problem(await send(port, GET + b"\r\n"), 503, "too_many_connections")

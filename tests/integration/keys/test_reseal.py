@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
-from agents.keys import reseal, rotations
+from agents.keys import rotations
 from agents.keys.commands import rotate_pairs, status, stop
 from agents.keys.reseal import Resealer
 from agents.keys.rotations import Scope
@@ -213,10 +213,8 @@ async def test_a_deleted_tenant_gets_no_key_and_keeps_none(
 
 
 async def test_readers_never_notice_and_two_rotators_do_no_harm(
-    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, readers: Readers, vault: Vault,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(reseal, "BATCH", 7)
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, readers: Readers, vault: Vault
+) -> None:
     safes = [await safe(factory, f"t{number}", bots=12, versions=2) for number in range(4)]
     await rotations.begin(pool, "pairs", Scope())
     reading, reads = True, 0
@@ -240,7 +238,7 @@ async def test_readers_never_notice_and_two_rotators_do_no_harm(
     others = [asyncio.create_task(read()), asyncio.create_task(write())]
     await until(lambda: reads > 0, what="a reader")
     # The grace is for writers such as ours, who fetched the older key just before it is destroyed.
-    await asyncio.gather(*(to_the_end(pool, Resealer(pool, vault, grace_s=1)) for _ in range(2)))
+    await asyncio.gather(*(to_the_end(pool, Resealer(pool, vault, grace_s=1, batch=7)) for _ in range(2)))
     reading = False
     await asyncio.gather(*others)
     assert reads >= 4
@@ -254,15 +252,12 @@ async def test_readers_never_notice_and_two_rotators_do_no_harm(
 
 
 async def test_it_stops_after_a_batch_and_goes_on(
-    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, readers: Readers, vault: Vault, urls: Urls,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(reseal, "BATCH", 5)
-    monkeypatch.setattr(reseal, "_BUDGET_S", 0.0)
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, readers: Readers, vault: Vault, urls: Urls
+) -> None:
     one = await safe(factory, "one", bots=23)
     url, said = urls["agent_scheduler"], list[str]()
     rotation = await rotations.begin(pool, "pairs", Scope())
-    resealer = Resealer(pool, vault, grace_s=0)
+    resealer = Resealer(pool, vault, grace_s=0, batch=5, budget_s=0.0)
     done = partial(_done, pool, rotation.id)
     while not await done():
         assert await resealer.step()
@@ -288,13 +283,11 @@ async def _done(pool: asyncpg.Pool, rotation_id: Any) -> int:
 
 
 async def test_what_its_owner_deletes_meanwhile_is_not_waited_for(
-    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, monkeypatch: pytest.MonkeyPatch
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
 ) -> None:
-    monkeypatch.setattr(reseal, "BATCH", 2)
-    monkeypatch.setattr(reseal, "_BUDGET_S", 0.0)
     await safe(factory, "one", bots=8, versions=0)
     rotation = await rotations.begin(pool, "pairs", Scope())
-    resealer = Resealer(pool, vault)
+    resealer = Resealer(pool, vault, batch=2, budget_s=0.0)
     while not await _done(pool, rotation.id):
         await resealer.step()
     await admin.execute("delete from bot_secrets where key_version = 1")

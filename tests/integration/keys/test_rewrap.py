@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import time
 
 import asyncpg
 import msgspec
@@ -15,8 +16,8 @@ from agents.keys import rotations
 from agents.keys.commands import retire, rotate_wraps, status
 from agents.keys.rotations import RotationRunsError, Scope
 from agents.keys.tables import WRAPPED
-from control_plane.security import keyproviders
 from control_plane.security.keyproviders import (
+    RETIRE_AFTER_S,
     FileKeyProvider,
     KeyProviderError,
     LocalKeyProvider,
@@ -46,7 +47,6 @@ async def test_the_command_makes_a_key_and_puts_everything_under_it(
     vault: Vault,
     settings: Settings,
     urls: Urls,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     safes = [await safe(factory, name) for name in ("ada", "bob")]
     await platform_pair(admin, vault)
@@ -71,7 +71,8 @@ async def test_the_command_makes_a_key_and_puts_everything_under_it(
     # The older key stays until it is retired, not too soon, and never while it is needed.
     with pytest.raises(KeyProviderError, match=r"retire .* in [0-9]+ s"):
         await retire(settings, url, first, said.append)
-    monkeypatch.setattr(keyproviders, "RETIRE_AFTER_S", 0.0)
+    long_ago = time.time() - RETIRE_AFTER_S
+    os.utime(settings.effective_kek_file, (long_ago, long_ago))
     with pytest.raises(KeyProviderError, match="still wraps 3 key pairs"):
         await retire(settings, url, second, said.append)
     await retire(settings, url, first, said.append)
@@ -124,11 +125,8 @@ async def test_two_at_once_do_no_harm_and_a_stop_is_heeded(
     pool: asyncpg.Pool,
     readers: Readers,
     vault: Vault,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     safes = [await safe(factory, f"t{number}", bots=1, versions=0) for number in range(25)]
-    # One at a time, so that there is always something left when the stop comes through.
-    monkeypatch.setattr(wraps, "_BATCH", 1)
     second = await vault.provider.rotate(await vault.provider.current_id())
     rotation = await rotations.begin(pool, "wraps", WHOLE)
     told: list[int] = []
@@ -139,7 +137,8 @@ async def test_two_at_once_do_no_harm_and_a_stop_is_heeded(
             stopping.append(asyncio.ensure_future(rotations.stop(pool)))
 
     stopping: list[asyncio.Future[int]] = []
-    stopped = await wraps.rewrap(pool, vault.provider, rotation, stop_soon)
+    # One at a time, so that there is always something left when the stop comes through.
+    stopped = await wraps.rewrap(pool, vault.provider, rotation, stop_soon, batch=1)
     assert await stopping[0] == 1
     assert stopped.state == "stopped"
     assert 2 <= stopped.done < 25

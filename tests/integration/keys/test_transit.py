@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agents.keys import providers
-from agents.keys import rewrap as wraps
 from agents.keys.commands import retire, rotate_wraps, status
 from agents.keys.transit import TransitKeyProvider
 from control_plane.security.keyproviders import (
@@ -120,14 +119,12 @@ async def test_a_whole_rotation(
 
 
 async def test_vault_goes_away_in_the_middle_and_comes_back(
-    server: VaultServer, settings: Settings, factory: Factory, admin: asyncpg.Connection, readers: Readers, urls: Urls,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    server: VaultServer, settings: Settings, factory: Factory, admin: asyncpg.Connection, readers: Readers, urls: Urls
+) -> None:
     server.key()
     vault = providers.vault_for(settings)
     factory.vault = vault
     safes = [await safe(factory, f"t{number}", bots=1, versions=0) for number in range(12)]
-    monkeypatch.setattr(wraps, "_BATCH", 4)
     calls = 0
 
     def seal_soon(path: str) -> None:
@@ -138,7 +135,7 @@ async def test_vault_goes_away_in_the_middle_and_comes_back(
     server.hook = seal_soon
     said: list[str] = []
     with pytest.raises(KeyProviderUnavailableError, match="unseal it"):
-        await rotate_wraps(settings, urls["agent_scheduler"], said.append, dry_run=False)
+        await rotate_wraps(settings, urls["agent_scheduler"], said.append, dry_run=False, batch=4)
     assert await kek_ids(admin) == {"vault:transit/tradewise:v1", "vault:transit/tradewise:v2"}
     # Opened a moment ago, or not: an agent sees a provider that is away, not a secret that is broken.
     with pytest.raises(ConnectionError):

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from agents.agent import make_pool
 from agents.launcher.agent import Launcher
 from agents.launcher.lifecycle import Policy
 from agents.launcher.runtimes.base import Contained
+from agents.launcher.runtimes.choose import runtime_of
+from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.runtimes.docker_profile import LABEL_BOT, LABEL_INSTALLATION
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
@@ -64,11 +67,17 @@ class Rig:
         self.installation: UUID
 
     @asynccontextmanager
-    async def launcher(self, **overrides: Any) -> AsyncIterator[Launcher]:
-        """A launcher at work in the test's own loop: its own role, its own pool, really listening."""
+    async def launcher(
+        self, *, kind: Callable[..., DockerRuntime] = DockerRuntime, **overrides: Any
+    ) -> AsyncIterator[Launcher]:
+        """A launcher at work in the test's own loop: its own role, its own pool, really listening.
+
+        ``kind`` makes its runtime; the rest are settings.
+        """
         url = self.urls["agent_launcher"]
         pool = await make_pool(url, "launcher")
-        made = Launcher(msgspec.structs.replace(self.settings, **overrides), pool, self.vault, self.policy)
+        settings, runtime = msgspec.structs.replace(self.settings, **overrides), partial(runtime_of, kind=kind)
+        made = Launcher(settings, pool, self.vault, self.policy, runtime=runtime)
         listener = Listener(
             url,
             made.channels,

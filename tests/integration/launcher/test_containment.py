@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from agents.launcher.agent import Launcher
 from agents.launcher.guard import rules
 from agents.launcher.runtimes import docker_guard
 from agents.launcher.runtimes.base import Contained
+from agents.launcher.runtimes.docker import DockerRuntime
 from agents.launcher.runtimes.docker_network import TenantNetworks, bridge_prefix
 from agents.launcher.runtimes.docker_profile import LABEL_INSTALLATION
 from agents.launcher.setup import containment_report
@@ -286,27 +288,24 @@ async def _detail(launcher: Launcher, guard: str) -> None:
     await until(told, what=f"the guard told as {guard}")
 
 
-async def test_an_engine_that_filters_bridges_at_its_first_one_is_given_one(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    apply, make = docker_guard.apply, TenantNetworks.make_for_nobody
+async def test_an_engine_that_filters_bridges_at_its_first_one_is_given_one(rig: Rig) -> None:
     steps: list[str] = []
+
+    class Noted(TenantNetworks):
+        def make_for_nobody(self, api: docker.APIClient) -> None:
+            super().make_for_nobody(api)
+            steps.append("bridge")
 
     def as_on_a_fresh_machine(*arguments: Any) -> Contained:
         # The kernel's switch is everybody's on this machine: it is left alone, and only told as off.
         steps.append("guard")
         if "bridge" not in steps:
             raise docker_guard.BridgesUnfiltered("not filtered")
-        return apply(*arguments)
+        return docker_guard.apply(*arguments)
 
-    def noted(networks: TenantNetworks, api: docker.APIClient) -> None:
-        make(networks, api)
-        steps.append("bridge")
-
-    monkeypatch.setattr(docker_guard, "apply", as_on_a_fresh_machine)
-    monkeypatch.setattr(TenantNetworks, "make_for_nobody", noted)
+    networks = Noted(rig.installation, rig.settings.bot_subnets)
     bot = await rig.bot()
-    async with rig.launcher():
+    async with rig.launcher(kind=partial(DockerRuntime, guard=as_on_a_fresh_machine, networks=networks)):
         await rig.until_launched(bot)
     assert steps[:3] == ["guard", "bridge", "guard"]
     ours = {"label": f"{LABEL_INSTALLATION}={rig.installation}"}
@@ -322,7 +321,7 @@ async def test_guards_that_run_at_once_do_not_disturb_each_other(rig: Rig) -> No
     assert rig.engine.api.containers(all=True, filters=label) == []
 
 
-async def test_a_guard_that_a_killed_launcher_left_is_taken_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_guard_that_a_killed_launcher_left_is_taken_away(rig: Rig) -> None:
     image = rig.settings.effective_guard_image
     made = rig.engine.api.create_container(**docker_guard._arguments(rig.installation, image))["Id"]
     document = rules.look(rig.installation)
@@ -330,8 +329,7 @@ async def test_a_guard_that_a_killed_launcher_left_is_taken_away(rig: Rig, monke
     docker_guard.apply(rig.engine.api, rig.installation, image, document)
     # It might be another launcher's, about to start.
     assert [found["Id"] for found in rig.engine.api.containers(all=True, filters=label)] == [made]
-    monkeypatch.setattr(docker_guard, "_LEFT_AFTER_S", -60)
-    docker_guard.apply(rig.engine.api, rig.installation, image, document)
+    docker_guard.apply(rig.engine.api, rig.installation, image, document, left_after_s=-60)
     assert rig.engine.api.containers(all=True, filters=label) == []
 
 

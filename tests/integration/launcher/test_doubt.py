@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid4
 
-from agents.launcher.runtimes import docker as docker_runtime
 from agents.launcher.runtimes.base import Spec
 from agents.launcher.runtimes.docker import DockerRuntime
 from tests.integration.launcher.lying_wire import EMPTY_LISTING, LyingWire
@@ -138,12 +137,9 @@ async def test_orphans_are_only_told_where_the_operator_says_so_or_they_are_many
         assert there(rig) == lost
 
 
-async def test_bots_that_hang_in_the_engine_hold_up_no_other(
-    rig: Rig, wire: LyingWire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(docker_runtime, "_ANSWER_S", 5)
+async def test_bots_that_hang_in_the_engine_hold_up_no_other(rig: Rig, wire: LyingWire) -> None:
     hanging = [await rig.bot() for _ in range(6)]
-    async with rig.launcher(docker_host=wire.url):
+    async with rig.launcher(kind=partial(DockerRuntime, answer_s=5), docker_host=wire.url):
         refs = [(await rig.up(bot))["container_id"] for bot in hanging]
         wire.answer = lambda line: b"" if any(f"/containers/{ref}/" in line for ref in refs) else None
         for bot in hanging:

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid4
 
 from agents.launcher.image_rules import refusal
 from agents.launcher.runtimes.base import Spec
+from agents.launcher.runtimes.docker import DockerRuntime
 from tests.integration.launcher.rig import Rig
 from tests.servers.registry import Registry
 
@@ -82,22 +83,17 @@ async def test_a_name_alone_is_not_enough_where_digests_are_required(rig: Rig, t
     assert not rig.containers(bot)
 
 
-async def test_a_tag_that_moves_while_a_bot_is_launched_changes_nothing(
-    rig: Rig, tag: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bot = await rig.bot(image=tag, desired="stopped")
-    looked_at = _id(rig, tag)
-    async with rig.launcher(allowed_images=("foreign-*",)) as launcher:
-        ensure = launcher._runtime.ensure
-        moved: list[str] = []
+async def test_a_tag_that_moves_while_a_bot_is_launched_changes_nothing(rig: Rig, tag: str) -> None:
+    looked_at, moved = _id(rig, tag), list[str]()
 
-        async def meanwhile(spec: Spec) -> str:
+    class Meanwhile(DockerRuntime):
+        async def ensure(self, spec: Spec) -> str:
             # Between the look at the image and the container that is made of it.
             moved.append(await asyncio.to_thread(_move, rig.engine, tag, rig.settings.paper_bot_image))
-            return await ensure(spec)
+            return await super().ensure(spec)
 
-        monkeypatch.setattr(launcher._runtime, "ensure", meanwhile)
-        await rig.want(bot, "running")
+    bot = await rig.bot(image=tag)
+    async with rig.launcher(kind=Meanwhile, allowed_images=("foreign-*",)):
         instance = await rig.until_launched(bot)
     assert rig.engine.api.inspect_container(instance["container_id"])["Image"] == looked_at == instance["image_id"]
     assert moved == [_id(rig, tag)]

@@ -71,13 +71,10 @@ async def test_an_engine_that_is_away_is_told_and_changes_nothing(rig: Rig, plat
     assert (await rig.row(bot))["status"] == "running"
 
 
-async def test_bots_are_not_stopped_under_a_launcher_that_acts(
-    rig: Rig, platform: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agents.launcher.shutdown._LAUNCHER_ENDS_S", 0.5)
+async def test_bots_are_not_stopped_under_a_launcher_that_acts(rig: Rig, platform: Settings) -> None:
     bot = await rig.bot()
     async with rig.launcher():
         await rig.up(bot)
         with pytest.raises(LauncherStillRunsError):
-            await stop_all_bots(platform, say=lambda _text: None)
+            await stop_all_bots(platform, say=lambda _text: None, launcher_ends_s=0.5)
         assert (await rig.row(bot))["status"] == "running"

@@ -296,41 +296,28 @@ async def test_a_counter_that_began_anew_is_an_event_and_no_loss(
         assert all(row["latency_ms"] is None for row in kept)
 
 
-async def test_a_health_that_could_not_be_written_is_written_by_the_next_look(
-    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
+@pytest.mark.parametrize("why", ["held", "odd"])
+async def test_a_health_that_could_not_be_written_or_even_made_is_written_by_the_next_look(
+    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection, why: str
 ) -> None:
     [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
     shards = await holding(pool)
     recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
     recorder.put(result_of(watched, shards, reading_with(trading_state="running")))
     await recorder.flush()
+    stopped = reading_with(trading_state="stopped")
     async with admin.transaction():
-        await admin.execute("select from bot_health where id = $1 for update", bot)
-        recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=15)))
+        if why == "held":
+            await admin.execute("select from bot_health where id = $1 for update", bot)
+            missed = stopped
+        else:
+            odd: Any = object()
+            missed = msgspec.structs.replace(stopped, latency_ms=odd)
+        recorder.put(result_of(watched, shards, missed, after=timedelta(seconds=15)))
         await recorder.flush()
     assert (await health_row(admin, bot))["trading_state"] == "running"
     # By what is in memory nothing is new in this one.
-    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
-    await recorder.flush()
-    assert (await health_row(admin, bot))["trading_state"] == "stopped"
-    assert await changes_of_health(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]
-
-
-async def test_a_health_that_could_not_be_made_is_written_by_the_next_look(
-    factory: Factory, pool: asyncpg.Pool, admin: asyncpg.Connection
-) -> None:
-    [bot] = await bots_at(factory, await factory.owner(), 1, status="connected", observed_generation=1)
-    shards = await holding(pool)
-    recorder, watched = recorder_of(pool, shards), (await watched_bots(pool))[bot]
-    recorder.put(result_of(watched, shards, reading_with(trading_state="running")))
-    await recorder.flush()
-    odd: Any = object()
-    stopped = reading_with(trading_state="stopped", latency_ms=odd)
-    recorder.put(result_of(watched, shards, stopped, after=timedelta(seconds=15)))
-    await recorder.flush()
-    assert (await health_row(admin, bot))["trading_state"] == "running"
-    # By what is in memory nothing is new in this one.
-    recorder.put(result_of(watched, shards, reading_with(trading_state="stopped"), after=timedelta(seconds=30)))
+    recorder.put(result_of(watched, shards, stopped, after=timedelta(seconds=30)))
     await recorder.flush()
     assert (await health_row(admin, bot))["trading_state"] == "stopped"
     assert await changes_of_health(admin, bot) == [("healthy", None, "running"), ("healthy", None, "stopped")]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,8 +15,8 @@ import pytest
 from agents.egress import MeansExhausted
 from agents.engines.base import Reading
 from agents.engines.freqtrade import FreqtradeEngine
-from agents.poller import opening, wish_rows
 from agents.poller.decide import Bot
+from agents.poller.opening import Opener
 from agents.poller.steer import LIMITS, Steerer
 from control_plane.dashboard.reasons import remedy_of
 from control_plane.security.vault import Vault
@@ -61,10 +62,9 @@ async def test_a_wish_ends_with_its_bot_and_with_the_patience_of_anybody(
 
 
 async def test_what_is_pending_for_long_hides_no_wish_that_was_just_made(
-    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, monkeypatch: pytest.MonkeyPatch
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
 ) -> None:
-    monkeypatch.setattr(wish_rows, "MOST_PENDING", 2)
-    async with FreqtradeServer() as server, steerer(pool, vault) as one:
+    async with FreqtradeServer() as server, steerer(pool, vault, most_pending=2) as one:
         owner = await factory.owner()
         for _ in range(3):
             await wished(admin, owner, await factory.bot(owner), "stopped", age="5 minutes")
@@ -214,13 +214,13 @@ async def test_an_engine_that_does_not_come_back_holds_a_wish_up_for_no_longer_t
     admin: asyncpg.Connection,
     pool: asyncpg.Pool,
     vault: Vault,
-    monkeypatch: pytest.MonkeyPatch,
     hanging: str,
     attempts: int,
     told: str,
 ) -> None:
-    monkeypatch.setattr(opening, "engine_for", lambda _: Endless(hanging))
-    async with FreqtradeServer() as server, steerer(pool, vault, budget_s=0.2) as one:
+    endless = Endless(hanging)
+    opener = partial(Opener, engines=lambda _: endless)
+    async with FreqtradeServer() as server, steerer(pool, vault, opener=opener, budget_s=0.2) as one:
         owner = await factory.owner()
         bot = await freqtrade(factory, server, owner)
         await wished(admin, owner, bot, "stopped", age="59 seconds")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from uuid import UUID
 
 import asyncpg
-import pytest
 
-from agents.poller.opening import Stored
+from agents.poller.opening import Opener, Stored
 from control_plane.security.vault import Vault
 from tests.factories import Factory
 from tests.integration.poller.bots import launched
@@ -105,23 +103,22 @@ async def test_a_wish_of_after_a_change_is_for_the_bot_as_it_is_now_whatever_is_
 
 
 async def test_a_copy_of_ours_that_ended_is_waited_for_and_the_next_one_is_asked(
-    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault, monkeypatch: pytest.MonkeyPatch
+    factory: Factory, admin: asyncpg.Connection, pool: asyncpg.Pool, vault: Vault
 ) -> None:
-    async with BotServer(token=TOKEN) as server, steerer(pool, vault) as one:
+    steps: list[UUID] = []
+
+    class Counted(Opener):
+        async def stored(self, tenant_id: UUID, bot_id: UUID) -> Stored | None:
+            steps.append(bot_id)
+            return await super().stored(tenant_id, bot_id)
+
+    async with BotServer(token=TOKEN) as server, steerer(pool, vault, opener=Counted) as one:
         owner = await factory.owner()
         bot = await factory.bot(owner, bot_type="platform", status="running", credentials=OURS)
         copy = await launched(admin, owner, bot, port=server.port, generation=1)
         await admin.execute("update bot_instances set state = 'exited', released_at = now() where id = $1", copy)
         await wished(admin, owner, bot, "paused")
         held = as_claimed(owner, bot, "", hosted=True, engine="tradewise", host_port=server.port)
-        steps: list[UUID] = []
-        stored = one._opener.stored
-
-        def counted(tenant: UUID, of: UUID) -> Awaitable[Stored | None]:
-            steps.append(of)
-            return stored(tenant, of)
-
-        monkeypatch.setattr(one._opener, "stored", counted)
         one.due(held, wished=True)
         await until(lambda: len(steps) >= 3, what="some steps")
         # At its old port, if anybody listens there, it is another's.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -112,11 +112,15 @@ class Unwilling(BotServer):
 
 @asynccontextmanager
 async def steerer(
-    pool: asyncpg.Pool, vault: Vault, looked: list[UUID] | None = None, **options: Any
+    pool: asyncpg.Pool,
+    vault: Vault,
+    looked: list[UUID] | None = None,
+    opener: Callable[..., Opener] = Opener,
+    **options: Any,
 ) -> AsyncIterator[Steerer]:
     again = [] if looked is None else looked
     settings = load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"})
-    made = Steerer(pool, Opener(settings, pool, vault, LIMITS), again.append, **options)
+    made = Steerer(pool, opener(settings, pool, vault, LIMITS), again.append, **options)
     try:
         yield made
     finally:

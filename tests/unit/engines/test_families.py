@@ -15,7 +15,8 @@ from agents.engines import engine_for
 from agents.engines.base import Reading
 from control_plane.engines.configs import CONFIG_LIMIT, ConfigError, decode_config, encode_config
 from control_plane.engines.family import CONTROLS, Capability, EngineConfig, Family
-from control_plane.engines.http import HttpConfig, HttpFields
+from control_plane.engines.http import HttpConfig
+from control_plane.engines.http_fields import HttpFields
 from control_plane.engines.registry import FAMILIES, family_of
 from control_plane.engines.schemas import view_of
 

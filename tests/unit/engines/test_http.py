@@ -15,7 +15,8 @@ from agents.engines.base import ControlRefused, Reading, Reason
 from agents.engines.http import HttpEngine
 from control_plane.engines.configs import decode_config, encode_config
 from control_plane.engines.family import EngineConfig
-from control_plane.engines.http import HttpConfig, HttpFields
+from control_plane.engines.http import HttpConfig
+from control_plane.engines.http_fields import HttpFields
 from control_plane.engines.registry import family_of
 from tests.servers.json_server import JsonServer
 from tests.servers.loopback import Reply
