@@ -111,9 +111,10 @@ BAD_JSON: dict[str, bytes] = {
     "nothing": b"",
     "half": b'{"value": ',
     "two": b"{} {}",
-    "not a number": b'{"value": NaN}',
-    "infinity": b'{"value": Infinity}',
-    "minus infinity": b'{"value": -Infinity}',
+    "not quite a NaN": b'{"value": NaNs}',
+    "half an infinity": b'{"value": Infinit}',
+    "a NaN in a NaN's place": b"{NaN: NaN}",
+    "a NaN in a text that does not end": b'{"value": NaN, "text": "NaN',
     "single quotes": b"{'value': 1}",
     "bad utf-8 in a field": b'{"text": "\xff"}',
     "lone surrogate": b'{"text": "\\ud800"}',
@@ -144,6 +145,14 @@ async def test_bad_json_is_a_bad_payload(name: str) -> None:
     with pytest.raises(EgressError) as caught:
         response.decode(Shape)
     assert caught.value.code == "bad_payload"
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity"])
+async def test_a_number_that_is_none_is_null_and_texts_stay_as_they_are(word: bytes) -> None:
+    body = b'{"value": ' + word + b', "list": [' + word + b', 1], "text": "' + word + b' \\" ' + word + b'"}'
+    async with hostile_server(always(http(body))) as server, local_client() as client:
+        told = (await client.get_json(at(server.port), "/x")).decode(dict[str, object])
+    assert told == {"value": None, "list": [None, 1], "text": f'{word.decode()} " {word.decode()}'}
 
 
 async def test_bad_values_are_named_by_place_and_not_repeated() -> None:

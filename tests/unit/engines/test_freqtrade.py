@@ -275,7 +275,19 @@ async def test_a_hanging_bot_is_a_timeout() -> None:
     assert (reading.reason, reading.reachable) == (Reason.TIMEOUT, False)
 
 
-@pytest.mark.parametrize("value", [b"NaN", b"1e400", b"-1e17", b'"NaN"', b'"Infinity"', b'"many"', b"true", b"{}"])
+@pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b'"NaN"', b'"Infinity"'])
+async def test_a_number_that_is_none_is_unknown_and_the_bot_is_not_called_down_for_it(value: bytes) -> None:
+    async with FreqtradeServer() as server:
+        server.raw["profit"] = (
+            b'{"profit_closed_coin": -1.5, "profit_all_coin": ' + value + b', "closed_trade_count": 3, "winrate": NaN}'
+        )
+        reading = await read(server.url)
+    assert (reading.reason, reading.full, reading.trading_state) == (None, True, "running")
+    assert (reading.realized_profit, reading.closed_trades) == (Decimal("-1.5"), 3)
+    assert (reading.open_profit, reading.equity, reading.win_rate) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [b"1e400", b"-1e17", b'"many"', b"true", b"{}"])
 async def test_amounts_that_cannot_be_are_a_bad_payload(value: bytes) -> None:
     async with FreqtradeServer() as server:
         server.raw["profit"] = b'{"profit_closed_coin": ' + value + b"}"
