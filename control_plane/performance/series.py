@@ -114,7 +114,7 @@ def _one(group: Sequence[Part]) -> Part:
     if len(group) == 1:
         return group[0]
     currency, simulated = _newest(group, "currency"), _newest(group, "simulated")
-    alike = _alike(group, currency, simulated)
+    alike = _alike(group, currency=currency, simulated=simulated)
     return Part(
         first_at=group[0].first_at,
         last_at=group[-1].last_at,
@@ -131,7 +131,7 @@ def _one(group: Sequence[Part]) -> Part:
     )
 
 
-def _alike(group: Sequence[Part], currency: str | None, simulated: bool | None) -> list[Part]:
+def _alike(group: Sequence[Part], *, currency: str | None, simulated: bool | None) -> list[Part]:
     """Those of one kind of money, and those that do not say: amounts of two currencies, or simulated and real ones,
     are never one."""
     return [part for part in group if part.currency in {currency, None} and part.simulated in {simulated, None}]
@@ -151,7 +151,7 @@ def shown(
 ) -> PerformanceView:
     """Parts, oldest first, as the answer: of the newest kind of money alone, with a null point in every gap."""
     currency, simulated = _newest(found, "currency"), _newest(found, "simulated")
-    alike = _alike(found, currency, simulated)
+    alike = _alike(found, currency=currency, simulated=simulated)
     longest = _longest(alike, silence)
     missing = gaps(alike, end, longest)
     step = timedelta(seconds=SECONDS[interval]) if interval != "raw" else timedelta(0)
