@@ -202,6 +202,7 @@ async def test_a_gateways_error_is_not_the_bots(status: str, body: bytes) -> Non
         (http(b"", "Location: /login", status="302 Found"), Reason.HTTP_ERROR),
         (http(b"{}", status="429 Too Many Requests"), Reason.RATE_LIMITED),
         (http(b"{}", status="500 Internal Server Error"), Reason.HTTP_ERROR),
+        (http(b"<html>", status="400 Bad Request", content_type="text/html"), Reason.HTTP_ERROR),
     ],
 )
 async def test_what_is_no_freqtrade_is_told_without_trying_the_credential(answer: bytes, reason: Reason) -> None:
@@ -209,6 +210,7 @@ async def test_what_is_no_freqtrade_is_told_without_trying_the_credential(answer
         reading = await read(f"http://127.0.0.1:{server.port}")
     assert (reading.reason, reading.reachable, reading.full) == (reason, True, False)
     assert reading.detail
+    assert ("https://" in reading.detail) is (b" 400 " in answer)  # what a server says that speaks TLS alone
     assert all("authorization" not in head.lower() for head in server.heads)
 
 
