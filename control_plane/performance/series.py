@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from typing import Any
 from uuid import UUID
 
@@ -132,9 +132,12 @@ def _one(group: Sequence[Part]) -> Part:
 
 
 def _alike(group: Sequence[Part], *, currency: str | None, simulated: bool | None) -> list[Part]:
-    """Those of one kind of money, and those that do not say: amounts of two currencies, or simulated and real ones,
-    are never one."""
-    return [part for part in group if part.currency in {currency, None} and part.simulated in {simulated, None}]
+    """The newest of them, back to where the bot had another kind of money: amounts of two currencies, or simulated and
+    real ones, are never one. Those that do not say are as those about them."""
+    alike = takewhile(
+        lambda part: part.currency in {currency, None} and part.simulated in {simulated, None}, reversed(group)
+    )
+    return list(alike)[::-1]
 
 
 def _newest(group: Sequence[Part], name: str) -> Any:

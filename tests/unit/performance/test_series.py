@@ -150,6 +150,12 @@ def test_simulated_and_real_money_are_never_one_curve() -> None:
     assert shown(unknown, "raw", START + 3 * MINUTE).simulated is None
 
 
+@pytest.mark.parametrize("between", [part(1, "9", simulated=True), part(1, "9", currency="BTC")])
+def test_a_bot_that_changed_its_money_and_back_begins_anew_and_has_no_gap_where_it_was_read(between: Part) -> None:
+    view = shown([part(0, "1"), between, part(9, "2"), part(10, "3")], "raw", START + 10 * MINUTE)
+    assert ([point.equity for point in view.points], view.gaps) == ([2, 3], [])
+
+
 def test_an_interval_in_which_a_bot_went_live_tells_of_its_real_money_alone() -> None:
     one = series._one([part(0, "9", simulated=True), msgspec.structs.replace(part(1, None), readings=2)])
     assert (one.simulated, one.equity) == (False, None)
