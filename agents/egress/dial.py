@@ -20,6 +20,8 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 """Gives every address of a host name; raises OSError where there is none."""
 
 _ADDRESSES_TRIED = 4
+#: By far the most often, https was written for a bot that has no TLS of its own.
+_NO_TLS: Final = "The address does not answer in TLS: does its URL begin with http:// instead of https://?"
 #: A lost question is asked again once, within what making a connection may take.
 _FIRST_TRY_S: Final = 1.0
 _TRIES: Final = 2
@@ -128,13 +130,17 @@ class Dialer:
         for address in addresses[:_ADDRESSES_TRIED]:
             try:
                 return await self._connect_to(address, url)
-            except ssl.SSLError:
+            except ssl.SSLCertVerificationError:
                 message = "TLS failed: the certificate is not trusted, or not for this host name."
                 raise EgressError("unreachable", message) from None
+            except ssl.SSLError:
+                raise EgressError("unreachable", _NO_TLS) from None
             except TimeoutError:
                 raise
             except OSError as error:
                 _told_apart(error)
+                if url.scheme == "https" and isinstance(error, ConnectionResetError):
+                    raise EgressError("unreachable", _NO_TLS) from None
                 continue
         raise EgressError("unreachable", "Nothing accepts connections at this address.")
 

@@ -14,6 +14,12 @@ T = TypeVar("T")
 _JSON_TYPE = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 # Never fails on a quote, closed or not: the scan stays linear on any input.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+# What Python's own writers make of a number that is none. Whatever else stands before it, texts closed or not, is taken
+# whole and left: a call for each of a million quotes would hold up every other bot.
+_REST_OR_NO_NUMBER = re.compile(
+    rb'((?:[^"NI-]|"(?:[^"\\]|\\.)*+"?|(?!-?(?:NaN|Infinity)\b)[NI-])++)|-?\b(?:NaN|Infinity)\b', re.DOTALL
+)
+_MOST_NO_NUMBERS = 10_000
 _OUR_PATH = re.compile(r"at `(\$[\w.\[\]]{0,80})`")
 _MAX_DEPTH = 64
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -36,7 +42,9 @@ class Response(msgspec.Struct, frozen=True):
     def decode(self, shape: type[T]) -> T:
         """The body as `shape`; numbers become exact decimals where it says so.
 
-        Raises `EgressError` with `bad_payload` for anything else, NaN, absurd nesting and absurd numbers included.
+        The literals NaN and Infinity, which are no JSON and which bots write all the same while their exchange is in
+        maintenance, are null: a number that nobody knows. Raises `EgressError` with `bad_payload` for anything else,
+        absurd nesting and absurd numbers included.
         """
         body = self.body
         # Most answers have fewer brackets than the limit: counting them all is a hundred times cheaper than the scan.
@@ -50,7 +58,17 @@ class Response(msgspec.Struct, frozen=True):
             where = f" at {place[1]}" if place else ""
             raise EgressError("bad_payload", f"The answer does not have the form expected{where}.") from None
         except (ValueError, ArithmeticError, RecursionError):
+            known = without_no_numbers(self.body)
+            if known != self.body:
+                return msgspec.structs.replace(self, body=known).decode(shape)
             raise EgressError("bad_payload", "The answer is not valid JSON.") from None
+
+
+def without_no_numbers(body: bytes) -> bytes:
+    """A document with null wherever it says NaN or Infinity outside of a text."""
+    if not 0 < body.count(b"NaN") + body.count(b"Infinity") <= _MOST_NO_NUMBERS:
+        return body
+    return _REST_OR_NO_NUMBER.sub(lambda found: found[1] or b"null", body)
 
 
 def is_json(content_type: bytes) -> bool:

@@ -259,6 +259,10 @@ def refusal(response: Response) -> ReadFailure:
     if status == 404:
         detail = "The address answers, but not with this bot's API. Check the address and the engine."
         return ReadFailure(Reason.HTTP_ERROR, detail, reachable=True)
+    if status == 400:
+        # Our requests are well formed: by far the most often, a server that speaks TLS alone was asked without.
+        detail = "The bot answers with HTTP 400. Where it is reached by https, its URL has to begin with https://."
+        return ReadFailure(Reason.HTTP_ERROR, detail, reachable=True)
     if status in {502, 503, 504}:
         # Something answers in the bot's stead: the bot itself was not reached.
         detail = f"A proxy answers with HTTP {status}: the bot behind it does not."

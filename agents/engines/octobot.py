@@ -79,6 +79,10 @@ class _Position(msgspec.Struct):
     kind: str | None = msgspec.field(default=None, name="SoR")
 
 
+class _Trade(msgspec.Struct):
+    kind: str | None = msgspec.field(default=None, name="SoR")
+
+
 class _Positions(msgspec.Struct):
     real_positions: list[_Position] = []
     simulated_positions: list[_Position] = []
@@ -94,6 +98,7 @@ class _Figures:
 
     closed: list[_Pnl] | None = None
     history: list[_Point] | None = None
+    trades: list[_Trade] | None = None
 
 
 class _Node(msgspec.Struct):
@@ -334,11 +339,15 @@ async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, no
     version = accepted(await site.public("/api/version"), str)
     reading = msgspec.structs.replace(reading, version=label(version), currency=config.currency)
     told = _Figures()
-    whole = await all_told(_ask_figures(site, told, config), until)
+    # Spot trading has no positions: there its trades alone tell whether its money is real.
+    whole = await all_told(_ask_figures(site, told, config, trades=reading.open_positions == 0), until)
     closed, history = told.closed, told.history
     missing = [name for name, value in (("closed trades", closed), ("portfolio", history)) if value is None]
     detail = f"It did not tell just now, and so unknown: {', '.join(missing)}." if missing else reading.detail
     reading = msgspec.structs.replace(reading, full=whole and not missing, detail=detail)
+    kinds = {_SIMULATED.get(trade.kind or "") for trade in told.trades or ()}
+    if len(kinds) == 1:
+        reading = msgspec.structs.replace(reading, simulated=kinds.pop())
     if closed is not None:
         reading = _with_profits(reading, closed, config)
     if history:
@@ -351,10 +360,12 @@ async def _read_figures(site: _Site, reading: Reading, config: OctobotConfig, no
     return reading
 
 
-async def _ask_figures(site: _Site, told: _Figures, config: OctobotConfig) -> None:
+async def _ask_figures(site: _Site, told: _Figures, config: OctobotConfig, *, trades: bool) -> None:
     told.closed = await _if_there(site, "/api/pnl_history", list[_Pnl])
     path = f"/api/historical_portfolio_value?currency={quote(config.currency, safe='')}&time_frame=1d"
     told.history = await _if_there(site, path, list[_Point])
+    if trades:
+        told.trades = await _if_there(site, "/api/trades", list[_Trade])
 
 
 async def _if_there(site: _Site, path: str, shape: type[T]) -> T | None:
@@ -375,12 +386,13 @@ def _with_profits(reading: Reading, closed: list[_Pnl], config: OctobotConfig) -
     if any(entry.q is not None and entry.q != config.currency for entry in closed):
         detail = f"Some of its profits are in another currency than {config.currency}: they are not added up."
         return msgspec.structs.replace(reading, closed_trades=count(len(closed)), detail=detail)
-    won = sum(entry.pnl is not None and entry.pnl > 0 for entry in closed)
-    known = closed and all(entry.pnl is not None for entry in closed)
+    profits = [amount(entry.pnl) for entry in closed]
+    won = sum(profit is not None and profit > 0 for profit in profits)
+    known = closed and None not in profits
     return msgspec.structs.replace(
         reading,
         closed_trades=count(len(closed)),
-        realized_profit=_sum(entry.pnl for entry in closed),
+        realized_profit=_sum(profits),
         win_rate=round(Decimal(won) / len(closed), 8) if known else None,
     )
 

@@ -16,12 +16,13 @@ _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 def amount(value: Decimal | None) -> Decimal | None:
     """An amount of money or coins, rounded to the eight decimals that are kept; at most sixteen digits before them.
 
-    Raises `ReadFailure` for NaN, infinities and anything larger: such a number is a fault, not a fortune.
+    A NaN or an infinity is what programs say of a number that they do not know: unknown. Raises `ReadFailure` for
+    anything larger: such a number is a fault, not a fortune.
     """
-    if value is None:
+    if value is None or not value.is_finite():
         return None
     # By exponent: with an absurd one even taking the absolute value overflows.
-    if not value.is_finite() or (value and value.adjusted() >= _DIGITS):
+    if value and value.adjusted() >= _DIGITS:
         raise _impossible_amount()
     # Adding zero turns a rounded -0 into 0.
     kept = value.quantize(_KEPT) + 0

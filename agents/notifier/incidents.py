@@ -23,6 +23,7 @@ from agents.notifier.judging import judge
 from agents.notifier.verdict import Seen
 from control_plane.alerts.kinds import OPENED, REMINDER, REOPENED, RESOLVED
 from control_plane.alerts.words import MOST_NAMES, Told, back_title, over_text, text_of, title_of
+from control_plane.bots.kinds import stale_after_s
 from control_plane.settings import Settings
 
 _log = structlog.get_logger("notifier")
@@ -113,7 +114,7 @@ class Incidents:
         # As the API reads staleness (control_plane/bots/queries.py), by the plan that is looked at least often: nobody
         # is woken for a bot that was not due yet.
         slowest = max(plan.poll_interval or settings.poll_interval for plan in settings.plans.values())
-        self._stale_after = timedelta(seconds=slowest * 3 + 10)
+        self._stale_after = timedelta(seconds=stale_after_s(slowest))
         self._pool = pool
         self._detail = detail if detail is not None else {}
         self._judged_at: float | None = None

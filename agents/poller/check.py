@@ -18,10 +18,11 @@ from agents.poller.decide import Bot, Outcome
 from agents.poller.opening import OPENED_S, CannotOpen, Opened, Opener
 from agents.poller.tally import Tally
 from agents.poller.watched import Watched
+from control_plane.bots.kinds import LONGEST_LOOK_S
 from control_plane.database.away import DATABASE_AWAY
 
 #: All calls of one check together; several slow answers in a row must not outlive the lease.
-BUDGET_S: Final = 20.0
+BUDGET_S: Final = LONGEST_LOOK_S
 #: A bot of ours that starts is asked again within its check for so long: that costs no claim, and its owner waits.
 _FIRST_ANSWER_S: Final = 0.5
 _SHORTEST_PAUSE_S: Final = 0.01

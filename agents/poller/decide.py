@@ -188,7 +188,7 @@ def _answered(bot: Bot, known: Health, health: Health, outcome: Outcome, interva
     if finding.reason in TROUBLES:
         return _troubled(known, health, finding)
     if known.state != "healthy" and _unproven(bot, known):
-        detail = "It answers again. One more good answer, and it counts as well."
+        detail = "This look found it well again. One more that does, and it counts as well."
         return msgspec.structs.replace(health, state="unhealthy", reason=RECOVERING, detail=detail, failures=0)
     # A full reading says what it could not find out; a short look after it does not take that back.
     untold = known.detail if known.reason is None and not reading.full else None

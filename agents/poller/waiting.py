@@ -14,6 +14,7 @@ from agents.poller.decide import Bot, Decision, Health
 from agents.poller.statements import FIGURES, SEEN_FIELDS
 from agents.poller.unit_value import Figures, Mark, unit_value
 from agents.poller.watched import UNREAD, Source, Watched
+from control_plane.bots.kinds import LONGEST_LOOK_S
 
 GAP_INTERVALS: Final = 3
 #: The time of a look at a bot of which nothing changed is written this seldom: where looks come faster than that, rows
@@ -21,6 +22,7 @@ GAP_INTERVALS: Final = 3
 _FRESH_S: Final = 5.0
 _FRESH_LOOKS: Final = 3
 _GAP_BEGINS: Final = 2
+_LONGEST_LOOK: Final = timedelta(seconds=LONGEST_LOOK_S)
 _ENDED = "Its closed trades fell from {was} to {now}: it counts anew. The index goes on."
 _FEWER = "What it counts fell from {was} to {now}: it counts anew. The index goes on."
 _ANOTHER = "It tells of another database than before: it counts anew. The index goes on."
@@ -224,9 +226,12 @@ def changes_of(before: Health, now: Health, interval: timedelta) -> list[Change]
     unlike = (before.state, before.reason, before.trading_state) != (now.state, now.reason, now.trading_state)
     if before.observed_at is None:
         unlike = True
-    elif before.state != "unknown" and now.observed_at - before.observed_at > GAP_INTERVALS * interval:
-        changes.append(Change(before.observed_at + _GAP_BEGINS * interval, "unknown", None, None))
-        unlike = True
+    elif before.state != "unknown":
+        apart = now.observed_at - before.observed_at
+        # Of bots that hang, looks are further apart than a few short intervals, and somebody looks all the time.
+        if apart > GAP_INTERVALS * interval and apart > interval + _LONGEST_LOOK:
+            changes.append(Change(before.observed_at + _GAP_BEGINS * interval, "unknown", None, None))
+            unlike = True
     if unlike:
         changes.append(Change(now.observed_at, now.state, now.reason, now.trading_state))
     return changes

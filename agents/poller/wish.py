@@ -115,7 +115,7 @@ def words(wish: Wish, seen: Seen, problem: str | None) -> str:
     if seen.rest_s is not None:
         return f"{asked}: it is to be left alone for {seen.rest_s:.0f} more seconds, and a wish stands for {_STANDS}."
     if seen.state is not None:
-        return f"{asked}, and its trading was {seen.state} {_STANDS} seconds after the wish."
+        return f"{asked}, and its trading was {seen.state} {_STANDS} seconds after the wish. {problem or ''}".rstrip()
     unseen = "and could not be looked at afterwards" if wish.attempts else "because it could not be looked at"
     return f"{asked}, {unseen}. {problem or seen.problem or ''}".rstrip()
 

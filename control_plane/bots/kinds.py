@@ -20,3 +20,14 @@ CONFIRM_WITHIN_S: Final = 60.0
 NOBODY: Final = "Nobody has answered for it: the part of TradeWise that calls bots is away, or has not reached it."
 #: For how long at most a bot that asks for fewer calls is left alone, in seconds: a longer wish would blind us.
 LONGEST_REST_S: Final = 3600.0
+#: How long one look at a bot may take, all its calls together, in seconds.
+LONGEST_LOOK_S: Final = 20.0
+
+
+def stale_after_s(interval_s: float) -> float:
+    """How old what was seen may be before it is said that nobody looks: three intervals and a little.
+
+    It is of the moment at which its look began, and the next one may only begin when that has ended. So with a short
+    interval it is the time of two looks at a bot that hangs: else a poller that waits for it would be called away.
+    """
+    return max(3 * interval_s + 10.0, interval_s + 2 * LONGEST_LOOK_S)

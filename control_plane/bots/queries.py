@@ -11,7 +11,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.bots.kinds import HOSTED_TYPES
+from control_plane.bots.kinds import HOSTED_TYPES, stale_after_s
 from control_plane.bots.schemas import BotView, EventView, HealthView, LatestView, LimitsView, SecretView
 from control_plane.bots.status import Facts, Presented, present
 from control_plane.bots.trading import is_pending, trading_view
@@ -89,9 +89,9 @@ _LAST_LINES = text(
 
 
 def stale_after(settings: Settings, plan_name: str) -> timedelta:
-    """How old an observation may be before it is called stale: three polls of its plan and a little."""
+    """How old an observation may be before it is called stale: three polls of its plan, as a rule."""
     interval = plan_of(settings.plans, plan_name).poll_interval or settings.poll_interval
-    return timedelta(seconds=interval * 3 + 10)
+    return timedelta(seconds=stale_after_s(interval))
 
 
 async def seen_until(session: AsyncSession, settings: Settings, bot: BotView) -> datetime | None:
@@ -116,7 +116,7 @@ def unread_after(settings: Settings, plan_name: str) -> timedelta:
     plan = plan_of(settings.plans, plan_name)
     # Every full look is a look: none comes more often than these.
     interval = max(plan.poll_interval or settings.poll_interval, plan.reading_interval or settings.reading_interval)
-    return timedelta(seconds=interval * 3 + 10)
+    return timedelta(seconds=stale_after_s(interval))
 
 
 def gap_after(settings: Settings) -> timedelta:

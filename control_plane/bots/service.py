@@ -29,7 +29,7 @@ from control_plane.bots.rows import locked, note, refuse_subscribed, store
 from control_plane.bots.schemas import CreateBot, PatchBot
 from control_plane.engines.configs import encode_config
 from control_plane.engines.family import EngineConfig
-from control_plane.errors import ConflictError, ForbiddenError, unacceptable
+from control_plane.errors import ConflictError, FieldError, ForbiddenError, unacceptable
 from control_plane.identity.principal import Principal
 from control_plane.security.credentials import Credential, encode_credentials, make_credentials
 from control_plane.security.sealing import PublicKey
@@ -149,7 +149,8 @@ async def add_bot(
 
 def _url_conflict(error: IntegrityError) -> Exception:
     if _URL_CONSTRAINT in str(error.orig):
-        return ConflictError("you have registered this bot at this api_url already", code="api_url_taken")
+        message = "you have registered this bot at this api_url already: change that one, or remove it first"
+        return ConflictError(message, code="api_url_taken", errors=[FieldError("api_url", message)])
     return error
 
 

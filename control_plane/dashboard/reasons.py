@@ -75,8 +75,8 @@ _REASONS: Mapping[str, tuple[str, str, str | None]] = {
         "Wait for it to load its markets; if it stays so, its log says why.",
     ),
     "recovering": (
-        "Answers again",
-        "The bot answers again. One more good answer, and it counts as well.",
+        "Well again",
+        "The last look found the bot well again. One more that does, and it counts as well.",
         None,
     ),
     # What is wrong with a bot that answers (agents/poller/trouble.py).

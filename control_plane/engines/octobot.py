@@ -81,8 +81,8 @@ FAMILY: Final = Family(
     provenance={
         "latency_ms": "The time of /api/ping, or of /nodes/me for a node.",
         "trading_state": "node: status. A classic OctoBot does not tell one.",
-        "simulated": "classic: what its positions and trades are filed under; unknown before the first, and where both"
-        " kinds are there.",
+        "simulated": "classic: what its positions, or where it has none its trades, are filed under; unknown before the"
+        " first, and where both kinds are there.",
         "version": "classic: /api/version.",
         "started_at": "classic: the time in the answer of /api/ping.",
         "currency": "classic: the currency that you choose (USDT unless you say otherwise). Profits in another are left"

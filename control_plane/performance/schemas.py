@@ -49,7 +49,8 @@ class DrawdownView(Figures, frozen=True):
 
 
 class PerformanceView(msgspec.Struct, frozen=True):
-    """A series. ``points`` hold one currency only; a change of currency begins a new series.
+    """A series. ``points`` hold one currency only, and either simulated money or real one: where a bot changes from one
+    to another, a new series begins.
 
     ``drawdown`` is of the time shown, ``drawdown_since_start`` of all time up to now. Both are of our own readings.
     """

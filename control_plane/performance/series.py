@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from typing import Any
 from uuid import UUID
 
@@ -113,14 +113,14 @@ def _one(group: Sequence[Part]) -> Part:
     """Several parts of one interval as one: the last known of each figure."""
     if len(group) == 1:
         return group[0]
-    currency = _newest(group, "currency")
-    alike = [part for part in group if part.currency in {currency, None}]
+    currency, simulated = _newest(group, "currency"), _newest(group, "simulated")
+    alike = _alike(group, currency=currency, simulated=simulated)
     return Part(
         first_at=group[0].first_at,
         last_at=group[-1].last_at,
         readings=sum(part.readings for part in group),
         currency=currency,
-        simulated=_newest(group, "simulated"),
+        simulated=simulated,
         equity=_newest(alike, "equity"),
         capital_base=_newest(alike, "capital_base"),
         realized_profit=_newest(alike, "realized_profit"),
@@ -129,6 +129,15 @@ def _one(group: Sequence[Part]) -> Part:
         index_at=_newest(group, "index_at"),
         stretch=whole(part.stretch for part in group),
     )
+
+
+def _alike(group: Sequence[Part], *, currency: str | None, simulated: bool | None) -> list[Part]:
+    """The newest of them, back to where the bot had another kind of money: amounts of two currencies, or simulated and
+    real ones, are never one. Those that do not say are as those about them."""
+    alike = takewhile(
+        lambda part: part.currency in {currency, None} and part.simulated in {simulated, None}, reversed(group)
+    )
+    return list(alike)[::-1]
 
 
 def _newest(group: Sequence[Part], name: str) -> Any:
@@ -143,9 +152,9 @@ def shown(
     ever: Ever,
     silence: timedelta,
 ) -> PerformanceView:
-    """Parts, oldest first, as the answer: of the newest currency alone, with a null point in every gap."""
-    currency = _newest(found, "currency")
-    alike = [part for part in found if part.currency in {currency, None}]
+    """Parts, oldest first, as the answer: of the newest kind of money alone, with a null point in every gap."""
+    currency, simulated = _newest(found, "currency"), _newest(found, "simulated")
+    alike = _alike(found, currency=currency, simulated=simulated)
     longest = _longest(alike, silence)
     missing = gaps(alike, end, longest)
     step = timedelta(seconds=SECONDS[interval]) if interval != "raw" else timedelta(0)
@@ -161,7 +170,7 @@ def shown(
         points.append(_nothing(end))
     return PerformanceView(
         currency=currency,
-        simulated=_newest(found, "simulated"),
+        simulated=simulated,
         interval=interval,
         points=points[-most:],
         gaps=[GapView(at, at + length) for at, length in missing.items()],

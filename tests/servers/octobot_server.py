@@ -32,6 +32,7 @@ class OctobotServer(LoopbackServer):
         self.history: list[dict[str, Any]] = []
         self.positions: list[dict[str, Any]] | dict[str, list[dict[str, Any]]] = []
         """A list that says of each what it is; of older ones an object, `real_positions` and `simulated_positions`."""
+        self.trades: list[dict[str, Any]] = []
         self.since = "2026-11-20 08:15:30"
         self.raw: dict[str, Reply] = {}
         """Answers by path in place of the regular ones."""
@@ -64,6 +65,8 @@ class OctobotServer(LoopbackServer):
                 return json_reply(self.positions)
             # Text that is JSON, sent as the framework sends any text.
             return Reply(200, json.dumps(self.positions).encode(), "text/html; charset=utf-8")
+        if path == "/api/trades":
+            return json_reply(self.trades)
         if path == "/api/pnl_history":
             return json_reply(self.pnl)
         if path == "/api/historical_portfolio_value":

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane.bots.kinds import BOT_TYPES
+from control_plane.bots.kinds import BOT_TYPES, LONGEST_LOOK_S, stale_after_s
 from control_plane.bots.models import DESIRED, HEALTH_STATES, STATUSES, TRANSIENT_STATUSES
 from control_plane.bots.status import Facts, present
 
@@ -89,6 +89,13 @@ def test_table(
 ) -> None:
     shown = present(facts(**changes), NOW, STALE)
     assert msgspec.structs.astuple(shown) == (status, reason, health, health_reason, settled)
+
+
+@pytest.mark.parametrize(("interval_s", "stale_s"), [(15, 55), (60, 190), (3600, 10810), (5, 45), (1, 41), (0.2, 40.2)])
+def test_a_bot_that_hangs_is_not_said_to_be_looked_at_by_nobody(interval_s: float, stale_s: float) -> None:
+    """The newest sight of it is of the moment its look began; the next one may take as long again."""
+    assert stale_after_s(interval_s) == stale_s
+    assert stale_after_s(interval_s) >= interval_s + 2 * LONGEST_LOOK_S
 
 
 def test_of_all_cases() -> None:

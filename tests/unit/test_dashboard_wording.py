@@ -84,7 +84,7 @@ def bot(**changes: Any) -> dict[str, Any]:
         ({"health_state": "unknown"}, "Connected", "busy"),
         ({"health_state": "unhealthy", "health_reason": "loop_stalled"}, "Trading stands still", "bad"),
         ({"health_state": "unhealthy", "health_reason": "exchange_unreachable"}, "Cut off from its exchange", "bad"),
-        ({"health_state": "unhealthy", "health_reason": "recovering"}, "Answers again", "busy"),
+        ({"health_state": "unhealthy", "health_reason": "recovering"}, "Well again", "busy"),
         ({"status": "inactive", "health_state": "unknown"}, "Checking", "busy"),
         ({"status": "inactive", "health_reason": "egress_refused"}, "Address not allowed", "bad"),
         ({"status": "inactive", "desired": "stopped"}, "Not watched", "idle"),

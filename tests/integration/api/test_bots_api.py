@@ -142,7 +142,8 @@ async def test_one_address_once_a_tenant(api: Api) -> None:
     first = await bot_of(ada, FREQTRADE)
     for same in ("http://127.0.0.1:8080", "HTTP://127.0.0.1:8080/", "http://127.0.0.1:8080/api/v1"):
         problem = await ada.call("POST", "/bots", json={**FREQTRADE, "api_url": same}, status=409)
-        assert problem["code"] == "api_url_taken"
+        assert (problem["code"], problem["errors"][0]["field"]) == ("api_url_taken", "api_url")
+        assert "change that one" in problem["detail"]
     other = await bot_of(ada, {**FREQTRADE, "api_url": "http://127.0.0.1:8081"})
     change = {"api_url": first["api_url"], "name": "lost"}
     problem = await ada.call("PATCH", f"/bots/{other['id']}", json=change, status=409)

@@ -60,6 +60,21 @@ async def test_what_is_worth_knowing_is_on_the_page_and_in_the_fleet(
     assert "It has not turned for 8 minutes." in words_of(page)
 
 
+async def test_why_figures_of_a_bot_that_is_well_are_unknown_is_on_its_page(
+    browser: Browser, person: Person, admin: asyncpg.Connection
+) -> None:
+    bot = await connected(person, admin)
+    why = "Its pairs have different quote currencies: their amounts are not added up."
+    for trading in ("running", "stopped"):
+        await seen(admin, bot, trading_state=trading, detail=why)
+        assert why in words_of(await browser.get(f"/bots/{bot}"))
+    # Of a bot with a fault the detail is that of the fault, and stands above.
+    await seen(admin, bot, state="unhealthy", reason="loop_stalled", detail="It has not turned for 8 minutes.")
+    assert words_of(await browser.get(f"/bots/{bot}")).count("It has not turned for 8 minutes.") == 1
+    await seen(admin, bot, reason="unreachable", detail="Missed once.")
+    assert "Missed once." not in words_of(await browser.get(f"/bots/{bot}"))
+
+
 async def test_the_fleet_counts_a_process_once_and_old_figures_apart(
     browser: Browser, person: Person, admin: asyncpg.Connection
 ) -> None:

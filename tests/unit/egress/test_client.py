@@ -274,16 +274,20 @@ async def test_certificates_are_checked_against_the_name(tmp_path: Path) -> None
     assert server.heads[0].count(f"Host: bot.test:{server.port}\r\n") == 1
 
 
-async def test_plain_http_where_tls_was_asked_for_is_unreachable() -> None:
-    async def complain(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await writer.drain()
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+@pytest.mark.parametrize("reads", [0, 4096])
+async def test_plain_http_where_tls_was_asked_for_is_told_so_and_not_as_a_certificate(said: bytes, reads: int) -> None:
+    async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(reads)
+        writer.write(said)
         writer.close()
 
     listener = await asyncio.start_server(complain, "127.0.0.1", 0)
     async with listener, local_client() as client:
         port = listener.sockets[0].getsockname()[1]
-        assert (await failure(client, at(port, scheme="https"))).code == "unreachable"
+        error = await failure(client, at(port, scheme="https"))
+    assert error.code == "unreachable"
+    assert "http://" in error.message
 
 
 # Turns

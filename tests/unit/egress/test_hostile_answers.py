@@ -1,7 +1,9 @@
 """Whatever a tenant's server sends, a call ends soon, small, with one of the stable codes, and tells no secret."""
 
 import gzip
+import json
 import logging
+import math
 import traceback
 import zlib
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.egress import Authorization, EgressError, Limits
+from agents.egress import Authorization, EgressError, Limits, Response
 from tests.servers.hostile_server import (
     Script,
     always,
@@ -111,9 +113,10 @@ BAD_JSON: dict[str, bytes] = {
     "nothing": b"",
     "half": b'{"value": ',
     "two": b"{} {}",
-    "not a number": b'{"value": NaN}',
-    "infinity": b'{"value": Infinity}',
-    "minus infinity": b'{"value": -Infinity}',
+    "not quite a NaN": b'{"value": NaNs}',
+    "half an infinity": b'{"value": Infinit}',
+    "a NaN in a NaN's place": b"{NaN: NaN}",
+    "a NaN in a text that does not end": b'{"value": NaN, "text": "NaN',
     "single quotes": b"{'value': 1}",
     "bad utf-8 in a field": b'{"text": "\xff"}',
     "lone surrogate": b'{"text": "\\ud800"}',
@@ -144,6 +147,30 @@ async def test_bad_json_is_a_bad_payload(name: str) -> None:
     with pytest.raises(EgressError) as caught:
         response.decode(Shape)
     assert caught.value.code == "bad_payload"
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity"])
+async def test_a_number_that_is_none_is_null_and_texts_stay_as_they_are(word: bytes) -> None:
+    body = b'{"value": ' + word + b', "list": [' + word + b', 1], "text": "' + word + b' \\" ' + word + b'"}'
+    async with hostile_server(always(http(body))) as server, local_client() as client:
+        told = (await client.get_json(at(server.port), "/x")).decode(dict[str, object])
+    assert told == {"value": None, "list": [None, 1], "text": f'{word.decode()} " {word.decode()}'}
+
+
+_LEAF = (
+    st.none()
+    | st.integers(-9, 9)
+    | st.sampled_from([math.nan, math.inf, -math.inf])
+    | st.text('aN"\\\\ NaInfity-', max_size=12)
+)
+
+
+@given(
+    st.recursive(_LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("NaIf", max_size=4), inner))
+)
+def test_whatever_python_writes_is_read_with_null_for_what_is_no_number(value: object) -> None:
+    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    assert Response(200, json.dumps(value).encode(), 1.0).decode(object) == plain
 
 
 async def test_bad_values_are_named_by_place_and_not_repeated() -> None:

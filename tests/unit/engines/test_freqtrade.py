@@ -202,6 +202,7 @@ async def test_a_gateways_error_is_not_the_bots(status: str, body: bytes) -> Non
         (http(b"", "Location: /login", status="302 Found"), Reason.HTTP_ERROR),
         (http(b"{}", status="429 Too Many Requests"), Reason.RATE_LIMITED),
         (http(b"{}", status="500 Internal Server Error"), Reason.HTTP_ERROR),
+        (http(b"<html>", status="400 Bad Request", content_type="text/html"), Reason.HTTP_ERROR),
     ],
 )
 async def test_what_is_no_freqtrade_is_told_without_trying_the_credential(answer: bytes, reason: Reason) -> None:
@@ -209,6 +210,7 @@ async def test_what_is_no_freqtrade_is_told_without_trying_the_credential(answer
         reading = await read(f"http://127.0.0.1:{server.port}")
     assert (reading.reason, reading.reachable, reading.full) == (reason, True, False)
     assert reading.detail
+    assert ("https://" in reading.detail) is (b" 400 " in answer)  # what a server says that speaks TLS alone
     assert all("authorization" not in head.lower() for head in server.heads)
 
 
@@ -275,7 +277,19 @@ async def test_a_hanging_bot_is_a_timeout() -> None:
     assert (reading.reason, reading.reachable) == (Reason.TIMEOUT, False)
 
 
-@pytest.mark.parametrize("value", [b"NaN", b"1e400", b"-1e17", b'"NaN"', b'"Infinity"', b'"many"', b"true", b"{}"])
+@pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b'"NaN"', b'"Infinity"'])
+async def test_a_number_that_is_none_is_unknown_and_the_bot_is_not_called_down_for_it(value: bytes) -> None:
+    async with FreqtradeServer() as server:
+        server.raw["profit"] = (
+            b'{"profit_closed_coin": -1.5, "profit_all_coin": ' + value + b', "closed_trade_count": 3, "winrate": NaN}'
+        )
+        reading = await read(server.url)
+    assert (reading.reason, reading.full, reading.trading_state) == (None, True, "running")
+    assert (reading.realized_profit, reading.closed_trades) == (Decimal("-1.5"), 3)
+    assert (reading.open_profit, reading.equity, reading.win_rate) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [b"1e400", b"-1e17", b'"many"', b"true", b"{}"])
 async def test_amounts_that_cannot_be_are_a_bad_payload(value: bytes) -> None:
     async with FreqtradeServer() as server:
         server.raw["profit"] = b'{"profit_closed_coin": ' + value + b"}"

@@ -296,13 +296,21 @@ async def test_a_call_that_fails_ends_the_reading_and_keeps_what_was_learned() -
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"NaN", b'{"a": 1e}', b"[" * 100 + b"]" * 100, b'"\xff"', b'{"a": ' + b"9" * 5000 + b"}"]
+    "body", [b"", b"{", b'{"a": 1e}', b"[" * 100 + b"]" * 100, b'"\xff"', b'{"a": ' + b"9" * 5000 + b"}"]
 )
 async def test_what_is_no_document_is_a_bad_payload(body: bytes) -> None:
     async with JsonServer() as server:
         server.raw["/state"] = Reply(200, body)
         reading = await bot(server, {"equity": {"path": "a"}, "currency": USDT}).read()
     assert (reading.reason, reading.reachable) == (Reason.BAD_PAYLOAD, True)
+
+
+async def test_a_number_that_is_none_is_not_there_and_so_unknown() -> None:
+    async with JsonServer() as server:
+        server.raw["/state"] = Reply(200, b'{"a": NaN, "b": 2}')
+        reading = await bot(server, {"equity": {"path": "a"}, "open_profit": {"path": "b"}, "currency": USDT}).read()
+    assert (reading.reason, reading.equity, reading.open_profit) == (None, None, Decimal(2))
+    assert "equity" in (reading.detail or "")
 
 
 async def test_it_can_only_be_read() -> None:

@@ -266,7 +266,16 @@ async def test_what_one_bot_reports_cannot_hurt_another() -> None:
     assert (well.reason, well.realized_profit) == (None, Decimal(1))
 
 
-@pytest.mark.parametrize("value", ["NaN", "1e400", "-1e17", "Infinity"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+async def test_an_amount_that_is_no_number_is_unknown_and_nothing_else_with_it(value: str) -> None:
+    async with HummingbotServer() as server:
+        server.bots["alpha"] = {"maker": performance(1, value, position("BTC-USDT"))}
+        reading = await bot(server).read()
+    assert (reading.reason, reading.open_profit, reading.equity) == (None, None, None)
+    assert (reading.realized_profit, reading.trading_state) == (Decimal(1), "running")
+
+
+@pytest.mark.parametrize("value", ["1e400", "-1e17"])
 async def test_amounts_that_cannot_be_are_a_bad_payload(value: str) -> None:
     async with HummingbotServer() as server:
         server.bots["alpha"] = {"maker": performance(value, 1, position("BTC-USDT"))}

@@ -56,6 +56,38 @@ async def test_a_classic_one_without_a_password_is_read_in_full() -> None:
     assert (reading.closed_trades, reading.win_rate, reading.open_positions) == (4, Decimal("0.75"), 1)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "simulated"),
+    [
+        (["Simulated"] * 3, True),
+        (["Real"], False),
+        (["Real", "Simulated"], None),
+        (["Virtual"], None),
+        (["Real", None], None),
+        ([], None),
+    ],
+)
+async def test_of_spot_trading_its_trades_tell_whether_its_money_is_real(
+    kinds: list[str | None], simulated: bool | None
+) -> None:
+    async with OctobotServer() as server:
+        server.trades = [{"symbol": "BTC/USDT", "price": 1.5, "SoR": kind} for kind in kinds]
+        reading = await classic(server).read()
+        assert (reading.simulated, reading.open_positions, reading.open_profit) == (simulated, 0, None)
+        server.positions = [position("Real", 4)]
+        server.raw["/api/trades"] = json_reply([{"SoR": "Simulated"}])
+        assert (await classic(server).read()).simulated is False
+
+
+@pytest.mark.parametrize("value", ["NaN", float("nan"), float("inf")])
+async def test_a_profit_that_is_no_number_is_unknown_and_the_bot_well(value: object) -> None:
+    async with OctobotServer() as server:
+        server.pnl = [profit(12.5), profit(value)]
+        reading = await classic(server).read()
+    assert (reading.reason, reading.closed_trades) == (None, 2)
+    assert (reading.realized_profit, reading.win_rate) == (None, None)
+
+
 async def test_a_short_look_takes_two_calls() -> None:
     async with OctobotServer() as server:
         reading = await classic(server).check()

@@ -103,9 +103,6 @@ FIGURES: dict[str, Any] = {
 @pytest.mark.parametrize(
     "change",
     [
-        {"equity": "NaN"},
-        {"equity": "Infinity"},
-        {"equity": "sNaN"},
         {"equity": "1e999999999"},
         {"equity": "10000000000000000"},
         {"equity": "9999999999999999.999999999"},
@@ -124,6 +121,15 @@ async def test_figures_that_cannot_be_are_a_bad_payload(change: dict[str, Any]) 
         reading = await read(server)
     assert (reading.reason, reading.full, reading.equity) == (Reason.BAD_PAYLOAD, False, None)
     assert (reading.reachable, reading.credential_ok, reading.trading_state) == (True, True, "running")
+
+
+@pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", float("nan"), float("-inf")])
+async def test_a_figure_that_is_no_number_is_unknown_and_the_others_stand(value: object) -> None:
+    async with BotServer() as server:
+        server.overrides["performance"] = json_reply(FIGURES | {"equity": value})
+        reading = await read(server)
+    assert (reading.reason, reading.full, reading.equity) == (None, True, None)
+    assert reading.open_profit == 0
 
 
 async def test_a_missing_field_is_named_and_a_share_that_is_none_is_unknown() -> None:

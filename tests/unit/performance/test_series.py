@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,14 +24,22 @@ DAY = timedelta(days=1)
 NEVER = Ever(None, None)
 
 
-def part(minutes: float, index: str | None, *, lasting: float = 0, readings: int = 1, currency: str = "USDT") -> Part:
+def part(
+    minutes: float,
+    index: str | None,
+    *,
+    lasting: float = 0,
+    readings: int = 1,
+    currency: str = "USDT",
+    simulated: bool | None = False,
+) -> Part:
     value = None if index is None else Decimal(index)
     return Part(
         first_at=START + minutes * MINUTE,
         last_at=START + (minutes + lasting) * MINUTE,
         readings=readings,
         currency=currency,
-        simulated=False,
+        simulated=simulated,
         equity=value,
         capital_base=None,
         realized_profit=None,
@@ -126,6 +135,33 @@ def test_only_the_newest_currency_is_shown() -> None:
     view = shown([part(0, "1", currency="BTC"), part(1, "2"), part(2, "3")], "raw", START + 2 * MINUTE)
     assert view.currency == "USDT"
     assert [point.equity for point in view.points] == [2, 3]
+
+
+def test_simulated_and_real_money_are_never_one_curve() -> None:
+    paper = [part(0, "1", simulated=True), part(1, "9", simulated=True)]
+    unknown = [part(2, "4", simulated=None), part(3, "4", simulated=None)]
+    live = [part(4, "4"), part(5, "3")]
+    view = shown([*paper, *live], "raw", START + 5 * MINUTE)
+    assert view.simulated is False
+    assert [point.equity for point in view.points] == [4, 3]
+    assert view.drawdown.maximum == Decimal("0.25")
+    # What did not say is of what was said before and after it, as in its currency.
+    assert [point.equity for point in shown([*unknown, *live], "raw", START + 5 * MINUTE).points] == [4, 4, 4, 3]
+    assert shown(paper, "raw", START + MINUTE).simulated is True
+    assert shown(unknown, "raw", START + 3 * MINUTE).simulated is None
+
+
+@pytest.mark.parametrize("between", [part(1, "9", simulated=True), part(1, "9", currency="BTC")])
+def test_a_bot_that_changed_its_money_and_back_begins_anew_and_has_no_gap_where_it_was_read(between: Part) -> None:
+    view = shown([part(0, "1"), between, part(9, "2"), part(10, "3")], "raw", START + 10 * MINUTE)
+    assert [point.equity for point in view.points] == [2, 3]
+    assert view.gaps == []
+
+
+def test_an_interval_in_which_a_bot_went_live_tells_of_its_real_money_alone() -> None:
+    one = series._one([part(0, "9", simulated=True), msgspec.structs.replace(part(1, None), readings=2)])
+    assert one.simulated is False
+    assert one.equity is None
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import pytest
 
 from agents.engines.base import Reading
 from agents.poller.buffer import Buffer
+from agents.poller.check import BUDGET_S
 from agents.poller.decide import Bot, Health, Outcome, decide
 from agents.poller.intervals import Pace
 from agents.poller.unit_value import Figures, Mark
-from agents.poller.waiting import Result, Snapshot
+from agents.poller.waiting import Change, Result, Snapshot, changes_of
 from agents.poller.watched import Watched
+from control_plane.bots.kinds import LONGEST_LOOK_S
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 WELL = Reading(reachable=True, credential_ok=True, full=False, latency_ms=1.0, trading_state="running", loop_age_s=0.5)
@@ -302,3 +304,22 @@ def test_a_reset_seen_while_the_equity_is_unknown_is_no_loss_later(tallies: tupl
         worth(1100, tallies[2], closed_trades=3),
     )
     assert seen == [(ONE, False), (None, True), (ONE, False), (Decimal("1.1"), False)]
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "apart_s", "gap_at_s"),
+    [(15, 45, None), (15, 46, 30), (60, 180, None), (60, 181, 120), (1, 4, None), (1, 21, None), (1, 22, 2)],
+)
+def test_a_gap_is_where_nobody_looked_and_not_where_a_look_was_waited_for(
+    interval_s: int, apart_s: int, gap_at_s: int | None
+) -> None:
+    before = Health(state="unhealthy", reason="timeout", observed_at=NOW)
+    after = msgspec.structs.replace(before, observed_at=NOW + timedelta(seconds=apart_s))
+    gap = []
+    if gap_at_s is not None:
+        gap = [
+            Change(NOW + timedelta(seconds=gap_at_s), "unknown", None, None),
+            Change(NOW + timedelta(seconds=apart_s), "unhealthy", "timeout", None),
+        ]
+    assert changes_of(before, after, timedelta(seconds=interval_s)) == gap
+    assert LONGEST_LOOK_S == BUDGET_S

@@ -104,6 +104,12 @@ def test_one_look(made: Wish, seen: Seen, step: Step) -> None:
             "It was asked twice, and its trading was running 60 seconds after the wish.",
         ),
         (
+            wish(attempts=2),
+            Seen(state="running"),
+            "The bot answers with HTTP 409.",
+            "It was asked twice, and its trading was running 60 seconds after the wish. The bot answers with HTTP 409.",
+        ),
+        (
             wish(attempts=1),
             SILENT,
             None,
