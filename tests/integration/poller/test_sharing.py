@@ -13,14 +13,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+from uuid_utils.compat import uuid7
 
 from agents.egress import Limits
+from agents.poller import statements
 from agents.poller.check import Checker
 from agents.poller.decide import Bot
 from agents.poller.opening import Opened, Opener
+from agents.poller.shards import BEAT_S, LEASE_S
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.keyproviders import LocalKeyProvider
 from control_plane.security.vault import Vault
 from control_plane.settings import load_settings
@@ -283,7 +288,26 @@ async def test_a_poller_that_stood_still_asks_nobody_before_it_knows_what_it_hol
             assert min(later - earlier for earlier, later in pairwise(server.looks[was:])) >= 0.45
 
 
-async def _among(admin: asyncpg.Connection, query: str, wanted: list[list[int]]) -> bool:
+async def test_a_poller_that_stands_still_in_the_middle_of_a_write_keeps_no_shard(
+    pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    """Nobody takes a shard that is locked: a suspended machine would keep its own for as long as it is suspended."""
+    holder = uuid7()
+    await admin.execute("update poll_shards set holder = $1, lease_until = now() + interval '1 hour'", holder)
+    async with pool.acquire() as frozen:
+        await frozen.execute("begin")
+        await frozen.execute(statements.LOCK_BRIEFLY)
+        assert len((await frozen.fetchrow(statements.HELD, holder))["shards"]) == 256
+        free = "select count(*) from (select 1 from poll_shards for no key update skip locked) free"
+        assert await admin.fetchval(free) == 0
+        began = time.monotonic()
+        await until(lambda: _among(admin, free, [256]), what="every shard to be free to take")
+        assert time.monotonic() - began < LEASE_S - BEAT_S
+        with pytest.raises(DATABASE_AWAY):
+            await frozen.execute("commit")
+
+
+async def _among(admin: asyncpg.Connection, query: str, wanted: list[Any]) -> bool:
     return await admin.fetchval(query) in wanted
 
 
