@@ -23,6 +23,8 @@ GATHER: Final = timedelta(seconds=30)
 #: Until when a bot that fails joins the incident of its host, rather than being news of its own.
 JOIN_WITHIN: Final = timedelta(minutes=5)
 CALM: Final = timedelta(seconds=60)
+#: So many bots of one host that fail together have one cause, even where most bots there are well.
+TOGETHER: Final = 5
 #: What comes again within this time after it was over is the same incident.
 FLAP_WITHIN: Final = timedelta(minutes=30)
 _FLAP_CALM: Final = timedelta(minutes=15)
@@ -62,6 +64,16 @@ def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]
             and now - found.since >= timedelta(seconds=rules[bot].delay_s)
         ]
         groups = _groups(kind, tenant, seen, verdicts, due, covered, open_now, now)
+        soon = [
+            bot
+            for bot, found in verdicts.items()
+            if bot not in covered
+            and found.what == "bad"
+            and found.confirmed
+            and found.since is not None
+            and timedelta(0) < found.since + timedelta(seconds=rules[bot].delay_s) - now <= GATHER
+        ]
+        _take_along(groups, seen, verdicts, soon)
         if kind in _SHARED and any(_doubtful(bot, verdicts[bot.bot_id]) for bot in tenant.seen):
             groups = {key: bots for key, bots in groups.items() if _waited(key, bots, verdicts, rules, now)}
         joined: dict[UUID, set[UUID]] = {}
@@ -197,13 +209,29 @@ def _groups(
         elif f"many{apart}" in young or (most_fail and len(alike) >= 2 and sum(alike) >= 3):
             key = ("many", f"many{apart}")
         elif host is not None and (
-            f"host:{host}{apart}" in young or (fresh[host, apart] >= 2 and 2 * bad[host] > tenant.by_host.get(host, 0))
+            f"host:{host}{apart}" in young
+            or fresh[host, apart] >= TOGETHER
+            or (fresh[host, apart] >= 2 and 2 * bad[host] > tenant.by_host.get(host, 0))
         ):
             key = ("host", f"host:{host}{apart}")
         else:
             key = ("bot", f"bot:{bot}")
         groups.setdefault(key, []).append(bot)
     return groups
+
+
+def _take_along(
+    groups: Mapping[tuple[Scope, str], list[UUID]],
+    seen: Mapping[UUID, Seen],
+    verdicts: Mapping[UUID, Verdict],
+    soon: Iterable[UUID],
+) -> None:
+    """Add to what bots have in common those that share it and are due in a moment: they are counted in its message."""
+    for bot in soon:
+        apart = aside(verdicts[bot].reason)
+        wider: tuple[tuple[Scope, str], ...] = (("many", f"many{apart}"), ("host", f"host:{seen[bot].host}{apart}"))
+        for group in [groups[key] for key in wider if key in groups][:1]:
+            group.append(bot)
 
 
 def _opened(

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import resource
 import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import ClassVar, Final
@@ -20,6 +21,7 @@ from prometheus_client import Gauge
 from agents.agent import Agent
 from agents.egress import Limits
 from agents.poller.check import Checker
+from agents.poller.decide import Decision
 from agents.poller.intervals import Intervals
 from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
 from agents.poller.opening import Opener
@@ -28,7 +30,7 @@ from agents.poller.rhythm import TakeOver, phase
 from agents.poller.rounds import Rounds
 from agents.poller.shards import BEAT_S, LEASE_S, SHARDS, Shards, shard_of
 from agents.poller.steer import LIMITS, Steerer
-from agents.poller.waiting import told
+from agents.poller.waiting import Result, told
 from agents.poller.watched import Fleet, Watched, changed_since, load_bots, load_shards
 from control_plane import cycles
 from control_plane.database.away import DATABASE_AWAY
@@ -151,6 +153,7 @@ class Poller(Agent):
         if self._recording is not None:
             self._recording.cancel()
             await asyncio.gather(self._recording, return_exceptions=True)
+        self._tell_last_sights(self._shards.held)
         with contextlib.suppress(*DATABASE_AWAY):
             await self._recorder.flush()
             await self._shards.give(list(self._shards.held))
@@ -178,12 +181,25 @@ class Poller(Agent):
         ]
         if not quiet:
             return
+        self._tell_last_sights(quiet)
         for shard in quiet:
             self._fleet.forget_shard(shard)
         self._unloaded.difference_update(quiet)
         await self._recorder.flush()
         await self._shards.give(quiet)
         self.log.info("shards_given_back", count=len(quiet), held=len(self._shards.held))
+
+    def _tell_last_sights(self, shards: Iterable[int]) -> None:
+        """Have it written when bots were last looked at, where the time of a look was spared: whoever takes them over
+        goes on in their rhythm, and asks nobody twice in an interval."""
+        for shard in shards:
+            epoch = self._shards.held.get(shard)
+            for watched in self._fleet.of_shard(shard):
+                told_at, health = watched.told_at, watched.health
+                if epoch is None or told_at is None or health.observed_at is None or told_at >= health.observed_at:
+                    continue
+                watched.told_at = None
+                self._recorder.put(Result(watched, epoch, watched.bot, health, Decision(health, None, 0.0), None))
 
     async def _load(self) -> None:
         """Load the bots of some shards that were taken."""

@@ -58,8 +58,11 @@ class TakeOver:
         late = (moment - seen.observed_at).total_seconds() - interval
         if late <= 0:
             return now - late
-        if late > interval + self._lease_s:
+        if late > 2 * (interval + self._lease_s):
+            # Twice what a killed poller costs, whose newest looks may not be written: nobody looked for long.
             return spread
         # Half of the bots of a large fleet may have fallen due while their poller was started anew.
         self._turn = max(self._turn + 1 / _TURNS_PER_S, now)
-        return min(self._turn, spread)
+        # A few would all come in one moment, and keep that rhythm: each takes some of what it may be late at most.
+        left = min(interval, self._lease_s - late) / 2
+        return min(max(self._turn, now + phase(watched.bot.id, "late") * left), spread)

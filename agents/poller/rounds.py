@@ -58,6 +58,7 @@ class Rounds:
         self._looks: dict[Watched, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticked_at = time.monotonic()
+        self._woke_at = -float("inf")
         self._closing = False
         self._going_on = False
         self._log = structlog.get_logger("poller")
@@ -126,8 +127,14 @@ class Rounds:
         now = time.monotonic()
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         _LAG.set(max(0.0, now - self._ticked_at - TICK_S))
+        if now - self._ticked_at > self._shards.lease_s:
+            self._woke_at = now
         self._ticked_at = now
         self._lanes.sweep(now)
+        if now - self._woke_at < min(self._shards.silent_s, self._shards.lease_s):
+            # This process stood still (a suspended machine): others may look after its bots, so it first hears whether
+            # they are still its own.
+            return
         for watched in self._wheel.advance(now):
             if not watched.gone:
                 self._offer(watched, now)

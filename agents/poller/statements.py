@@ -6,7 +6,8 @@ from typing import Final
 
 from agents.poller.columns import Columns, given
 
-LOCK_BRIEFLY: Final = "set local lock_timeout = '2s'"
+#: A process that stands still in the middle of a write (a suspended machine) must not keep its shards locked so long.
+LOCK_BRIEFLY: Final = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '5s'"
 #: What is still ours. The rows stay locked until the batch is written: no shard changes hands in between.
 HELD: Final = """
     select array_agg(shard) as shards, array_agg(epoch) as epochs

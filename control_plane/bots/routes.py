@@ -170,8 +170,9 @@ async def bot_performance_route(
     ] = None,
 ) -> PerformanceView:
     """The last figure of each interval, null where it is not known; a point of nulls, and `gaps`, tell of a stretch
-    without readings. Without `interval`, one for 500 points. Times are those of whole hours or days where `interval`
-    is so long. Drawdowns are taken of our own readings of the bot's index."""
+    without readings. Without `interval`, one for 500 points; with one that makes more than 2,000, these are the newest
+    and `complete` is false. Times are those of whole hours or days where `interval` is so long. Drawdowns are taken of
+    our own readings of the bot's index."""
     async with caller.transaction() as session:
         await queries.get_bot(session, settings_of(request), bot_id)
         silence = await queries.silence_of(session, settings_of(request), bot_id)

@@ -51,7 +51,8 @@ def present(facts: Facts, now: datetime, stale_after: timedelta) -> Presented:
     elif pending and hosted:
         status, reason = "inactive", None
     health, health_reason = _health(facts, now, stale_after, hosted=hosted, status=status)
-    waiting = pending and facts.desired == "running" if not hosted else False
+    # Of one that runs elsewhere the old status stands until the poller has seen to the wish, a stop included.
+    waiting = pending and not hosted and (facts.desired == "running" or status != "inactive")
     return Presented(status, reason, health, health_reason, settled=status not in TRANSIENT_STATUSES and not waiting)
 
 

@@ -130,6 +130,8 @@ def _step(span: timedelta, points: int, kept_s: int) -> timedelta:
 
 
 def _starts(begin: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    if begin >= end:
+        return []
     first = floored(begin, step)
     return [first + number * step for number in range(max(0, -(-(end - first) // step)))]
 

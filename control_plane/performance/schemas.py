@@ -50,7 +50,8 @@ class DrawdownView(Figures, frozen=True):
 
 class PerformanceView(msgspec.Struct, frozen=True):
     """A series. ``points`` hold one currency only, and either simulated money or real one: where a bot changes from one
-    to another, a new series begins.
+    to another, a new series begins. ``complete`` is false where the interval that was asked for made more
+    points than there may be: these are the newest.
 
     ``drawdown`` is of the time shown, ``drawdown_since_start`` of all time up to now. Both are of our own readings.
     """
@@ -62,6 +63,7 @@ class PerformanceView(msgspec.Struct, frozen=True):
     gaps: list[GapView] = []
     drawdown: DrawdownView = DrawdownView()
     drawdown_since_start: DrawdownView = DrawdownView()
+    complete: bool = True
 
 
 class UptimeView(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from itertools import groupby, pairwise, takewhile
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.errors import unacceptable
@@ -36,14 +37,14 @@ _LONGEST_USUAL = timedelta(minutes=20)
 def checked_span(
     since: datetime | None, until: datetime | None, usual: timedelta = _DEFAULT_SPAN
 ) -> tuple[datetime, datetime]:
-    """A span with its zone; as long as is ``usual`` and up to now by default. Raises 422."""
+    """A span in UTC; as long as is ``usual`` and up to now by default. Raises 422."""
     for field, value in (("from", since), ("to", until)):
         if value is not None and value.tzinfo is None:
             raise unacceptable(field, "must carry its zone, such as 2026-01-31T00:00:00Z")
         if value is not None and not _YEARS[0] <= value.year <= _YEARS[1]:
             raise unacceptable(field, f"must lie in the years {_YEARS[0]} to {_YEARS[1]}")
-    end = until or datetime.now(UTC)
-    begin = since or end - usual
+    end = (until or datetime.now(UTC)).astimezone(UTC)
+    begin = end - usual if since is None else since.astimezone(UTC)
     if begin >= end:
         raise unacceptable("from", "must be before `to`")
     return begin, end
@@ -87,7 +88,9 @@ async def bot_performance(
     if found is None:
         found = await _binned(session, bot_id, chosen, begin, end, known.ready, most)
     ever = await since_start(session, bot_id, known.ready)
-    return shown(found[-most:], chosen, min(end, now), most, ever, silence)
+    view = shown(found[-most:], chosen, min(end, now), most, ever, silence)
+    cut = len(found) > most or (chosen != "raw" and first < _earliest(end, chosen, most))
+    return msgspec.structs.replace(view, complete=False) if cut else view
 
 
 async def _binned(
@@ -100,13 +103,18 @@ async def _binned(
     most: int,
 ) -> list[Part]:
     step = timedelta(seconds=SECONDS[chosen])
-    # What lies further back than there may be points is not even read. In the future there are none.
-    begin = max(begin, min(end, datetime.now(UTC)) - (most + 1) * step)
+    # What lies further back than there may be points is not even read.
+    begin = max(begin, _earliest(end, chosen, most))
     if step < _HOUR:
         return await binned_readings(session, bot_id, begin, end, SECONDS[chosen], most)
     found = await parts(session, bot_id, sources(chosen, begin, end, ready))
     within = [part for part in found if begin <= part.last_at <= end]
     return [_one(list(group)) for _, group in groupby(within, lambda part: floored(part.first_at, step))]
+
+
+def _earliest(end: datetime, chosen: CurveInterval, most: int) -> datetime:
+    """From when on points may be, so that there are no more than may be. In the future there are none."""
+    return min(end, datetime.now(UTC)) - (most + 1) * timedelta(seconds=SECONDS[chosen])
 
 
 def _one(group: Sequence[Part]) -> Part:

@@ -80,7 +80,9 @@ HOUR = timedelta(hours=1)
         ({**EXTERNAL, **NEW}, "connected", None, "unknown", None, False),
         ({**EXTERNAL, "status": "inactive", **NEW}, "inactive", None, "unknown", None, False),
         ({**EXTERNAL, **OFF, "status": "inactive"}, "inactive", None, "unknown", None, True),
-        ({**EXTERNAL, **OFF, **NEW}, "connected", None, "unknown", None, True),
+        ({**EXTERNAL, **OFF, **NEW}, "connected", None, "unknown", None, False),
+        ({**EXTERNAL, **OFF, **NEW, "status": "error", "reason": "auth"}, "error", "auth", "unknown", None, False),
+        ({**EXTERNAL, **OFF, **NEW, "status": "inactive"}, "inactive", None, "unknown", None, True),
         ({**EXTERNAL, "status": "error", "reason": "unauthorized"}, "error", "unauthorized", "healthy", None, True),
     ],
 )

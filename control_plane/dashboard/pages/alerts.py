@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from litestar import Request, Response, get, post
@@ -30,6 +30,8 @@ from control_plane.webhooks.schemas import WebhookView
 RuleId = FromPath[UUID]
 
 _MOST: Final = 50
+#: How many incidents are shown: of those that are over the newest, so that what is below them is found.
+_SHOWN: Final[tuple[tuple[Literal["open", "closed"], int], ...]] = (("open", _MOST), ("closed", 20))
 _MOST_BOTS: Final = 200
 NOTHING: Final = FormState()
 _FORMS: Final = ("page", "webhook", "email", "telegram", "rule", "quiet")
@@ -56,9 +58,14 @@ async def alerts_whole(
         found: dict[str, Any] = {
             "channels": await channels.many(session, person, None, channels.MOST),
             "rules": await service.list_rules(session, person),
-            "incidents": await service.list_incidents(
-                session, person, state=None, bot_id=None, before=None, limit=_MOST
-            ),
+            # What goes on first, however much was over since: it is what somebody comes here for.
+            "incidents": [
+                one
+                for state, most in _SHOWN
+                for one in await service.list_incidents(
+                    session, person, state=state, bot_id=None, before=None, limit=most
+                )
+            ],
             "bots": await bots.bot_names(session, _MOST_BOTS),
             "members": [
                 (str(member.user_id), member.email)

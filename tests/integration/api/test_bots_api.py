@@ -163,6 +163,10 @@ BAD_EXTERNAL: list[tuple[dict[str, Any], int, str, str]] = [
     ({"name": "x" * 121}, 400, "name", "invalid_fields"),
     ({"name": "a\nb"}, 400, "name", "invalid_fields"),
     ({"name": "end\n"}, 400, "name", "invalid_fields"),
+    # What turns the rest of a list or of a message around: it would name others than those that it is about.
+    ({"name": "a\u202eb"}, 400, "name", "invalid_fields"),
+    ({"name": "a\u2067b"}, 400, "name", "invalid_fields"),
+    ({"name": "a\u2028b"}, 400, "name", "invalid_fields"),
     ({"description": "a\u0000b"}, 400, "description", "invalid_fields"),
     ({"bot_type": "internal"}, 400, "bot_type", "invalid_fields"),
     ({"template_id": "x"}, 400, "template_id", "invalid_fields"),

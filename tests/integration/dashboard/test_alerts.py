@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+from uuid_utils.compat import uuid7
 
 from agents.agent import make_pool
 from control_plane.security.vault import Vault
@@ -173,3 +175,22 @@ async def test_a_viewer_looks_and_changes_nothing(
         assert "bot 0 is down Nothing answered at the bot's address. Check" in words_of(page)
         assert "<form" not in page.text.split("<main")[1]
         await theirs.send("/alerts/webhooks", {"url": "https://hooks.example.com/"}, 403)
+
+
+async def test_what_is_open_is_shown_however_much_was_over_since(
+    browser: Browser, person: Person, admin: asyncpg.Connection
+) -> None:
+    """A storm of small troubles hides neither what goes on nor who is told of it."""
+    insert = (
+        "insert into alert_incidents (id, tenant_id, kind, scope, cause, bot_ids, bots_met, severity, bot_names,"
+        " tell_recovery, since, opened_at, closed_at, resolution)"
+        " values ($1, $2, 'bot_down', 'bot', $3, '{}', 1, 'critical', array[$3], true, now(), now(), $4, $5)"
+    )
+    await admin.execute(insert, uuid7(), person.tenant_id, "still-down", None, None)
+    for number in range(60):
+        await admin.execute(insert, uuid7(), person.tenant_id, f"over-{number}", datetime.now(UTC), "back")
+    words = words_of(await browser.get("/alerts"))
+    assert "still-down is down" in words
+    assert "Back again: over-59" in words
+    assert words.count("Back again:") == 20
+    assert "Older ones" in words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
@@ -134,6 +134,37 @@ async def aged(admin: asyncpg.Connection, bot: UUID, rollups: Rollups, table: st
     """What ``retire_history`` leaves of a table once it holds nothing older."""
     await rollups.catch_up()
     await admin.execute(f"delete from {table} where bot_id = $1 and {at} < $2", bot, until)
+
+
+async def test_a_curve_that_is_cut_says_so(
+    api_db: Database, admin: asyncpg.Connection, owner: Owner, bot: UUID
+) -> None:
+    start = day(2)
+    await readings(admin, owner, bot, [(start + n * MINUTE, "1") for n in range(2100)])
+    asked: list[tuple[CurveInterval | None, bool]] = [("raw", False), ("1m", False), ("5m", True), (None, True)]
+    for interval, complete in asked:
+        view = await curve(api_db, owner, bot, start, interval, until=start + 2100 * MINUTE)
+        assert (len(view.points) <= 2000, view.complete) == (True, complete)
+    assert (await curve(api_db, owner, bot, start, "raw", until=start + 1900 * MINUTE)).complete
+
+
+async def test_times_of_other_zones_are_answered_in_utc(
+    api_db: Database, admin: asyncpg.Connection, owner: Owner, bot: UUID
+) -> None:
+    await readings(admin, owner, bot, waves(day(2), 10))
+    away = timezone(timedelta(hours=5, minutes=30))
+    since, until = day(2), day(2) + 5 * 20 * MINUTE
+    there = await curve(api_db, owner, bot, since.astimezone(away), None, until=until.astimezone(away))
+    assert there == await curve(api_db, owner, bot, since, None, until=until)
+    assert there.points
+    view = await timeline(api_db, owner, bot, since.astimezone(away), None, until=until.astimezone(away))
+    assert {at.tzinfo for at in (view.from_, view.to, view.buckets[0].at, view.spans[0].from_)} == {UTC}
+
+
+async def test_the_future_has_no_health(api_db: Database, owner: Owner, bot: UUID) -> None:
+    ahead = datetime.now(UTC) + DAY
+    view = await timeline(api_db, owner, bot, ahead, None, until=ahead + DAY)
+    assert (view.spans, view.buckets, view.uptime.ratio) == ([], [], None)
 
 
 async def test_where_single_readings_are_gone_hours_tell(

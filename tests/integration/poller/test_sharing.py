@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -12,19 +13,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+from uuid_utils.compat import uuid7
 
 from agents.egress import Limits
+from agents.poller import statements
 from agents.poller.check import Checker
 from agents.poller.decide import Bot
 from agents.poller.opening import Opened, Opener
+from agents.poller.shards import BEAT_S, LEASE_S
+from control_plane.database.away import DATABASE_AWAY
 from control_plane.security.keyproviders import LocalKeyProvider
 from control_plane.security.vault import Vault
+from control_plane.settings import load_settings
 from tests.factories import Factory, Urls
 from tests.integration.poller.bots import HangingBot
-from tests.integration.poller.conftest import PollerMaker
+from tests.integration.poller.conftest import PollerMaker, at_work
 from tests.integration.poller.rows import (
     bot_row,
     events,
@@ -70,6 +77,37 @@ async def test_two_pollers_share_and_never_check_a_bot_twice_in_an_interval(
             looks = sum(request.path.endswith("/state") for request in server.requests)
             assert looks - len(moments) in {0, 1, 2}  # some may be under way, or not be written yet
         assert all(poller.detail["checks_begun"] > 0 for poller in pollers)
+
+
+async def test_who_takes_over_goes_on_in_the_rhythm_of_looks_whose_time_was_not_written(
+    factory: Factory, urls: Urls, vault: Vault
+) -> None:
+    """Short looks that say nothing new are not all written; a bot is asked no sooner for that by its next poller."""
+    owner = await factory.owner()
+    settings = load_settings({"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"}, poll_interval=1.0, reading_interval=60.0)
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(TimedBot(token=TOKEN)) for _ in range(20)]
+        for server in servers:
+            await factory.bot(owner, api_url=server.url, credentials=CREDENTIALS)
+
+        async def looked_at(times: int) -> None:
+            before = [len(server.looks) for server in servers]
+            await until(
+                lambda: all(len(one.looks) >= was + times for one, was in zip(servers, before, strict=True)),
+                what="looks at every bot",
+            )
+
+        async with AsyncExitStack() as second_stack:
+            async with at_work(urls["agent_poller"], settings, vault, beat_s=0.2) as first:
+                await looked_at(4)
+                second = await second_stack.enter_async_context(
+                    at_work(urls["agent_poller"], settings, vault, beat_s=0.2)
+                )
+                await until(lambda: len(first._shards.held) == len(second._shards.held) == 128, what="fair shares")
+                await looked_at(2)
+            await until(lambda: len(second._shards.held) == 256, what="the second one to hold everything")
+            await looked_at(2)
+        assert min(later - earlier for one in servers for earlier, later in pairwise(one.looks[1:])) >= 0.45
 
 
 async def test_hanging_bots_hold_up_nobody_else(
@@ -226,7 +264,51 @@ async def test_killed_pollers_cost_their_lease_and_nothing_else(
             assert [event["to_status"] for event in await events(admin, bot)] == ["connected"]
 
 
-async def _among(admin: asyncpg.Connection, query: str, wanted: list[list[int]]) -> bool:
+async def test_a_poller_that_stood_still_asks_nobody_before_it_knows_what_it_holds(
+    urls: Urls, kek: bytes, process_factory: Factory, admin: asyncpg.Connection, tmp_path: Path
+) -> None:
+    owner = await process_factory.owner()
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(TimedBot(token=TOKEN)) for _ in range(30)]
+        for server in servers:
+            await process_factory.bot(owner, api_url=server.url, credentials=CREDENTIALS)
+        frozen, _ = [
+            await stack.enter_async_context(_poller_process(urls, kek, tmp_path / name, interval_s=1.0))
+            for name in ("a", "b")
+        ]
+        shares = "select array_agg(n order by n) from (select count(*) as n from poll_shards group by holder) x"
+        await until(lambda: _among(admin, shares, [[128, 128]]), what="fair shares", deadline_s=30)
+        frozen.send_signal(signal.SIGSTOP)
+        await until(lambda: _among(admin, shares, [[256]]), what="the takeover", deadline_s=30)
+        counts = [len(server.looks) for server in servers]
+        await until(lambda: all(len(one.looks) > was + 1 for one, was in zip(servers, counts, strict=True)))
+        frozen.send_signal(signal.SIGCONT)
+        woken = [len(server.looks) for server in servers]
+        await until(lambda: all(len(one.looks) > was + 1 for one, was in zip(servers, woken, strict=True)))
+        for server, was in zip(servers, counts, strict=True):
+            assert min(later - earlier for earlier, later in pairwise(server.looks[was:])) >= 0.45
+
+
+async def test_a_poller_that_stands_still_in_the_middle_of_a_write_keeps_no_shard(
+    pool: asyncpg.Pool, admin: asyncpg.Connection
+) -> None:
+    """Nobody takes a shard that is locked: a suspended machine would keep its own for as long as it is suspended."""
+    holder = uuid7()
+    await admin.execute("update poll_shards set holder = $1, lease_until = now() + interval '1 hour'", holder)
+    async with pool.acquire() as frozen:
+        await frozen.execute("begin")
+        await frozen.execute(statements.LOCK_BRIEFLY)
+        assert len((await frozen.fetchrow(statements.HELD, holder))["shards"]) == 256
+        free = "select count(*) from (select 1 from poll_shards for no key update skip locked) free"
+        assert await admin.fetchval(free) == 0
+        began = time.monotonic()
+        await until(lambda: _among(admin, free, [256]), what="every shard to be free to take")
+        assert time.monotonic() - began < LEASE_S - BEAT_S
+        with pytest.raises(DATABASE_AWAY):
+            await frozen.execute("commit")
+
+
+async def _among(admin: asyncpg.Connection, query: str, wanted: list[Any]) -> bool:
     return await admin.fetchval(query) in wanted
 
 

@@ -324,6 +324,24 @@ def test_one_bot_of_a_host_that_is_well_is_its_own_news() -> None:
     assert stage.pass_(5 * MINUTE) == [("opened", "bot_down", of_bot(4))]
 
 
+def test_a_part_of_a_host_that_fails_at_once_is_one_message_that_counts_all_of_it() -> None:
+    stage = Stage(*(bot(number, host="h") for number in range(300)))
+    for number in range(60):
+        stage.down(number)
+        stage.now += timedelta(milliseconds=150)  # nine seconds in all: some are due a pass before the others
+    assert stage.pass_(5 * MINUTE, every=5 * SECOND) == [("opened", "bot_down", "host:h")]
+    stage.up(*range(60))
+    assert stage.pass_(5 * MINUTE) == [("back", "bot_down", "host:h")]
+    assert stage.titles == ["60 bots on h are down", "Back again: 60 bots"]
+
+
+def test_a_few_bots_of_a_large_host_are_news_of_their_own() -> None:
+    stage = Stage(*(bot(number, host="h") for number in range(300)))
+    stage.down(1, 2, 3, 4)
+    assert len(stage.pass_(5 * MINUTE)) == 4
+    assert {cause for _, _, cause in stage.said} == {of_bot(number) for number in (1, 2, 3, 4)}
+
+
 def test_most_bots_at_once_are_one_message() -> None:
     stage = Stage(*(bot(number) for number in range(20)))
     stage.down(*range(19))

@@ -53,8 +53,17 @@ def test_who_was_never_seen_or_long_ago_is_spread_over_the_interval(seen_s_ago: 
     assert min(tenths.values()) > 120
 
 
-def test_a_few_that_fell_due_while_nobody_held_them_are_looked_at_at_once() -> None:
-    assert max(_waits([INTERVAL_S + 5] * 100)) <= 0.2
+def test_a_few_that_fell_due_while_nobody_held_them_are_looked_at_soon_and_not_in_one_moment() -> None:
+    waits = _waits([INTERVAL_S + 6] * 100)
+    assert max(waits) <= (LEASE_S - 6) / 2
+    assert max(Counter(int(wait * 4) for wait in waits).values()) < 40
+    # Those that an interval and a lease have gone by for are looked at at once.
+    assert max(_waits([INTERVAL_S + LEASE_S] * 100)) <= 0.2
+
+
+def test_who_may_just_be_late_waits_no_further_interval() -> None:
+    # Of a poller that was killed the newest looks may not be written: its bots were seen later than their rows say.
+    assert max(_waits([2 * INTERVAL_S + LEASE_S + 5] * 50)) <= 0.2
 
 
 def test_many_that_fell_due_while_nobody_held_them_are_no_herd() -> None:
