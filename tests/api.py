@@ -89,8 +89,11 @@ def _application(settings: Settings) -> Iterator[Litestar]:
     idle = _IDLE[settings.secure_cookies, settings.allowed_hosts]
     if idle:
         app = idle.pop()
+        # Pages hold nothing of an installation, and to compile one takes longer than most requests for it.
+        pages = app.state.pages
         app.state.clear()
         equip(app, settings, AssetManifest.load())
+        app.state.pages = pages
     else:
         app = create_app(settings)
     yield app

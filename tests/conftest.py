@@ -18,7 +18,6 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 
 from control_plane.database.embedded import EmbeddedServer
-from control_plane.database.files import policy_text
 from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.database.sessions import Database
@@ -102,6 +101,15 @@ async def template_database(admin_url: str) -> str:
     return name
 
 
+# Grants on a database are not cloned with it: this writes those of one as statements for another.
+_GRANTS = """
+select format('revoke all on database %1$I from public', $2::text) || coalesce(string_agg(format(
+    '; grant %s on database %I to %s', privilege_type, $2::text,
+    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end), ''), '')
+from pg_database, aclexplode(datacl) where datname = $1
+"""
+
+
 @asynccontextmanager
 async def fresh_database(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
     """A fresh migrated database and a connection string for each role on it, gone after the block."""
@@ -109,12 +117,8 @@ async def fresh_database(admin_url: str, template_database: str) -> AsyncIterato
     connection = await asyncpg.connect(admin_url)
     try:
         await connection.execute(f'create database "{name}" template "{template_database}" strategy file_copy')
+        await connection.execute(await connection.fetchval(_GRANTS, template_database, name))
         admin = _on(admin_url, name)
-        grants = await asyncpg.connect(admin)
-        try:
-            await grants.execute(policy_text("roles.sql"))  # grants on a database are not cloned with it
-        finally:
-            await grants.close()
         yield Urls(admin=admin, roles={kind: url_for_role(admin, role) for kind, role in LOGIN_ROLES.items()})
         await connection.execute(f'drop database "{name}" with (force)')
     finally:
