@@ -28,6 +28,7 @@ from control_plane.settings import Settings, load_settings
 from tests.api import Api, running_api
 from tests.factories import Factory, Urls
 from tests.second_ways import TELEGRAM_BOT
+from tests.world import Settled, two_tenants
 
 pytest_plugins = ("tests.assets", "tests.engine")
 
@@ -154,20 +155,28 @@ def vault() -> Vault:
     return Vault(LocalKeyProvider({"test": os.urandom(32)}, "test"))
 
 
-@pytest.fixture
-def settings(urls: Urls, tmp_path: Path) -> Settings:
-    """Settings of one test: its own database and data folder, quick passwords, loopback bots allowed."""
+#: What the web tier of this run seals with.
+_DATA_KEY = base64.b64encode(os.urandom(32)).decode()
+
+
+def _settings(urls: Urls, folder: Path) -> Settings:
     return load_settings(
         {"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"},
         database_url=urls["api"],
-        data_dir=tmp_path,
+        data_dir=folder,
         password_memory_kib=1024,
         password_time_cost=1,
         secure_cookies=False,
         docker_host=os.environ.get("DOCKER_HOST"),
-        data_key=base64.b64encode(os.urandom(32)).decode(),
+        data_key=_DATA_KEY,
         telegram_bot_token=TELEGRAM_BOT,
     )
+
+
+@pytest.fixture
+def settings(urls: Urls, tmp_path: Path) -> Settings:
+    """Settings of one test: its own database and data folder, quick passwords, loopback bots allowed."""
+    return _settings(urls, tmp_path)
 
 
 @pytest.fixture
@@ -181,3 +190,17 @@ async def api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api
     """The real application, in this event loop, on this test's database."""
     async with running_api(settings, urls, vault) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+async def settled(
+    admin_url: str, template_database: str, vault: Vault, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Settled]:
+    """Two full tenants, made once through the API, in a database that each of a file's tests may clone for its own."""
+    async with fresh_database(admin_url, template_database) as made:
+        async with running_api(_settings(made, tmp_path_factory.mktemp("settled")), made, vault) as api:
+            connection = await asyncpg.connect(made.admin)
+            tenants = await two_tenants(api, connection)
+            name = await connection.fetchval("select current_database()")
+            await connection.close()
+        yield Settled(name, tenants)

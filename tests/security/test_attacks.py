@@ -14,16 +14,24 @@ import asyncpg
 import pytest
 
 from tests.api import Api
+from tests.conftest import fresh_database
 from tests.factories import Urls
 from tests.security.test_tenant_isolation import NOBODY, OTHERS, PLATFORM, PUBLIC, bound, columns, settings_of, tables
-from tests.world import Tenant, two_tenants
+from tests.world import Settled, Tenant
 
 MARK = "Planted-in-a-row-of-another"
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    mine, other = await two_tenants(api, admin)
+async def urls(admin_url: str, settled: Settled) -> AsyncIterator[Urls]:
+    """A database that holds two full tenants from the start."""
+    async with fresh_database(admin_url, settled.database) as made:
+        yield made
+
+
+@pytest.fixture
+async def world(api: Api, admin: asyncpg.Connection, settled: Settled) -> tuple[Tenant, Tenant]:
+    mine, other = settled.of(api)
     for table in ("bots", "bot_templates"):
         await admin.execute(f"update {table} set name = $1, description = $1 where tenant_id = $2", MARK, other.id)
     await admin.execute("analyze")

@@ -11,9 +11,10 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from tests.api import Api
+from tests.conftest import fresh_database
 from tests.factories import Urls
 from tests.security.test_tenant_isolation import bound, settings_of
-from tests.world import Tenant, external_body, template_body, two_tenants
+from tests.world import Settled, Tenant, external_body, template_body
 
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.ForeignKeyViolationError)
 #: Unique without the tenant in front: only values that nobody can guess, or that no tenant can write.
@@ -48,8 +49,15 @@ UNSEEN = {"pk_audit_pending"}
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    return await two_tenants(api, admin)
+async def urls(admin_url: str, settled: Settled) -> AsyncIterator[Urls]:
+    """A database that holds two full tenants from the start."""
+    async with fresh_database(admin_url, settled.database) as made:
+        yield made
+
+
+@pytest.fixture
+async def world(api: Api, settled: Settled) -> tuple[Tenant, Tenant]:
+    return settled.of(api)
 
 
 @pytest.fixture

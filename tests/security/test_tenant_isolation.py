@@ -16,8 +16,9 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from tests.api import Api
+from tests.conftest import fresh_database
 from tests.factories import Urls
-from tests.world import Tenant, two_tenants
+from tests.world import Settled, Tenant
 
 #: Tables that no tenant owns; what a tenant sees of them is told in `OTHERS`.
 PLATFORM = {
@@ -73,8 +74,15 @@ NOBODY = [
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    return await two_tenants(api, admin)
+async def urls(admin_url: str, settled: Settled) -> AsyncIterator[Urls]:
+    """A database that holds two full tenants from the start."""
+    async with fresh_database(admin_url, settled.database) as made:
+        yield made
+
+
+@pytest.fixture
+async def world(api: Api, settled: Settled) -> tuple[Tenant, Tenant]:
+    return settled.of(api)
 
 
 @pytest.fixture

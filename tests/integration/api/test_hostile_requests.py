@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 import structlog
@@ -17,8 +16,10 @@ from hypothesis import strategies as st
 from control_plane.app import create_app
 from control_plane.settings import load_settings
 from tests.api import Api, Person
+from tests.conftest import fresh_database
+from tests.factories import Urls
 from tests.schemas import NASTY, anything, fitting
-from tests.world import Tenant, full_tenant, subscribe
+from tests.world import Settled, Tenant
 
 DOCUMENT: dict[str, Any] = create_app(
     load_settings({}, database_url="postgresql://nobody@localhost/none")
@@ -63,11 +64,16 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-async def tenant(api: Api, admin: asyncpg.Connection) -> Tenant:
-    tenant = await full_tenant(api, admin, "ada")
-    bob = await api.person("bob")
-    tenant.subscription = (await subscribe(tenant.person, tenant.template))["id"]
-    assert bob.tenant_id != tenant.id
+async def urls(admin_url: str, settled: Settled) -> AsyncIterator[Urls]:
+    """A database that holds two full tenants from the start."""
+    async with fresh_database(admin_url, settled.database) as made:
+        yield made
+
+
+@pytest.fixture
+async def tenant(api: Api, settled: Settled) -> Tenant:
+    tenant, other = settled.of(api)
+    assert other.id != tenant.id
     return tenant
 
 
