@@ -16,10 +16,10 @@ from control_plane.database.check import faults_of
 from control_plane.database.migrate import migrate
 from control_plane.database.visit import visiting
 from tests.api import Api
-from tests.conftest import _on
+from tests.conftest import _on, fresh_database
 from tests.factories import Factory, Urls
 from tests.security.test_secrets import _DUMP
-from tests.world import Tenant, two_tenants
+from tests.world import Settled, Tenant
 
 _RESTORE = _DUMP.with_name("pg_restore")
 DENIED = asyncpg.InsufficientPrivilegeError
@@ -28,8 +28,15 @@ BYPASS, BOUND = "alter role tradewise_backup bypassrls", "alter role tradewise_b
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    return await two_tenants(api, admin)
+async def urls(admin_url: str, settled: Settled) -> AsyncIterator[Urls]:
+    """A database that holds two full tenants from the start."""
+    async with fresh_database(admin_url, settled.database) as made:
+        yield made
+
+
+@pytest.fixture
+async def world(api: Api, settled: Settled) -> tuple[Tenant, Tenant]:
+    return settled.of(api)
 
 
 @pytest.fixture
