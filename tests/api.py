@@ -88,7 +88,7 @@ _IDLE: dict[tuple[bool, tuple[str, ...]], list[Litestar]] = defaultdict(list)
 
 
 #: Whether an application of this process was started on a database that it judged, as every one is that serves.
-_JUDGED = []
+_JUDGED: list[bool] = []
 
 
 async def _judge_once(connection: AsyncConnection, *, serving: bool) -> None:
