@@ -26,7 +26,7 @@ def transaction_elsewhere(source: Source) -> Iterator[Finding]:
     if not _touches_the_database(source):
         return
     message = "belongs in control_plane/database, which binds the tenant and ends the transaction"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit":
             yield source.finding(node.lineno, "transaction", f"commit() {message}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "set_config(" in node.value:
@@ -105,8 +105,8 @@ def sleeping_test(source: Source) -> Iterator[Finding]:
     if not source.path.startswith("tests/") or source.path.startswith(("tests/waiting.py", "tests/servers/")):
         return
     message = "wait for a condition instead: tests/waiting.py"
-    yields = {node.func for node in ast.walk(source.tree) if isinstance(node, ast.Call) and _sleeps_for_nothing(node)}
-    for node in ast.walk(source.tree):
+    yields = {node.func for node in source.nodes if isinstance(node, ast.Call) and _sleeps_for_nothing(node)}
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.module in _SLEEPERS:
             if any(alias.name == "sleep" for alias in node.names):
                 yield source.finding(node.lineno, "sleeping-test", message)
@@ -126,7 +126,7 @@ def _sleeps_for_nothing(call: ast.Call) -> bool:
 
 def mock_import(source: Source) -> Iterator[Finding]:
     """Our parts are tested against each other, the real database and the real engine, not against wishes."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -51,6 +51,11 @@ class Source:
         """The syntax tree of a Python file. Raises SyntaxError."""
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree, walked once for all rules."""
+        return list(ast.walk(self.tree))
+
     def finding(self, line: int, rule: str, message: str) -> Finding:
         """Return a finding in this file."""
         return Finding(self.path, line, rule, message)

@@ -18,7 +18,6 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 
 from control_plane.database.embedded import EmbeddedServer
-from control_plane.database.files import policy_text
 from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.database.sessions import Database
@@ -29,6 +28,7 @@ from control_plane.settings import Settings, load_settings
 from tests.api import Api, running_api
 from tests.factories import Factory, Urls
 from tests.second_ways import TELEGRAM_BOT
+from tests.world import Settled, two_tenants
 
 pytest_plugins = ("tests.assets", "tests.engine")
 
@@ -102,6 +102,15 @@ async def template_database(admin_url: str) -> str:
     return name
 
 
+# Grants on a database are not cloned with it: this writes those of one as statements for another.
+_GRANTS = """
+select format('revoke all on database %1$I from public', $2::text) || coalesce(string_agg(format(
+    '; grant %s on database %I to %s', privilege_type, $2::text,
+    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end), ''), '')
+from pg_database, aclexplode(datacl) where datname = $1
+"""
+
+
 @asynccontextmanager
 async def fresh_database(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
     """A fresh migrated database and a connection string for each role on it, gone after the block."""
@@ -109,12 +118,8 @@ async def fresh_database(admin_url: str, template_database: str) -> AsyncIterato
     connection = await asyncpg.connect(admin_url)
     try:
         await connection.execute(f'create database "{name}" template "{template_database}" strategy file_copy')
+        await connection.execute(await connection.fetchval(_GRANTS, template_database, name))
         admin = _on(admin_url, name)
-        grants = await asyncpg.connect(admin)
-        try:
-            await grants.execute(policy_text("roles.sql"))  # grants on a database are not cloned with it
-        finally:
-            await grants.close()
         yield Urls(admin=admin, roles={kind: url_for_role(admin, role) for kind, role in LOGIN_ROLES.items()})
         await connection.execute(f'drop database "{name}" with (force)')
     finally:
@@ -122,9 +127,18 @@ async def fresh_database(admin_url: str, template_database: str) -> AsyncIterato
 
 
 @pytest.fixture
-async def urls(admin_url: str, template_database: str) -> AsyncIterator[Urls]:
+def source_database(request: pytest.FixtureRequest, template_database: str) -> str:
+    """What a test's database is a copy of: one with two full tenants in it, where it asks for those (`settled`)."""
+    if "settled" not in request.fixturenames:
+        return template_database
+    settled: Settled = request.getfixturevalue("settled")
+    return settled.database
+
+
+@pytest.fixture
+async def urls(admin_url: str, source_database: str) -> AsyncIterator[Urls]:
     """A test's own database."""
-    async with fresh_database(admin_url, template_database) as made:
+    async with fresh_database(admin_url, source_database) as made:
         yield made
 
 
@@ -150,20 +164,28 @@ def vault() -> Vault:
     return Vault(LocalKeyProvider({"test": os.urandom(32)}, "test"))
 
 
-@pytest.fixture
-def settings(urls: Urls, tmp_path: Path) -> Settings:
-    """Settings of one test: its own database and data folder, quick passwords, loopback bots allowed."""
+#: What the web tier of this run seals with.
+_DATA_KEY = base64.b64encode(os.urandom(32)).decode()
+
+
+def _settings(urls: Urls, folder: Path) -> Settings:
     return load_settings(
         {"TRADEWISE_EGRESS_ALLOW": "127.0.0.0/8"},
         database_url=urls["api"],
-        data_dir=tmp_path,
+        data_dir=folder,
         password_memory_kib=1024,
         password_time_cost=1,
         secure_cookies=False,
         docker_host=os.environ.get("DOCKER_HOST"),
-        data_key=base64.b64encode(os.urandom(32)).decode(),
+        data_key=_DATA_KEY,
         telegram_bot_token=TELEGRAM_BOT,
     )
+
+
+@pytest.fixture
+def settings(urls: Urls, tmp_path: Path) -> Settings:
+    """Settings of one test: its own database and data folder, quick passwords, loopback bots allowed."""
+    return _settings(urls, tmp_path)
 
 
 @pytest.fixture
@@ -177,3 +199,17 @@ async def api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api
     """The real application, in this event loop, on this test's database."""
     async with running_api(settings, urls, vault) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+async def settled(
+    admin_url: str, template_database: str, vault: Vault, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Settled]:
+    """Two full tenants, made once through the API, in a database that each of a file's tests may clone for its own."""
+    async with fresh_database(admin_url, template_database) as made:
+        async with running_api(_settings(made, tmp_path_factory.mktemp("settled")), made, vault) as api:
+            connection = await asyncpg.connect(made.admin)
+            tenants = await two_tenants(api, connection)
+            name = await connection.fetchval("select current_database()")
+            await connection.close()
+        yield Settled(name, tenants)

@@ -44,6 +44,19 @@ class Tenant(msgspec.Struct):
         return self.person.tenant_id
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """A database with two full tenants in it, to be cloned."""
+
+    database: str
+    tenants: tuple[Tenant, Tenant]
+
+    def of(self, api: Api) -> tuple[Tenant, Tenant]:
+        """The two as they are in a clone that ``api`` serves."""
+        replace = msgspec.structs.replace
+        one, other = (replace(each, person=replace(each.person, client=api.client)) for each in self.tenants)
+        return one, other
+
+
 def template_body(**changes: Any) -> dict[str, Any]:
     """A template that the API takes."""
     return {

@@ -4,6 +4,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
@@ -21,6 +22,12 @@ from control_plane.security.addresses import Address, BotUrl, Network, UrlRefuse
 
 Call: TypeAlias = Coroutine[Any, Any, Response]
 """A call to await. Its request is built, and refused if malformed, before that."""
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    # Some hundred certificates, read once a process. Egress has its own: httpx changes the context that it is given.
+    return httpx.create_ssl_context(trust_env=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,7 @@ class GuardedClient:
         dialer = Dialer(
             resolver=resolver or system_resolver,
             check=lambda address: check_address(address, allow),
-            ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
+            ssl_context=ssl_context or _authorities(),
             timeout=limits.connect_timeout,
             names_s=limits.names_seconds,
         )
@@ -106,7 +113,7 @@ class GuardedClient:
         dialer = Dialer(
             resolver=_no_names,
             check=check,
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=_authorities(),
             timeout=limits.connect_timeout,
         )
         # All hosted bots may live at one address, each on a port of its own.

@@ -17,6 +17,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from agents.authorities import public_authorities
 from control_plane.security.keyproviders import (
     KeyProviderError,
     KeyProviderRefusedError,
@@ -246,15 +247,13 @@ class TransitKeyProvider:
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    context = httpx.create_ssl_context(trust_env=False)
-    if ca_file is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError):
-            raise KeyProviderError(
-                f"TRADEWISE_VAULT_CA_FILE: {ca_file} holds no certificates that can be read"
-            ) from None
+    if ca_file is None:
+        return public_authorities()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError):
+        raise KeyProviderError(f"TRADEWISE_VAULT_CA_FILE: {ca_file} holds no certificates that can be read") from None
     return context
 
 

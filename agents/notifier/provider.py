@@ -15,6 +15,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from agents.authorities import public_authorities
+
 _DISCOVERY = "/.well-known/openid-configuration"
 _CONNECT_S = 3.0
 _WHOLE_S = 8.0
@@ -48,6 +50,7 @@ class Provider:
         self.issuer, self.client_id = issuer, client_id
         self._client_secret = client_secret
         self._client = httpx.AsyncClient(
+            verify=public_authorities(),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(_WHOLE_S, connect=_CONNECT_S),

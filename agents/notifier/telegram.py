@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import structlog
 
+from agents.authorities import public_authorities
 from agents.notifier import claims
 from agents.notifier.retry import message_delay
 from agents.notifier.webhooks import GIVE_UP_S, open_all
@@ -72,6 +73,7 @@ class Telegram:
         # The web tier has no token to look at: it takes no chat where every notifier says this.
         self._detail["telegram"] = (settings.telegram_bot_token or settings.telegram_bot_token_file) is not None
         self._client = httpx.AsyncClient(
+            verify=public_authorities(),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(_WHOLE_S, connect=_CONNECT_S),

@@ -10,12 +10,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from control_plane.app import create_app
 from control_plane.database.check import DatabaseNotReadyError, database_faults, require_ready, role_faults
 from control_plane.database.expected import head_revision
 from control_plane.database.files import data_folder
 from control_plane.database.metadata import metadata
 from control_plane.database.migrate import downgrade, migrate
 from control_plane.database.urls import sqlalchemy_url
+from control_plane.settings import Settings
 from tests.factories import Urls
 
 
@@ -126,3 +128,14 @@ async def test_a_role_above_the_policies_must_not_serve(urls: Urls) -> None:
                 await connection.execute(text("select 1"))
         finally:
             await engine.dispose()
+
+
+async def test_an_application_does_not_start_on_a_database_that_was_changed(
+    settings: Settings, admin: asyncpg.Connection
+) -> None:
+    await admin.execute("alter table bots disable row level security")
+    with pytest.raises(ExceptionGroup) as refused:
+        async with create_app(settings).lifespan():
+            raise AssertionError("it serves")
+    fault = "bots holds a tenant_id but row-level security is off"
+    assert refused.group_contains(DatabaseNotReadyError, match=fault)

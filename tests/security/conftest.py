@@ -9,7 +9,7 @@ import pytest
 
 from tests.api import Api
 from tests.factories import Urls
-from tests.world import Tenant, two_tenants
+from tests.world import Settled, Tenant
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ async def web(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
+async def world(api: Api, settled: Settled) -> tuple[Tenant, Tenant]:
     """Two tenants that must know nothing of each other."""
-    return await two_tenants(api, admin)
+    return settled.of(api)

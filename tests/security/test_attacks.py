@@ -14,14 +14,14 @@ import pytest
 
 from tests.api import Api
 from tests.security.test_tenant_isolation import NOBODY, OTHERS, PLATFORM, PUBLIC, bound, columns, settings_of, tables
-from tests.world import Tenant, two_tenants
+from tests.world import Settled, Tenant
 
 MARK = "Planted-in-a-row-of-another"
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
-    mine, other = await two_tenants(api, admin)
+async def world(api: Api, admin: asyncpg.Connection, settled: Settled) -> tuple[Tenant, Tenant]:
+    mine, other = settled.of(api)
     for table in ("bots", "bot_templates"):
         await admin.execute(f"update {table} set name = $1, description = $1 where tenant_id = $2", MARK, other.id)
     await admin.execute("analyze")

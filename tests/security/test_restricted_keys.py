@@ -27,7 +27,7 @@ from tests.factories import Urls
 from tests.integration.api.test_contract import BODIES, OPERATIONS
 from tests.security.test_tenant_isolation import DENIED, bound, columns, settings_of, tables, try_count, whose
 from tests.servers.web_server import following, served
-from tests.world import Tenant, external_body, full_tenant, snapshot, steered, troubled, two_tenants, watched
+from tests.world import Settled, Tenant, external_body, snapshot, steered, troubled, watched
 
 #: What such a key still sees: who is calling, keys to seal with, what it was answered, which template a bot runs.
 SHOWN_TO_ALL = {
@@ -44,9 +44,9 @@ COMMANDS = {"select": "r", "insert": "a", "update": "w", "delete": "d"}
 
 
 @pytest.fixture
-async def world(api: Api, admin: asyncpg.Connection) -> tuple[Tenant, Tenant]:
+async def world(api: Api, admin: asyncpg.Connection, settled: Settled) -> tuple[Tenant, Tenant]:
     """Two tenants whose every bot has a row wherever bots have rows."""
-    both = await two_tenants(api, admin)
+    both = settled.of(api)
     for tenant in both:
         for bot in await bots_of(admin, tenant):
             await snapshot(admin, tenant.id, bot)
@@ -255,8 +255,8 @@ async def keyed(tenant: Tenant | Person, bots: Collection[UUID], *scopes: str) -
     return Person(person.email, made["key"], person.tenant_id, person.user_id, person.client)
 
 
-async def test_a_key_lists_and_reads_its_bots_alone(api: Api, admin: asyncpg.Connection) -> None:
-    tenant = await full_tenant(api, admin, "ada")
+async def test_a_key_lists_and_reads_its_bots_alone(api: Api, admin: asyncpg.Connection, settled: Settled) -> None:
+    tenant, _ = settled.of(api)
     own = await bots_of(admin, tenant)
     for bots in random.sample([chosen for chosen in subsets(own) if chosen], 4):
         key = await keyed(tenant, bots)
@@ -270,9 +270,9 @@ async def test_a_key_lists_and_reads_its_bots_alone(api: Api, admin: asyncpg.Con
     assert await key.call("GET", f"/bots/{tenant.shared_bot}", status=200) == whole
 
 
-async def test_every_operation_finds_no_other_bot(api: Api, admin: asyncpg.Connection) -> None:
+async def test_every_operation_finds_no_other_bot(api: Api, admin: asyncpg.Connection, settled: Settled) -> None:
     """Word for word what an id gets that nobody has, and nothing is changed."""
-    tenant = await full_tenant(api, admin, "ada")
+    tenant, _ = settled.of(api)
     key = await keyed(tenant, [tenant.hosted])
     before = await admin.fetchval(
         "select jsonb_agg(to_jsonb(b) order by id)::text from bots b where id <> $1", tenant.hosted
@@ -299,8 +299,8 @@ async def ask(person: Person, verb: str, path: str, body: Any = None) -> httpx.R
     return await person.client.request(verb, path, headers={"Authorization": f"Bearer {person.token}"}, json=body)
 
 
-async def test_no_operation_but_those_on_bots_is_open(api: Api, admin: asyncpg.Connection) -> None:
-    tenant = await full_tenant(api, admin, "ada")
+async def test_no_operation_but_those_on_bots_is_open(api: Api, settled: Settled) -> None:
+    tenant, _ = settled.of(api)
     key = await keyed(tenant, [tenant.hosted])
     refused = 0
     for verb, path, operation in OPERATIONS:
@@ -316,8 +316,8 @@ async def test_no_operation_but_those_on_bots_is_open(api: Api, admin: asyncpg.C
     assert refused >= 15
 
 
-async def test_a_key_works_on_its_bots(api: Api, admin: asyncpg.Connection) -> None:
-    tenant = await full_tenant(api, admin, "ada")
+async def test_a_key_works_on_its_bots(api: Api, settled: Settled) -> None:
+    tenant, _ = settled.of(api)
     key = await keyed(tenant, [tenant.external, tenant.hosted])
     assert (await key.call("GET", "/me", status=200))["scopes"] == ["bots:read", "bots:redirect", "bots:write"]
     for verb in ("start", "restart", "stop"):
@@ -336,8 +336,10 @@ async def url(api: Api) -> AsyncIterator[str]:
         yield base
 
 
-async def test_the_live_stream_tells_of_no_other_bot(api: Api, admin: asyncpg.Connection, url: str) -> None:
-    tenant, other = await two_tenants(api, admin)
+async def test_the_live_stream_tells_of_no_other_bot(
+    api: Api, admin: asyncpg.Connection, url: str, settled: Settled
+) -> None:
+    tenant, other = settled.of(api)
     key = await keyed(tenant, [tenant.hosted], "bots:read")
     health = "update bot_health set reason = coalesce(reason, '') || '.' where id = $1"
     async with following(url, key.token) as some, following(url, tenant.person.token) as whole:
@@ -354,8 +356,10 @@ async def test_the_live_stream_tells_of_no_other_bot(api: Api, admin: asyncpg.Co
         assert not await admin.fetchval("select count(*) from bot_events where id = $1", UUID(told.event_id))
 
 
-async def test_what_was_missed_of_other_bots_is_not_told_either(api: Api, admin: asyncpg.Connection, url: str) -> None:
-    tenant, _ = await two_tenants(api, admin)
+async def test_what_was_missed_of_other_bots_is_not_told_either(
+    api: Api, admin: asyncpg.Connection, url: str, settled: Settled
+) -> None:
+    tenant, _ = settled.of(api)
     key = await keyed(tenant, [tenant.hosted], "bots:read")
     async with following(url, key.token, "00000000-0000-7000-8000-000000000000") as some:
         told = await some.next()

@@ -160,9 +160,15 @@ async def test_a_change_that_finds_no_place_in_the_log_is_not_made(api: Api, adm
     assert await person.call("GET", "/bots") == {"items": [], "next_cursor": None}
 
 
-async def test_a_head_that_is_held_too_long_answers_try_again(api: Api, admin: asyncpg.Connection) -> None:
+@pytest.fixture
+async def impatient(admin: asyncpg.Connection) -> None:
+    """The web tier waits briefly for a row that somebody holds. What is said of a role counts from its next session."""
     name = await admin.fetchval("select current_database()")
     await admin.execute(f"alter role tradewise_api in database {name} set lock_timeout = '200ms'")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_head_that_is_held_too_long_answers_try_again(api: Api, admin: asyncpg.Connection) -> None:
     person = await api.person()
     async with admin.transaction():
         await admin.execute("select from audit_chains where tenant_id = $1 for update", person.tenant_id)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 import structlog
@@ -18,7 +17,7 @@ from control_plane.app import create_app
 from control_plane.settings import load_settings
 from tests.api import Api, Person
 from tests.schemas import NASTY, anything, fitting
-from tests.world import Tenant, full_tenant, subscribe
+from tests.world import Settled, Tenant
 
 DOCUMENT: dict[str, Any] = create_app(
     load_settings({}, database_url="postgresql://nobody@localhost/none")
@@ -63,11 +62,9 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-async def tenant(api: Api, admin: asyncpg.Connection) -> Tenant:
-    tenant = await full_tenant(api, admin, "ada")
-    bob = await api.person("bob")
-    tenant.subscription = (await subscribe(tenant.person, tenant.template))["id"]
-    assert bob.tenant_id != tenant.id
+async def tenant(api: Api, settled: Settled) -> Tenant:
+    tenant, other = settled.of(api)
+    assert other.id != tenant.id
     return tenant
 
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from agents.agent import make_pool
+from agents.notifier import provider as notifier_provider
 from agents.notifier.exchange import CHANNEL, Exchange
 from control_plane.database.listener import Listener
 from control_plane.security.vault import Vault
@@ -411,7 +412,10 @@ async def test_the_web_tier_sees_and_writes_no_outcome(world: World, urls: Urls,
     assert "verifier" not in row
 
 
-async def test_a_slow_provider_holds_nobody_for_long(world: World, admin: asyncpg.Connection) -> None:
+async def test_a_slow_provider_holds_nobody_for_long(
+    world: World, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_provider, "_WHOLE_S", 1.5)
     world.provider.hold = asyncio.Event()
     slow = asyncio.create_task(world.sign_in())
     await until(lambda: any(request.path == "/token" for request in world.provider.requests), what="it is asked")

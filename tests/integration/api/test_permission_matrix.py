@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
+from control_plane.bots import routes as bot_routes
 from control_plane.identity.models import ROLES
 from control_plane.identity.permissions import ROLE_SCOPES
 from control_plane.security.vault import Vault
@@ -34,6 +35,12 @@ SECURED = sorted(
     ((verb, path, operation) for verb, path, operation in OPERATIONS if "security" in operation),
     key=lambda item: (item[1].endswith(LAST), item[1].endswith(LAST[1]), ORDER.index(item[0]), item[1]),
 )
+
+
+@pytest.fixture(autouse=True)
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No poller runs here: an answer that waits for one need not wait for long."""
+    monkeypatch.setattr(bot_routes, "_PING_WAIT_S", 0.2)
 
 
 def needed(verb: str, path: str, operation: dict[str, Any]) -> str | None:
