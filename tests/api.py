@@ -11,17 +11,13 @@ from uuid import UUID
 
 import httpx
 import msgspec
-import pytest
 from litestar import Litestar
-from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from agents.agent import make_pool
 from agents.scheduler.agent import Scheduler
-from control_plane import app as app_module
 from control_plane.app import create_app, equip
 from control_plane.dashboard.assets import AssetManifest
-from control_plane.database.check import require_ready
 from control_plane.security.vault import Vault
 from control_plane.settings import Settings
 from tests.factories import Urls
@@ -87,27 +83,6 @@ class Api:
 _IDLE: dict[tuple[bool, tuple[str, ...]], list[Litestar]] = defaultdict(list)
 
 
-#: Whether an application of this process was started on a database that it judged, as every one is that serves.
-_JUDGED: list[bool] = []
-
-
-async def _judge_once(connection: AsyncConnection, *, serving: bool) -> None:
-    """Judge the first database for real: every test's is a copy of the same one, and judging took half of a start.
-
-    Starts that are to be refused have tests of their own, in processes and in `tests/integration/test_migrations.py`.
-    """
-    if not _JUDGED:
-        await require_ready(connection, serving=serving)
-        _JUDGED.append(serving)
-
-
-@contextmanager
-def _judging_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app_module, "require_ready", _judge_once)
-        yield
-
-
 @contextmanager
 def _application(settings: Settings) -> Iterator[Litestar]:
     """An application with these settings, made anew only where none is idle: its state is another each time."""
@@ -128,7 +103,7 @@ def _application(settings: Settings) -> Iterator[Litestar]:
 @asynccontextmanager
 async def running_api(settings: Settings, urls: Urls, vault: Vault) -> AsyncIterator[Api]:
     """Start the application and a scheduler; stop both at the end."""
-    with _judging_once(), _application(settings) as app:
+    with _application(settings) as app:
         async with _served(app, settings, urls, vault) as api:
             yield api
 
