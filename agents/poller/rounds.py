@@ -23,13 +23,15 @@ from agents.poller.shards import Shards
 from agents.poller.tally import Distribution, Tally
 from agents.poller.waiting import Result
 from agents.poller.watched import SHORTEST_GAP_S, Watched
-from agents.poller.wheel import TICK_S, Wheel
+from agents.poller.wheel import Wheel
 from control_plane.database.away import DATABASE_AWAY
 
 #: Looking on while the database is silent: longer than that, others may long be looking after our bots.
 _BLIND_S: Final = 300.0
 #: So many looks are begun in one turn of the loop.
 _TOGETHER: Final = 16
+#: Timers count in milliseconds: so much after a tick has begun none of them still believes that it is before it.
+_PAST_S: Final = 0.002
 #: Somebody waits: figures that are not told within it are not waited for before the state is.
 _PATIENCE_S: Final = 0.4
 #: After a fault of ours: it costs this bot some time and nobody else anything.
@@ -57,7 +59,7 @@ class Rounds:
         self._wheel: Wheel[Watched] = Wheel(time.monotonic())
         self._looks: dict[Watched, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._ticked_at = time.monotonic()
+        self._tick_due = self._ticked_at = time.monotonic()
         self._woke_at = -float("inf")
         self._closing = False
         self._going_on = False
@@ -125,8 +127,9 @@ class Rounds:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-        _LAG.set(max(0.0, now - self._ticked_at - TICK_S))
+        _LAG.set(max(0.0, now - self._tick_due))
+        self._tick_due = self._wheel.next_at(now)
+        self._timer = asyncio.get_running_loop().call_later(self._tick_due - now + _PAST_S, self._tick)
         if now - self._ticked_at > self._shards.lease_s:
             self._woke_at = now
         self._ticked_at = now

@@ -41,6 +41,10 @@ class Wheel(Generic[T]):
         else:
             slot.append(item)
 
+    def next_at(self, now: float) -> float:
+        """When the next tick begins: who advances just then keeps nobody waiting for longer than a tick."""
+        return (int(now / self._tick_s) + 1) * self._tick_s
+
     def take(self, item: T) -> None:
         """Have ``item`` told no more, until it is put again."""
         item.tick = _NOWHERE

@@ -73,3 +73,12 @@ def test_a_hundred_thousand_cost_no_more_slots_than_there_are_ticks() -> None:
     assert len(wheel._slots) <= 60 / TICK_S + 1
     told = sum(len(wheel.advance(tick * TICK_S)) for tick in range(1, 1205))
     assert told == 100_000
+
+
+@given(now=st.floats(0, 1e9))
+def test_who_advances_as_a_tick_begins_keeps_nobody_waiting_for_longer_than_a_tick(now: float) -> None:
+    wheel: Wheel[Item] = Wheel(now)
+    assert now < wheel.next_at(now) <= now + 0.25
+    item = Item()
+    wheel.put(item, now)
+    assert [*wheel.advance(now), *wheel.advance(wheel.next_at(now))] == [item]
