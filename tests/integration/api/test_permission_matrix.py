@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from control_plane.bots import routes as bot_routes
+from control_plane.bots import wish_routes
 from control_plane.identity.models import ROLES
 from control_plane.identity.permissions import ROLE_SCOPES
 from control_plane.security.vault import Vault
@@ -40,7 +40,7 @@ SECURED = sorted(
 @pytest.fixture(autouse=True)
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """No poller runs here: an answer that waits for one need not wait for long."""
-    monkeypatch.setattr(bot_routes, "_PING_WAIT_S", 0.2)
+    monkeypatch.setattr(wish_routes, "_PING_WAIT_S", 0.2)
 
 
 def needed(verb: str, path: str, operation: dict[str, Any]) -> str | None:

@@ -205,8 +205,16 @@ class Endless(FreqtradeEngine):
             0,
             "It was never asked, because it could not be looked at. Looking at it failed by a fault of ours.",
         ),
-        ("command", 1, "It was asked once, and its trading was running 60 seconds after the wish."),
-        ("control", 1, "It was asked once, and its trading was running 60 seconds after the wish."),
+        (
+            "command",
+            1,
+            "It was asked once, and its trading was running 60 seconds after the wish. Asking it failed by a fault of ours.",
+        ),
+        (
+            "control",
+            1,
+            "It was asked once, and its trading was running 60 seconds after the wish. The bot answered too slowly.",
+        ),
     ],
 )
 async def test_an_engine_that_does_not_come_back_holds_a_wish_up_for_no_longer_than_a_bot_that_hangs(
