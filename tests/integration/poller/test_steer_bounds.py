@@ -208,7 +208,8 @@ class Endless(FreqtradeEngine):
         (
             "command",
             1,
-            "It was asked once, and its trading was running 60 seconds after the wish. Asking it failed by a fault of ours.",
+            "It was asked once, and its trading was running 60 seconds after the wish. "
+            "Asking it failed by a fault of ours.",
         ),
         (
             "control",
