@@ -54,25 +54,14 @@ def judge(tenant: Tenant, now: datetime, stale_after: timedelta) -> list[Action]
                 bot for bot in incident.bot_ids if not _over(verdicts.get(bot), incident, now)
             )
         covered = frozenset[UUID]().union(*left.values())
-        due = [
-            bot
+        due_in = {
+            bot: found.since + timedelta(seconds=rules[bot].delay_s) - now
             for bot, found in verdicts.items()
-            if bot not in covered
-            and found.what == "bad"
-            and found.confirmed
-            and found.since is not None
-            and now - found.since >= timedelta(seconds=rules[bot].delay_s)
-        ]
+            if bot not in covered and found.what == "bad" and found.confirmed and found.since is not None
+        }
+        due = [bot for bot, wait in due_in.items() if wait <= timedelta(0)]
         groups = _groups(kind, tenant, seen, verdicts, due, covered, open_now, now)
-        soon = [
-            bot
-            for bot, found in verdicts.items()
-            if bot not in covered
-            and found.what == "bad"
-            and found.confirmed
-            and found.since is not None
-            and timedelta(0) < found.since + timedelta(seconds=rules[bot].delay_s) - now <= GATHER
-        ]
+        soon = [bot for bot, wait in due_in.items() if timedelta(0) < wait <= GATHER]
         _take_along(groups, seen, verdicts, soon)
         if kind in _SHARED and any(_doubtful(bot, verdicts[bot.bot_id]) for bot in tenant.seen):
             groups = {key: bots for key, bots in groups.items() if _waited(key, bots, verdicts, rules, now)}

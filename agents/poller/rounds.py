@@ -83,10 +83,10 @@ class Rounds:
 
     def plan(self, watched: Watched, at: float) -> None:
         """Have a bot looked at, at a monotonic moment: just then where somebody waits for it, else at the next tick."""
-        watched.due = at
         if watched.urgent:
             self._plan_exactly(watched, at)
         else:
+            watched.due = at
             self._wheel.put(watched, at)
 
     def _plan_exactly(self, watched: Watched, at: float) -> None:

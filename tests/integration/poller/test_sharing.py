@@ -211,6 +211,9 @@ async def _poller_process(
         await process.wait()
 
 
+_SHARES = "select array_agg(n order by n) from (select count(*) as n from poll_shards group by holder) x"
+
+
 class TimedBot(BotServer):
     """Notes when each look at it began."""
 
@@ -243,16 +246,15 @@ async def test_killed_pollers_cost_their_lease_and_nothing_else(
                 what="looks at every bot",
             )
 
-        shares = "select array_agg(n order by n) from (select count(*) as n from poll_shards group by holder) x"
         fair = [[84, 86, 86], [85, 85, 86]]
         first, *_ = [await another(name) for name in ("a", "b", "c")]
-        await until(lambda: _among(admin, shares, fair), what="fair shares", deadline_s=30)
+        await until(lambda: _among(admin, _SHARES, fair), what="fair shares", deadline_s=30)
         await looked_at(2)
         first.kill()
-        await until(lambda: _among(admin, shares, [[128, 128]]), what="the takeover", deadline_s=30)
+        await until(lambda: _among(admin, _SHARES, [[128, 128]]), what="the takeover", deadline_s=30)
         await looked_at(1)
         await another("d")
-        await until(lambda: _among(admin, shares, fair), what="fair shares again", deadline_s=30)
+        await until(lambda: _among(admin, _SHARES, fair), what="fair shares again", deadline_s=30)
         await looked_at(2)
         for bot, server in zip(bots, servers, strict=True):
             gaps = [later - earlier for earlier, later in pairwise(server.looks)]
@@ -276,10 +278,9 @@ async def test_a_poller_that_stood_still_asks_nobody_before_it_knows_what_it_hol
             await stack.enter_async_context(_poller_process(urls, kek, tmp_path / name, interval_s=1.0))
             for name in ("a", "b")
         ]
-        shares = "select array_agg(n order by n) from (select count(*) as n from poll_shards group by holder) x"
-        await until(lambda: _among(admin, shares, [[128, 128]]), what="fair shares", deadline_s=30)
+        await until(lambda: _among(admin, _SHARES, [[128, 128]]), what="fair shares", deadline_s=30)
         frozen.send_signal(signal.SIGSTOP)
-        await until(lambda: _among(admin, shares, [[256]]), what="the takeover", deadline_s=30)
+        await until(lambda: _among(admin, _SHARES, [[256]]), what="the takeover", deadline_s=30)
         counts = [len(server.looks) for server in servers]
         await until(lambda: all(len(one.looks) > was + 1 for one, was in zip(servers, counts, strict=True)))
         frozen.send_signal(signal.SIGCONT)
