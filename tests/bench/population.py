@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -13,10 +14,12 @@ from uuid_utils.compat import uuid7
 from control_plane.security.keyproviders import FileKeyProvider
 from control_plane.security.sealing import Place, PublicKey, seal
 from control_plane.security.vault import Vault
-from tests.bench.target import TOKEN
+from tests.bench.target import BOT_ID, TOKEN
 
 #: Bots of one tenant.
 _EACH: Final = 100
+#: A poller that begins reads anew what was changed a moment ago, and people do not change all their bots at once.
+_CHANGED_BEFORE: Final = timedelta(days=1)
 _PAIR = ("version", "suite", "public_key", "wrapped_private_key", "kek_id")
 
 
@@ -30,17 +33,20 @@ async def populate(admin: asyncpg.Connection, kek_file: Path, urls: Sequence[str
         key = PublicKey(pair.public_key, pair.version, pair.suite)
         tenants.append((tenant, key, tuple(getattr(pair, name) for name in _PAIR)))
     made = [(tenants[number // _EACH][0], uuid7()) for number in range(len(urls))]
+    changed_at = datetime.now(UTC) - _CHANGED_BEFORE
     secrets = []
     for number, (tenant, bot) in enumerate(made):
         row, key = uuid7(), tenants[number // _EACH][1]
         sealed = seal(b'{"token": "%s"}' % TOKEN.encode(), key, Place(tenant, "bot_secrets", "sealed", row))
-        secrets.append((row, tenant, bot, "credentials", sealed.value, sealed.key_version, sealed.suite))
+        secrets.append((row, tenant, bot, "credentials", sealed.value, sealed.key_version, sealed.suite, changed_at))
     async with admin.transaction():
         # Neither audited nor told to anybody: a real installation grows to this size over years.
         await admin.execute("set local session_replication_role = replica")
         for table in ("bot_health_changes", "performance_snapshots", "bot_events", "bot_secrets", "bot_health", "bots"):
             await admin.execute(_EMPTY[table])
-        await _copy(admin, "tenants", ("id", "name"), [(tenant, "bench") for tenant, _, _ in tenants])
+        await _copy(
+            admin, "tenants", ("id", "name", "updated_at"), [(tenant, "bench", changed_at) for tenant, _, _ in tenants]
+        )
         await _copy(
             admin, "tenant_keys", ("id", "tenant_id", *_PAIR), [(uuid7(), tenant, *pair) for tenant, _, pair in tenants]
         )
@@ -48,8 +54,8 @@ async def populate(admin: asyncpg.Connection, kek_file: Path, urls: Sequence[str
             admin,
             "bots",
             ("id", "tenant_id", "bot_type", "engine", "name", "api_url", "desired", "generation", "status",
-             "observed_generation"),
-            [(bot, tenant, "external", "tradewise", "bench", url, "running", 1, "connected", 1)
+             "observed_generation", "updated_at"),
+            [(bot, tenant, "external", "tradewise", "bench", url, "running", 1, "connected", 1, changed_at)
              for (tenant, bot), url in zip(made, urls, strict=True)],
         )  # fmt: skip
         await _copy(
@@ -57,7 +63,10 @@ async def populate(admin: asyncpg.Connection, kek_file: Path, urls: Sequence[str
             [(bot, tenant, "healthy", 1) for tenant, bot in made],
         )  # fmt: skip
         await _copy(
-            admin, "bot_secrets", ("id", "tenant_id", "bot_id", "kind", "sealed", "key_version", "suite"), secrets
+            admin,
+            "bot_secrets",
+            ("id", "tenant_id", "bot_id", "kind", "sealed", "key_version", "suite", "updated_at"),
+            secrets,
         )
     await admin.execute("analyze")
     return made
@@ -76,9 +85,10 @@ async def _copy(admin: asyncpg.Connection, table: str, columns: tuple[str, ...],
 async def spread(admin: asyncpg.Connection, interval_s: float) -> None:
     """Have all bots been seen within the last interval, one after another: as by a poller that has ended just now."""
     await admin.execute(
-        "update bot_health set trading_state = 'running',"
+        "update bot_health set trading_state = 'running', identity = $2,"
         " observed_at = now() - random() * $1::text::interval, healthy_at = now() - random() * $1::text::interval",
         f"{interval_s} seconds",
+        f"tradewise:{BOT_ID}",
     )
     # What this left behind must not take the room of what is measured.
     await admin.execute("vacuum full analyze bot_health")

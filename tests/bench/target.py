@@ -18,6 +18,7 @@ from typing import Any, Final
 import uvloop
 
 TOKEN: Final = "bench-token-0123456789abcdef"
+BOT_ID: Final = "bench"
 _BACKLOG: Final = 4096
 #: In a crowd each bot has an address of its own, from this one on.
 FIRST: Final = int(IPv4Address("127.1.0.0"))
@@ -67,7 +68,7 @@ class Bots:
         now = datetime.now(UTC)
         open_profit = f"{(now.timestamp() % 1000) / 10 - 50:.2f}"
         state = {
-            "bot_id": "bench", "version": "1.4.0", "api_version": "1.1", "trading_state": "running", "simulated": True,
+            "bot_id": BOT_ID, "version": "1.4.0", "api_version": "1.1", "trading_state": "running", "simulated": True,
             "currency": "USDT", "strategy": "dca", "symbol": "BTC/USDT", "started_at": self.began.isoformat(),
             "last_tick_at": now.isoformat(), "tick_interval_seconds": 1.0,
         }  # fmt: skip
