@@ -24,9 +24,10 @@ a process of their own, which counts as nobody's.
   it always does.
 - *A crowd*: each bot at an address of its own in 127.0.0.0/8; of a hundred, two hang, one refuses connections, one
   answers 503 and one with what is no JSON. Their rows tell of looks spread over the last interval, as by a poller that
-  has just ended; the window begins a minute and a half after ours has started. Poller and PostgreSQL are held to two
-  cores; where the machine has no more, the bots are on them too. Lateness is the poller's own metric, interpolated
-  within its bucket. Memory is what the processes hold with what they share counted once, at its highest.
+  has just ended. Ours opens the credential of each and makes it a connection; the window begins half a minute after
+  it has looked at all of them. Poller and PostgreSQL are held to two cores; where the machine has no more, the bots are
+  on them too. Lateness is the poller's own metric, interpolated within its bucket. Memory is what the processes hold
+  with what they share counted once, at its highest.
 - *Recording*: the recorder that the poller uses, from results in memory to committed rows, beside a binary COPY of
   exactly the rows that came of it, health and snapshot, into tables without index, key or policy. Vacuum is off while
   either runs.
