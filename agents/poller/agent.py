@@ -21,7 +21,7 @@ from prometheus_client import Gauge
 from agents.agent import Agent
 from agents.egress import Limits
 from agents.poller.check import Checker
-from agents.poller.decide import Decision
+from agents.poller.facts import Decision
 from agents.poller.intervals import Intervals
 from agents.poller.lanes import ACTIVE, IDLE, Lanes, Room
 from agents.poller.opening import Opener

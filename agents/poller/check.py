@@ -14,7 +14,7 @@ from typing import Final
 
 from agents.egress.deadlines import Deadlines, Spell
 from agents.engines.base import Reading, Reason
-from agents.poller.decide import Bot, Outcome
+from agents.poller.facts import Bot, Outcome
 from agents.poller.opening import OPENED_S, CannotOpen, Opened, Opener
 from agents.poller.tally import Tally
 from agents.poller.watched import Watched

@@ -18,7 +18,8 @@ from agents.egress import GuardedClient, Limits
 from agents.engines import engine_for
 from agents.engines.base import Engine, Reason
 from agents.hosted import reached_at
-from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, Bot, spread
+from agents.poller.decide import CONFIG_INVALID, ENGINE_UNKNOWN, SECRET_UNREADABLE, spread
+from agents.poller.facts import Bot
 from agents.poller.sealed import SealedRows
 from agents.poller.watched import bot_of
 from agents.secrets import NotOpenedError, open_secret_row

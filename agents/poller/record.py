@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 from agents.launcher.lifecycle import EXTERNAL, require_edge
 from agents.poller import statements
 from agents.poller.buffer import Buffer
-from agents.poller.decide import StatusChange
+from agents.poller.facts import StatusChange
 from agents.poller.marks import read_marks
 from agents.poller.waiting import Change, Result, Snapshot, Waiting
 from agents.poller.watched import UNREAD

@@ -14,7 +14,8 @@ from prometheus_client import Gauge
 
 from agents.egress import MeansExhausted
 from agents.poller.check import Checker, left_alone
-from agents.poller.decide import Bot, Decision, Health, Outcome, decide, settle
+from agents.poller.decide import decide, settle
+from agents.poller.facts import Bot, Decision, Health, Outcome
 from agents.poller.lanes import ACTIVE, IDLE, QUEUED, URGENT, Lanes
 from agents.poller.opening import ChangedMeanwhileError
 from agents.poller.record import Recorder

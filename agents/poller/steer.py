@@ -23,7 +23,7 @@ from agents.egress.deadlines import Deadlines, Spell
 from agents.engines.base import ControlRefused, ReadFailure, Reason
 from agents.engines.shared import no_older_than
 from agents.poller.check import BUDGET_S
-from agents.poller.decide import Bot
+from agents.poller.facts import Bot
 from agents.poller.opening import CannotOpen, Opener, Stored
 from agents.poller.wish import CONTROL_REFUSED, REST_S, SUPERSEDED, Seen, Step, Wish, judge, overtaken, reason_of, words
 from agents.poller.wish_rows import MOST_PENDING, WishRows

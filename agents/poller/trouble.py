@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from agents.engines.base import Reading
-
-if TYPE_CHECKING:
-    from agents.poller.decide import Health
+from agents.poller.facts import Health
 
 LOOP_STALLED: Final = "loop_stalled"
 EXCHANGE_UNREACHABLE: Final = "exchange_unreachable"

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from agents.engines.base import Reading
-from agents.poller.decide import Bot, Decision, Health
+from agents.poller.facts import Bot, Decision, Health
 from agents.poller.statements import FIGURES, SEEN_FIELDS
 from agents.poller.unit_value import Figures, Mark, unit_value
 from agents.poller.watched import UNREAD, Source, Watched

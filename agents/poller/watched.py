@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from agents.poller.decide import Bot, Health
+from agents.poller.facts import Bot, Health
 from agents.poller.intervals import Intervals, Pace
 from agents.poller.shards import SHARDS, shard_of
 from agents.poller.unit_value import Figures, Mark

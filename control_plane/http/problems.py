@@ -34,7 +34,9 @@ _CODES = {
 _BODY = "data"  # what the framework calls the body; clients know their own fields only
 _PATH_IN_MESSAGE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_NO_TIME = "Invalid RFC3339 encoded datetime"
 _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_A_TIME = "must be a time with its zone, such as 2026-01-31T12:00:00Z"
 # SQLSTATE classes that mean "the server is away or going away": trying again is right.
 _AWAY = ("08", "53", "57P")
 _LOCKED = {"55P03", "40001", "40P01", "57014"}
@@ -99,6 +101,9 @@ def _field_errors(request: Request[Any, Any, Any], error: ValidationException) -
         key = str(item.get("key", "")) if isinstance(item, dict) else ""
         if isinstance(item, dict) and item.get("source") != "body":
             key = _as_sent(request, key)
+            if message.startswith(_NO_TIME) and " " in request.query_params.get(key, ""):
+                # The + of +02:00 means a space in a query.
+                message = f"{_A_TIME}; a + is written %2B in a query"
         found.append(field_error(message, "" if key == _BODY else key))
     return found
 
@@ -122,6 +127,8 @@ def field_error(message: str, key: str = "") -> FieldError:
         words = "is not a field here; remove it"
     elif named:
         words = "is required"
+    elif words.startswith(_NO_TIME):
+        words = _A_TIME
     return FieldError(field=path, message=words[:1].lower() + words[1:])
 
 

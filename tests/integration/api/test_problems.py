@@ -51,6 +51,21 @@ async def test_a_method_that_is_none(api: Api) -> None:
     assert set(answer.headers["allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
 
 
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [("2026-01-31T12:00:00+01:00", "a + is written %2B in a query"), ("yesterday", "such as 2026-01-31T12:00:00Z")],
+)
+async def test_a_time_that_is_none(api: Api, written: str, remedy: str) -> None:
+    ada = await api.person()
+    url = f"/api/v1/bots/{ada.tenant_id}/health?from={written}"
+    answer = await api.client.get(url, headers={"Authorization": f"Bearer {ada.token}"})
+    body = is_problem(answer, 400, "invalid_fields")
+    [error] = body["errors"]
+    assert error["field"] == "from"
+    assert error["message"].startswith("must be a time with its zone")
+    assert error["message"].endswith(remedy)
+
+
 NO_JSON: list[bytes] = [
     b"",
     b"{",

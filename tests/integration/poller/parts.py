@@ -13,7 +13,8 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from agents.engines.base import Reading
-from agents.poller.decide import Outcome, decide
+from agents.poller.decide import decide
+from agents.poller.facts import Outcome
 from agents.poller.intervals import Intervals
 from agents.poller.record import Recorder
 from agents.poller.shards import SHARDS, Shards

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from agents.egress import Limits
 from agents.poller.check import Checker
-from agents.poller.decide import Bot, Outcome
+from agents.poller.facts import Bot, Outcome
 from agents.poller.opening import OPENED_S, ChangedMeanwhileError, Opened, Opener
 from agents.poller.watched import Watched
 from control_plane.security.vault import Vault

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 from agents.egress import Limits
 from agents.poller import statements
 from agents.poller.check import Checker
-from agents.poller.decide import Bot
+from agents.poller.facts import Bot
 from agents.poller.opening import Opened, Opener
 from agents.poller.shards import BEAT_S, LEASE_S
 from control_plane.database.away import DATABASE_AWAY

@@ -15,7 +15,7 @@ import pytest
 from agents.egress import MeansExhausted
 from agents.engines.base import Reading
 from agents.engines.freqtrade import FreqtradeEngine
-from agents.poller.decide import Bot
+from agents.poller.facts import Bot
 from agents.poller.opening import Opener
 from agents.poller.steer import LIMITS, Steerer
 from control_plane.dashboard.reasons import remedy_of

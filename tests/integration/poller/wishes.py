@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 from uuid_utils.compat import uuid7
 
-from agents.poller.decide import Bot
+from agents.poller.facts import Bot
 from agents.poller.opening import Opener
 from agents.poller.steer import LIMITS, Steerer
 from control_plane.security.vault import Vault

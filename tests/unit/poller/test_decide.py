@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.engines.base import Reading, Reason
-from agents.poller.decide import Bot, Decision, Health, Outcome, decide, settle, spread
+from agents.poller.decide import decide, settle, spread
+from agents.poller.facts import Bot, Decision, Health, Outcome
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 INTERVAL = timedelta(seconds=15)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from agents.poller.decide import Bot, Health
+from agents.poller.facts import Bot, Health
 from agents.poller.intervals import Pace
 from agents.poller.lanes import ACTIVE, IDLE, REGULAR, SLOW, URGENT, Lanes, Room
 from agents.poller.watched import Watched, places_of

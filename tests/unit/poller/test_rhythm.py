@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from agents.poller.decide import Health
+from agents.poller.facts import Health
 from agents.poller.intervals import Pace
 from agents.poller.rhythm import TakeOver, counted_from, phase
 from agents.poller.watched import Watched

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.engines.base import Reading, Reason
-from agents.poller.decide import Bot, Decision, Health, Outcome, decide
+from agents.poller.decide import decide
+from agents.poller.facts import Bot, Decision, Health, Outcome
 from agents.poller.trouble import TROUBLES, lasting, loop_bound
 from control_plane.dashboard.reasons import _REASONS
 from tests.unit.poller.test_decide import BOT, CHANGED, FRESH, INTERVAL, NOW, RUNNING, WELL

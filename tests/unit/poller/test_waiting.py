@@ -13,7 +13,8 @@ import pytest
 from agents.engines.base import Reading
 from agents.poller.buffer import Buffer
 from agents.poller.check import BUDGET_S
-from agents.poller.decide import Bot, Health, Outcome, decide
+from agents.poller.decide import decide
+from agents.poller.facts import Bot, Health, Outcome
 from agents.poller.intervals import Pace
 from agents.poller.unit_value import Figures, Mark
 from agents.poller.waiting import Change, Result, Snapshot, changes_of
