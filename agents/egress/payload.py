@@ -36,6 +36,13 @@ class Response(msgspec.Struct, frozen=True):
     """By lower-case name, those that an engine has a use for: `retry-after`; of a website also `set-cookie`. One sent
     twice keeps both values, comma between."""
 
+    @property
+    def retry_after_s(self) -> float | None:
+        """The seconds that its `Retry-After` asks for (RFC 9110, 10.2.3); a date there is as good as none."""
+        told = self.headers.get("retry-after", "").strip()
+        # The other form, a date, goes by a clock that we do not know.
+        return float(told[:9]) if told.isascii() and told.isdigit() else None
+
     def __repr__(self) -> str:
         return f"Response(status={self.status}, latency_ms={self.latency_ms})"
 

@@ -254,7 +254,8 @@ def refusal(response: Response) -> ReadFailure:
     if status in {401, 403}:
         return ReadFailure(Reason.AUTH, "The bot refuses the credentials.", reachable=True, credential_ok=False)
     if status == 429:
-        wait = _retry_after(response)
+        told = response.retry_after_s
+        wait = None if told is None else min(told, LONGEST_REST_S)
         return ReadFailure(Reason.RATE_LIMITED, "The bot asks for fewer calls.", reachable=True, retry_after_s=wait)
     if status == 404:
         detail = "The address answers, but not with this bot's API. Check the address and the engine."
@@ -268,12 +269,3 @@ def refusal(response: Response) -> ReadFailure:
         detail = f"A proxy answers with HTTP {status}: the bot behind it does not."
         return ReadFailure(Reason.HTTP_ERROR, detail, reachable=False)
     return ReadFailure(Reason.HTTP_ERROR, f"The bot answers with HTTP {status}.", reachable=True)
-
-
-def _retry_after(response: Response) -> float | None:
-    """The seconds of a `Retry-After` (RFC 9110, 10.2.3), as far as it is heeded; its dates are as good as none."""
-    told = response.headers.get("retry-after", "").strip()
-    # The other form, a date, goes by a clock that we do not know.
-    if not (told.isascii() and told.isdigit()):
-        return None
-    return min(float(told[:9]), LONGEST_REST_S)

@@ -26,8 +26,11 @@ def is_over(age_s: float, *, permanent: bool) -> bool:
     return permanent or age_s >= GIVE_UP_AFTER_S
 
 
-def message_delay(attempts: int, chance: float) -> float | None:
-    """Seconds until a message is tried again after ``attempts`` (at least 1), a fifth more or less; None: given up."""
+def message_delay(attempts: int, chance: float, asked_s: float | None = None) -> float | None:
+    """Seconds until a message is tried again after ``attempts`` (at least 1), a fifth more or less; None: given up.
+
+    ``asked_s`` are those for which the receiver asked not to be called: an hour of it is heeded at most.
+    """
     if attempts > len(MESSAGE_DELAYS_S):
         return None
-    return MESSAGE_DELAYS_S[attempts - 1] * (0.8 + 0.4 * chance)
+    return max(MESSAGE_DELAYS_S[attempts - 1] * (0.8 + 0.4 * chance), min(asked_s or 0.0, LONGEST_S))

@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
-from agents.egress import EgressError, GuardedClient, Limits, MeansExhausted
+from agents.egress import EgressError, GuardedClient, Limits, MeansExhausted, Response
 from agents.notifier import claims
 from agents.notifier.retry import message_delay
 from agents.secrets import open_row
@@ -109,10 +109,11 @@ class Webhooks:
         status: int | None = None
         latency_ms: float | None = None
         error: str | None = None
+        asked_s: float | None = None
         began = time.monotonic()
         try:
             answer = await self._post(row)
-            status, latency_ms = answer
+            status, latency_ms, asked_s = answer.status, answer.latency_ms, answer.retry_after_s
             error = None if 200 <= status < 300 else f"http_{status}"
         except EgressError as refused:
             latency_ms, error = (time.monotonic() - began) * 1000, refused.code
@@ -122,9 +123,12 @@ class Webhooks:
             error = refused.code
         except OpenError as refused:
             error = refused.code
-        await self._note(row, status, latency_ms, error)
+        # A test is for somebody who looks at it now: it is not sent again after they have gone.
+        test = row["type"] == "channel.test"
+        delay = None if test else message_delay(row["attempts"], random.random(), asked_s)  # noqa: S311
+        await self._note(row, status, latency_ms, error, delay)
 
-    async def _post(self, row: asyncpg.Record) -> tuple[int, float]:
+    async def _post(self, row: asyncpg.Record) -> Response:
         origin, path = parse_webhook_url(row["url"])
         secrets = await open_all(self._pool, self._vault, row["tenant_id"], row["channel_id"], "signing")
         timestamp, body = int(time.time()), row["body"].encode()
@@ -135,12 +139,11 @@ class Webhooks:
             "webhook-signature": signatures(secrets, str(row["id"]), timestamp, body),
         }
         client = self._client.acting_for(row["tenant_id"])
-        answer = await client.post(origin, path, body, headers)
-        return answer.status, answer.latency_ms
+        return await client.post(origin, path, body, headers)
 
-    async def _note(self, row: asyncpg.Record, status: int | None, latency_ms: float | None, error: str | None) -> None:
-        # A test is for somebody who looks at it now: it is not sent again after they have gone.
-        delay = None if row["type"] == "channel.test" else message_delay(row["attempts"], random.random())  # noqa: S311
+    async def _note(
+        self, row: asyncpg.Record, status: int | None, latency_ms: float | None, error: str | None, delay: float | None
+    ) -> None:
         outcome = "delivered" if error is None else "failed" if delay is None or status == 410 else "again"
         values = (row["tenant_id"], row["channel_id"], row["id"], row["type"], row["attempts"])
         await self._pool.execute(_LOG, uuid7(), *values, outcome, status, latency_ms, error)

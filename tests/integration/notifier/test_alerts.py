@@ -226,6 +226,29 @@ async def test_what_fails_is_sent_again_as_it_was_and_what_follows_waits(
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "least", "most"), [("90", 85, 91), ("999999", 3590, 3601), ("Wed, 21 Oct 2026 07:28:00 GMT", 1, 6)]
+)
+async def test_a_receiver_that_asks_for_a_rest_gets_an_hour_at_most(
+    person: Person,
+    health: Health,
+    receiver: WebhookReceiver,
+    jobs: Jobs,
+    admin: asyncpg.Connection,
+    told: str,
+    least: float,
+    most: float,
+) -> None:
+    bot = await external(person)
+    await hook(person, receiver)
+    await health.down(person.tenant_id, bot)
+    receiver.status, receiver.headers = 429, {"Retry-After": told}
+    await jobs.judge()
+    await jobs.tell()
+    wait = await admin.fetchval("select extract(epoch from next_attempt_at - now())::float8 from alert_messages")
+    assert least < wait <= most
+
+
 async def test_after_a_day_it_is_given_up_and_the_next_goes_on(
     person: Person, health: Health, receiver: WebhookReceiver, jobs: Jobs, admin: asyncpg.Connection
 ) -> None:
