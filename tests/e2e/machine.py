@@ -184,11 +184,15 @@ class Machine:
     def processes(self) -> set[int]:
         """Every process of this installation on this machine: the command, its children, the database server."""
         found = {self.pid, *descendants(self.pid)}
-        server = self.data / "postgres" / "postmaster.pid"
-        if server.exists():
-            postmaster = int(server.read_text("utf-8").splitlines()[0])
-            found |= {postmaster, *descendants(postmaster)}
+        if self.postmaster is not None:
+            found |= {self.postmaster, *descendants(self.postmaster)}
         return found
+
+    @property
+    def postmaster(self) -> int | None:
+        """The process of the database server, by its own file; None where it was stopped."""
+        file = self.data / "postgres" / "postmaster.pid"
+        return int(file.read_text("utf-8").splitlines()[0]) if file.exists() else None
 
     def cli(self, *arguments: str | Path, status: int = 0, **environ: str) -> str:
         """Run another command on this installation; all that it says. Insists on its exit status."""

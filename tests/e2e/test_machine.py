@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -266,6 +267,47 @@ async def test_two_machines_on_one_engine_leave_each_other_alone(
         assert (await ada.call("GET", f"/bots/{bot}"))["status"] == "running"
 
 
+async def test_a_database_that_dies_is_started_again_and_no_bot_with_it(
+    machine: Machine, engine: docker.DockerClient, ada: Person
+) -> None:
+    bot = await hosted(ada)
+    await ada.call("POST", f"/bots/{bot}/start", status=202)
+    await running(ada, bot)
+    kept = {item["Id"] for item in machine.containers(engine, ended=False)}
+    killed = machine.postmaster
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    machine.until_said("the embedded PostgreSQL is back", deadline_s=60.0)
+    assert machine.postmaster not in {None, killed}
+    await until(lambda: answers(ada, bot), what="an answer from the database", deadline_s=60.0)
+    await running(ada, bot)
+    assert {item["Id"] for item in machine.containers(engine)} == kept
+
+
+async def test_a_stop_without_a_database_says_what_goes_on_running(
+    machine: Machine, engine: docker.DockerClient, ada: Person
+) -> None:
+    bot = await hosted(ada)
+    await ada.call("POST", f"/bots/{bot}/start", status=202)
+    await running(ada, bot)
+    kept = {item["Id"] for item in machine.containers(engine, ended=False)}
+    assert machine.postmaster is not None
+    os.kill(machine.postmaster, signal.SIGINT)
+    await until(lambda: machine.postmaster is None, what="the end of the database server")
+    assert await asyncio.to_thread(machine.stop) == 1
+    assert "hosted bots could not be stopped" in machine.said
+    assert "Traceback" not in machine.said
+    await asyncio.to_thread(machine.start)
+    await running(ada, bot)
+    assert {item["Id"] for item in machine.containers(engine)} == kept
+
+
+async def answers(person: Person, bot: str) -> bool:
+    """Whether a bot can be read."""
+    headers = {"Authorization": f"Bearer {person.token}"}
+    return (await person.client.get(f"/api/v1/bots/{bot}", headers=headers)).status_code == 200
+
+
 async def test_a_machine_that_is_killed_leaves_nobody_in_the_way_of_the_next(
     machine: Machine, engine: docker.DockerClient, ada: Person
 ) -> None:
@@ -273,7 +315,8 @@ async def test_a_machine_that_is_killed_leaves_nobody_in_the_way_of_the_next(
     await ada.call("POST", f"/bots/{bot}/start", status=202)
     await running(ada, bot)
     kept = {item["Id"] for item in machine.containers(engine, ended=False)}
-    postmaster = int((machine.data / "postgres" / "postmaster.pid").read_text("utf-8").splitlines()[0])
+    postmaster = machine.postmaster
+    assert postmaster is not None
     children = machine.processes() - {machine.pid, postmaster}
     assert machine.stop(signal.SIGKILL) == -signal.SIGKILL
     until_sync(
