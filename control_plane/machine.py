@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TextIO
@@ -20,41 +19,17 @@ from control_plane.database.migrate import migrate
 from control_plane.database.roles import LOGIN_ROLES
 from control_plane.database.urls import without_password
 from control_plane.database.visit import visiting
-from control_plane.identity.handover import web_tier_secrets
 from control_plane.logs import configure_logging
+from control_plane.processes import AGENTS, agent_process, api_process
 from control_plane.security.datakey import create_data_key_file
 from control_plane.security.keyproviders import create_kek_file
-from control_plane.settings import PREFIX, Settings
-from control_plane.supervisor import ChildSpec, Say, Supervisor, inherited, own_command
+from control_plane.settings import Settings
+from control_plane.supervisor import ChildSpec, Say, Supervisor
 
-AGENTS = ("scheduler", "launcher", "poller", "notifier")
 _READY_WITHIN_S = 60.0
 #: How often it is looked whether the embedded database still lives, and how long a new try to start it waits at most.
 _DATABASE_LOOK_S = 1.0
 _LONGEST_DELAY_S = 30.0
-#: How every agent reaches the key-encryption keys.
-_KEY_SETTINGS = tuple(
-    f"{PREFIX}{name}"
-    for name in (
-        "KEK", "KEK_PREVIOUS", "KEY_SUITE", "VAULT_ADDRESS", "VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_NAMESPACE",
-        "VAULT_CA_FILE", "VAULT_TRANSIT_MOUNT", "VAULT_TRANSIT_KEY",
-    )
-)  # fmt: skip
-#: Settings that only agents may have: the web tier gets neither keys nor the engine nor another role's connection.
-_AGENTS_ONLY = frozenset(_KEY_SETTINGS) | frozenset(
-    f"{PREFIX}{name}"
-    for name in (
-        "KEK_FILE", "KEY_PROVIDER", "DOCKER_HOST", "AGENT_DATABASE_URL", "SMTP_URL", "TELEGRAM_BOT_TOKEN",
-        "OIDC_CLIENT_SECRET",
-    )
-)  # fmt: skip
-#: And what only the web tier may have.
-_API_ONLY = frozenset(
-    f"{PREFIX}{name}" for name in ("DATA_KEY", "DATA_KEY_FILE", "DATA_KEY_PREVIOUS", "TELEGRAM_LOGIN_KEY")
-)
-#: And what only the agent that speaks to the world outside may have.
-_NOTIFIER_ONLY = tuple(f"{PREFIX}{name}" for name in ("SMTP_URL", "OIDC_CLIENT_SECRET", "TELEGRAM_BOT_TOKEN"))
-_NEVER_INHERITED = frozenset({f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL", *_AGENTS_ONLY, *_API_ONLY})
 
 
 class UpError(RuntimeError):
@@ -110,7 +85,9 @@ class Machine:
         if self.settings.data_key is None:
             create_data_key_file(self.settings.effective_data_key_file)
         self.engine_url = await asyncio.to_thread(self._hooks.ensure_engine, self._say)
-        for spec in (*beside, *map(self._agent, AGENTS), self._api()):
+        agents = [agent_process(self.settings, kind, self.urls, self._launchers_engine) for kind in AGENTS]
+        api = api_process(self.settings, self.urls["api"], self.host, self.port)
+        for spec in (*beside, *agents, api):
             self._supervisor.start(spec)
         if self._embedded is not None:
             self._keeping = asyncio.create_task(self._keep_alive(self._embedded))
@@ -186,10 +163,6 @@ class Machine:
         # An engine that was named and does not answer yet is still the one: another would hide bots from their owner.
         return self.engine_url or self.settings.docker_host
 
-    @property
-    def _https(self) -> bool:
-        return (self.settings.public_url or "").startswith("https://")
-
     def _take_folder(self) -> None:
         """Hold the data folder until the end: two machines in it would undo each other's work."""
         self._lock = (self.settings.data_dir / "up.lock").open("w")
@@ -224,47 +197,6 @@ class Machine:
         if self._embedded is not None:
             return {kind: self._embedded.url(role) for kind, role in LOGIN_ROLES.items()}
         return await give_logins(admin, self.settings.data_dir)
-
-    def _api(self) -> ChildSpec:
-        environment = {
-            **self._inherited_settings(),
-            f"{PREFIX}DATABASE_URL": self.urls["api"],
-            # A folder of its own, where nothing is: the machine's holds the agents' keys.
-            f"{PREFIX}DATA_DIR": str((self.settings.data_dir / "api").resolve()),
-            f"{PREFIX}DATA_KEY_FILE": str(self.settings.effective_data_key_file.resolve()),
-            f"{PREFIX}SECURE_COOKIES": "true" if self._https else "false",
-            **web_tier_secrets(self.settings),
-        }
-        arguments = own_command("api", "--host", self.host, "--port", str(self.port))
-        return ChildSpec("api", arguments, environment)
-
-    def _agent(self, kind: str) -> ChildSpec:
-        environment = {**self._inherited_settings(), f"{PREFIX}AGENT_DATABASE_URL": self.urls[f"agent_{kind}"]}
-        environment[f"{PREFIX}KEY_PROVIDER"] = self.settings.key_provider
-        environment[f"{PREFIX}KEK_FILE"] = str(self.settings.effective_kek_file.resolve())
-        environment.update({name: os.environ[name] for name in _KEY_SETTINGS if name in os.environ})
-        if kind == "notifier":
-            environment |= {name: os.environ[name] for name in _NOTIFIER_ONLY if name in os.environ}
-        if kind == "launcher":
-            for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
-                if name in os.environ:
-                    environment[name] = os.environ[name]
-            if self._launchers_engine is not None:
-                environment[f"{PREFIX}DOCKER_HOST"] = self._launchers_engine
-        return ChildSpec(f"agent {kind}", own_command("agent", kind), environment)
-
-    def _inherited_settings(self) -> dict[str, str]:
-        given = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(PREFIX) and name not in _NEVER_INHERITED
-        }
-        if self.settings.egress_allow:
-            given[f"{PREFIX}EGRESS_ALLOW"] = ",".join(map(str, self.settings.egress_allow))
-        given[f"{PREFIX}POLL_INTERVAL"] = f"{self.settings.poll_interval:g}"
-        given[f"{PREFIX}READING_INTERVAL"] = f"{self.settings.reading_interval:g}"
-        given[f"{PREFIX}DATA_DIR"] = str(self.settings.data_dir.resolve())
-        return {**inherited(), **given}
 
     async def _until_ready(self) -> None:
         deadline = asyncio.get_running_loop().time() + _READY_WITHIN_S

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from control_plane.machine import Hooks, Machine
+from control_plane.processes import agent_process, api_process
 from control_plane.security.keyproviders import KeyProviderError, LocalKeyProvider, create_kek_file, key_provider
 from control_plane.security.sealing import Place, Sealed, info_for
 from control_plane.security.suites import suite
@@ -42,22 +42,25 @@ SECRET_SETTINGS = {
 
 
 @pytest.fixture
-def machine(tmp_path: Path, urls: Urls, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine as `up` makes it, with its key file, in an environment with the secrets that an operator may set."""
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings as `up` has them, with its key file, in an environment with the secrets that an operator may set."""
     for name, text in SECRET_SETTINGS.items():
         monkeypatch.setenv(name, text)
     settings = load_settings({}, data_dir=tmp_path / "data")
     create_kek_file(settings.effective_kek_file)
-    hooks = Hooks(ensure_engine=lambda _: None, stop_bots=None, outside_bot=())  # type: ignore[arg-type]
-    made = Machine(settings, hooks, host="127.0.0.1", port=8000, say=print)
-    made.urls = urls.roles
-    return made
+    return settings
 
 
 @pytest.fixture
-def vault(machine: Machine) -> Vault:
+def told(machine: Settings, urls: Urls) -> Mapping[str, str]:
+    """The environment of the API's process."""
+    return api_process(machine, urls["api"], "127.0.0.1", 8000).environment
+
+
+@pytest.fixture
+def vault(machine: Settings) -> Vault:
     """The agents' vault of that machine: what is stored can really be opened, by them."""
-    return Vault(key_provider(machine.settings))
+    return Vault(key_provider(machine))
 
 
 def files_named(environment: Mapping[str, str]) -> Iterator[Path]:
@@ -135,7 +138,7 @@ def as_bytes(value: Any) -> bytes:
 
 
 async def test_nothing_that_the_api_process_has_opens_a_stored_token(
-    api: Api, admin: asyncpg.Connection, machine: Machine, vault: Vault, urls: Urls
+    api: Api, admin: asyncpg.Connection, machine: Settings, vault: Vault, told: Mapping[str, str]
 ) -> None:
     person = await api.person()
     token = mark("token")
@@ -161,24 +164,23 @@ async def test_nothing_that_the_api_process_has_opens_a_stored_token(
     for place, value in sealed:
         assert token.encode() in (await vault.open(value, pair, place)).reveal()  # agents can
 
-    environment = machine._api().environment
-    files = list(files_named(environment))
-    web = await asyncpg.connect(environment["TRADEWISE_DATABASE_URL"])
+    files = list(files_named(told))
+    web = await asyncpg.connect(told["TRADEWISE_DATABASE_URL"])
     assert await web.fetchval("select current_user") == "tradewise_api"
     rows = await rows_seen(web, person.tenant_id, person.user_id)
     await web.close()
     assert len(rows) > 100
 
-    texts = [*environment.values(), *(file.read_text("utf-8", "replace") for file in files), *map(str, rows)]
+    texts = [*told.values(), *(file.read_text("utf-8", "replace") for file in files), *map(str, rows)]
     planted = {"token": token, **{name: text for name, text in SECRET_SETTINGS.items() if "ADDRESS" not in name}}
     for text in texts:
         assert found_in(text, planted) == []
-    assert machine.settings.effective_kek_file not in files
-    kek_text = machine.settings.effective_kek_file.read_text()
+    assert machine.effective_kek_file not in files
+    kek_text = machine.effective_kek_file.read_text()
     for kek in re.findall(r"[A-Za-z0-9+/]{43}=", kek_text):
         assert not any(spelling in text for text in texts for spelling in spellings(kek))
 
-    material = [as_bytes(value) for value in (*environment.values(), *(file.read_bytes() for file in files), *rows)]
+    material = [as_bytes(value) for value in (*told.values(), *(file.read_bytes() for file in files), *rows)]
     tried = await tried_as_keys(material, pair, sealed)
     assert tried > 3  # there were things to try: digests of tokens, public keys, the API's own data key
 
@@ -208,7 +210,7 @@ async def tried_as_keys(material: list[bytes], pair: KeyPair, sealed: list[tuple
 
 
 async def test_the_attack_would_succeed_if_the_key_were_there(
-    api: Api, admin: asyncpg.Connection, machine: Machine, vault: Vault
+    api: Api, admin: asyncpg.Connection, machine: Settings, vault: Vault
 ) -> None:
     """The same attack, with the key file among what was found: it must be able to fail."""
     person = await api.person()
@@ -218,19 +220,19 @@ async def test_the_attack_would_succeed_if_the_key_were_there(
         " where tenant_id = $1",
         person.tenant_id,
     )
-    material = [machine.settings.effective_kek_file.read_bytes()]
+    material = [machine.effective_kek_file.read_bytes()]
     with pytest.raises(pytest.fail.Exception):
         await tried_as_keys(material, KeyPair(**dict(row)), [])
 
 
-def test_agents_get_what_the_api_does_not(machine: Machine) -> None:
-    given, withheld = machine._agent("scheduler").environment, machine._api().environment
+def test_agents_get_what_the_api_does_not(machine: Settings, urls: Urls, told: Mapping[str, str]) -> None:
+    given = agent_process(machine, "scheduler", urls.roles, None).environment
     for name in ("TRADEWISE_VAULT_TOKEN", "TRADEWISE_VAULT_ADDRESS", "TRADEWISE_KEK_PREVIOUS"):
         assert given[name] == SECRET_SETTINGS[name]
-        assert name not in withheld
+        assert name not in told
     for name in ("TRADEWISE_KEK", "TRADEWISE_KEK_FILE", "TRADEWISE_KEY_PROVIDER", "TRADEWISE_SMTP_URL"):
-        assert name not in withheld
-    settings: Settings = load_settings(withheld)
+        assert name not in told
+    settings: Settings = load_settings(told)
     with pytest.raises(KeyProviderError, match="no key-encryption key"):
         key_provider(settings)
     assert msgspec.structs.replace(settings, kek=None) is not None
