@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -123,9 +124,9 @@ class Foreign:
         except MeansExhausted:
             raise  # of this machine, whoever's engine it was
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
-            # Only the kind is told, because the rest may hold what it was asked with.
+            # Only the kind and the place are told, because the rest may hold what it was asked with.
             kind = type(error).__name__
-            structlog.get_logger("engines").error("engine_failed", engine=name, error=kind)
+            structlog.get_logger("engines").error("engine_failed", engine=name, error=kind, at=_place(error))
             return _broken(f"The engine {name} failed, and told nothing: {kind}.")
 
 
@@ -140,6 +141,17 @@ async def _answer(ask: Callable[[], Awaitable[Any]]) -> Any:
     except TimeoutError:
         detail = "The bot answered too slowly to be read."
         return _NOTHING.failed(ReadFailure(Reason.TIMEOUT, detail, reachable=False))
+
+
+def _place(error: BaseException) -> str | None:
+    """The file, line and function that raised, for whoever has to mend the plug-in; no value of theirs is in it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return None
+    code = last.tb_frame.f_code
+    return f"{Path(code.co_filename).name}:{last.tb_lineno} in {code.co_name}"
 
 
 def _sound(told: object, engine: str) -> Reading:

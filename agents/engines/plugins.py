@@ -11,6 +11,7 @@ import structlog
 from agents.engines.base import Engine
 from agents.engines.foreign import Foreign
 from control_plane.engines.family import Family
+from control_plane.engines.plugins import kind_of
 
 _METHODS: Final = ("shared_key", "check", "read", "control", "drain", "drained")
 
@@ -36,7 +37,7 @@ def _load(family: Family) -> Engine[Any, Any] | str:
         engine = getattr(importlib.import_module(module), attribute)()
         return _unfit(engine, family) or engine
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything, and must not end ours
-        return f"its program could not be loaded: {type(error).__name__}"
+        return f"its program could not be loaded: {kind_of(error)}"
 
 
 def _unfit(engine: Any, family: Family) -> str | None:

@@ -74,12 +74,18 @@ def _load(entry: EntryPoint) -> tuple[Family | None, str | None]:
     try:
         loaded = entry.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        return None, f"could not be loaded: {type(error).__name__}"
+        return None, f"could not be loaded: {kind_of(error)}"
     try:
         problem = _unfit(entry.name, loaded)
     except (Exception, SystemExit) as error:  # noqa: BLE001
         return None, f"could not be checked: {type(error).__name__}"
     return (loaded, None) if problem is None else (None, problem)
+
+
+def kind_of(error: BaseException) -> str:
+    """What went wrong in a stranger's code, without its words: they may hold a secret. A missing module is named."""
+    kind = type(error).__name__
+    return f"{kind} ({error.name})" if isinstance(error, ImportError) and isinstance(error.name, str) else kind
 
 
 def _unfit(name: str, loaded: Any) -> str | None:

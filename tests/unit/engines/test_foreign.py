@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from agents.egress import EgressError, MeansExhausted
 from agents.engines.base import ControlRefused, Engine, Outside, ReadFailure, Reading, Reason
@@ -222,3 +224,12 @@ async def test_whatever_it_tells_is_a_reading_that_can_be_recorded(changes: dict
     watched = Watched()
     watched.mark = None
     Snapshot(NOW, reading, anew=False).settle(watched)
+
+
+async def test_the_line_that_failed_is_logged_and_nothing_that_it_held() -> None:
+    with capture_logs() as told:
+        await look(KeyError("planted"))
+    (line,) = told
+    assert (line["event"], line["error"]) == ("engine_failed", "KeyError")
+    assert re.fullmatch(r"test_foreign\.py:\d+ in _told", line["at"])
+    assert "planted" not in str(line)

@@ -116,6 +116,7 @@ def program_of(name: str) -> str:
 BROKEN: dict[str, tuple[str, str]] = {
     "absent": ("", "could not be loaded: AttributeError"),
     "raising": ("raise SystemError('planted')", "could not be loaded: SystemError"),
+    "lacking": ("import no_such_library", "could not be loaded: ModuleNotFoundError (no_such_library)"),
     "seven": ("FAMILY = 7", "does not name a"),
     "misnamed": (family_of("other"), "the entry point's own name"),
     "freqtrade": (family_of("freqtrade"), "a family of our own"),
