@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -35,6 +36,7 @@ _SHOWN: Final[tuple[tuple[Literal["open", "closed"], int], ...]] = (("open", _MO
 _MOST_BOTS: Final = 200
 NOTHING: Final = FormState()
 _FORMS: Final = ("page", "webhook", "email", "telegram", "rule", "quiet")
+_HOURS: Final = ("quiet_hours.start", "quiet_hours.end", "quiet_hours.time_zone")
 
 
 @get("/alerts")
@@ -166,7 +168,10 @@ async def quiet_action(
         async with caller.transaction() as session:
             await service.change_settings(session, caller.principal, data)
     except REFUSALS as error:
-        shown = form.refused(error, shown=("remind_after_seconds",))
+        refused = form.refused(error, shown=(*_HOURS, "remind_after_seconds"))
+        # The page names the three by themselves, without what they are part of.
+        errors = {name.removeprefix("quiet_hours."): text for name, text in refused.errors.items()}
+        shown = replace(refused, errors=errors)
         return await again(request, caller, "quiet", shown, error)
     return go(request, "/alerts", say="quiet-changed")
 

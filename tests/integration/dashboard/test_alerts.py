@@ -72,6 +72,9 @@ async def test_what_cannot_be_taken_is_shown_again(browser: Browser) -> None:
     assert "has a form that cannot be taken" in words_of(page).lower()
     page = await browser.send("/alerts/quiet", {"start": "22:00", "end": "22:00"}, 422)
     assert "must differ from the start" in words_of(page).lower()
+    assert 'id="end-note"' in page.text
+    page = await browser.send("/alerts/quiet", {"start": "22:00", "end": "7:00", "time_zone": "Europe/Atlantis"}, 422)
+    assert "quiet_hours" not in words_of(page).lower()
 
 
 async def test_a_chat_and_its_code(browser: Browser, person: Person) -> None:

@@ -24,6 +24,8 @@ async def test_trading_is_stopped_by_a_button_and_told_as_it_goes(
     assert "To stop its trading: under way" in words_of(told)
     assert "Start trading …" in words_of(told)
     assert "Asked to stop its trading" in words_of(told)
+    # An open page brings what can be asked up to date, too.
+    assert "Start trading …" in words_of(await browser.get(f"/bots/{bot}/panel"))
     assert (await row(admin, bot))["requested_by"] == f"user:{person.user_id}"
     await answer(admin, bot, "not_confirmed", "It was asked once, and its trading was running.")
     failed = words_of(await browser.get(f"/bots/{bot}"))
