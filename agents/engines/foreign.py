@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from agents.egress import EgressError, GuardedClient, MeansExhausted
+from agents.engines.asking import Asking, EndedError, StuckError
 from agents.engines.base import Action, Engine, ReadFailure, Reading, Reason, Standing, failure_of
 from agents.engines.values import amount, count, label, share, word
 from control_plane.bots.kinds import LONGEST_REST_S
@@ -83,6 +84,7 @@ class Foreign:
     def __init__(self, engine: Engine[Any, Any], family: Family) -> None:
         self.family = family
         self._engine = engine
+        self._asking = Asking()
 
     def shared_key(self, base_url: BotUrl, credential: Any, config: Any) -> Hashable | None:
         """As the engine says."""
@@ -92,41 +94,44 @@ class Foreign:
         self, client: GuardedClient, base_url: BotUrl, credential: Any, config: Any, *, now: datetime
     ) -> Reading:
         """Its short look. Raises `MeansExhausted` alone."""
-        return await self._told(lambda: self._engine.check(client, base_url, credential, config, now=now))
+        return await self._told(base_url, lambda: self._engine.check(client, base_url, credential, config, now=now))
 
     async def read(
         self, client: GuardedClient, base_url: BotUrl, credential: Any, config: Any, *, now: datetime
     ) -> Reading:
         """Its full look. Raises as `check`."""
-        return await self._told(lambda: self._engine.read(client, base_url, credential, config, now=now))
+        return await self._told(base_url, lambda: self._engine.read(client, base_url, credential, config, now=now))
 
     async def control(
         self, client: GuardedClient, base_url: BotUrl, credential: Any, config: Any, action: Action
     ) -> None:
         """As the engine does it."""
-        try:
-            await self._engine.control(client, base_url, credential, config, action)
-        except SystemExit:
-            raise RuntimeError("the engine of a plug-in exits") from None
+        await self._asking.of(base_url, lambda: self._engine.control(client, base_url, credential, config, action))
 
     async def drain(self, client: GuardedClient, base_url: BotUrl, credential: Any, *, close: bool) -> None:
         """As the engine does it."""
-        await self._engine.drain(client, base_url, credential, close=close)
+        await self._asking.of(base_url, lambda: self._engine.drain(client, base_url, credential, close=close))
 
     async def drained(self, client: GuardedClient, base_url: BotUrl, credential: Any, *, close: bool) -> Standing:
         """As the engine says."""
-        return await self._engine.drained(client, base_url, credential, close=close)
+        told = await self._asking.of(base_url, lambda: self._engine.drained(client, base_url, credential, close=close))
+        if not isinstance(told, Standing):
+            raise TypeError("the engine of a plug-in told no standing")
+        return told
 
-    async def _told(self, ask: Callable[[], Awaitable[Any]]) -> Reading:
+    async def _told(self, base_url: BotUrl, ask: Callable[[], Awaitable[Any]]) -> Reading:
         name = self.family.name
         try:
-            return _sound(await _answer(ask), name)
+            return _sound(await _answer(lambda: self._asking.of(base_url, ask)), name)
         except MeansExhausted:
             raise  # of this machine, whoever's engine it was
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
+        except StuckError:
+            return _broken(f"The engine {name} does not end an earlier look that was given up.")
+        except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
             # Only the kind and the place are told, because the rest may hold what it was asked with.
-            kind = type(error).__name__
-            structlog.get_logger("engines").error("engine_failed", engine=name, error=kind, at=_place(error))
+            kind = error.kind if isinstance(error, EndedError) else type(error).__name__
+            place = _place(error.__cause__ if isinstance(error, EndedError) and error.__cause__ else error)
+            structlog.get_logger("engines").error("engine_failed", engine=name, error=kind, at=place)
             return _broken(f"The engine {name} failed, and told nothing: {kind}.")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import re
 import sys
@@ -24,6 +26,7 @@ from agents.poller.waiting import Snapshot
 from agents.poller.watched import Watched
 from control_plane.bots.kinds import LONGEST_REST_S
 from control_plane.engines.tradewise import FAMILY as OURS
+from tests.waiting import until
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 FAMILY = dataclasses.replace(OURS, name="acme", program="acme_bots_of_tests:Stranger")
@@ -176,6 +179,8 @@ async def test_values_are_brought_to_the_bounds_of_ours(name: str, value: Any, k
         ({"reachable": True}, Reason.BAD_PAYLOAD),
         (KeyError("planted"), Reason.BAD_PAYLOAD),
         (SystemExit("planted"), Reason.BAD_PAYLOAD),
+        (KeyboardInterrupt("planted"), Reason.BAD_PAYLOAD),
+        (asyncio.CancelledError("planted"), Reason.BAD_PAYLOAD),
         (OSError("planted"), Reason.BAD_PAYLOAD),
         (TimeoutError("planted"), Reason.TIMEOUT),
         (EgressError("unreachable", "Nothing listens there."), Reason.UNREACHABLE),
@@ -203,6 +208,43 @@ async def test_an_engine_that_exits_when_it_is_told_something_ends_no_agent(rais
     asked: Any = None
     with pytest.raises(told):
         await Foreign(Stranger(raised), FAMILY).control(asked, asked, None, None, "stop")
+
+
+class Clinging(Stranger):
+    """An engine that does not end when it is told to, until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.may_end = asyncio.Event()
+
+    async def read(self, *_: Any, **__: Any) -> Any:
+        self.asked += 1
+        while not self.may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.may_end.wait()
+        return WELL
+
+
+async def test_an_engine_that_clings_to_its_look_keeps_nobody_and_is_not_asked_again_until_it_lets_go() -> None:
+    clinging = Clinging()
+    engine: Engine[Any, Any] = Foreign(clinging, FAMILY)
+    client: Any = None
+
+    async def read(url: Any) -> Reading:
+        return await engine.read(client, url, None, None, now=NOW)
+
+    look = asyncio.create_task(read("here"))
+    await until(lambda: clinging.asked == 1, what="a look")
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    told = await read("here")
+    assert (told.reason, clinging.asked) == (Reason.BAD_PAYLOAD, 1)
+    assert "does not end an earlier look" in (told.detail or "")
+    clinging.may_end.set()
+    assert await read("elsewhere") == WELL
+    assert await read("here") == WELL
 
 
 _ANY = (
