@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+A_TIME = "must be a time with its zone, such as 2026-01-31T12:00:00Z"
+
 
 class FieldError(msgspec.Struct, frozen=True):
     """What is wrong with one field of a body or query."""

@@ -85,7 +85,9 @@ class Machine:
         if self.settings.data_key is None:
             create_data_key_file(self.settings.effective_data_key_file)
         self.engine_url = await asyncio.to_thread(self._hooks.ensure_engine, self._say)
-        agents = [agent_process(self.settings, kind, self.urls, self._launchers_engine) for kind in AGENTS]
+        agents = [
+            agent_process(self.settings, kind, self.urls[f"agent_{kind}"], self._launchers_engine) for kind in AGENTS
+        ]
         api = api_process(self.settings, self.urls["api"], self.host, self.port)
         for spec in (*beside, *agents, api):
             self._supervisor.start(spec)

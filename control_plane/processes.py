@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from control_plane.identity.handover import web_tier_secrets
 from control_plane.settings import PREFIX, Settings
@@ -50,9 +49,9 @@ def api_process(settings: Settings, database: str, host: str, port: int) -> Chil
     return ChildSpec("api", own_command("api", "--host", host, "--port", str(port)), environment)
 
 
-def agent_process(settings: Settings, kind: str, databases: Mapping[str, str], engine: str | None) -> ChildSpec:
-    """One agent. ``databases`` are connection strings by role; ``engine`` is the launcher's."""
-    environment = {**_inherited_settings(settings), f"{PREFIX}AGENT_DATABASE_URL": databases[f"agent_{kind}"]}
+def agent_process(settings: Settings, kind: str, database: str, engine: str | None) -> ChildSpec:
+    """One agent, connected to ``database`` as its own role. ``engine`` is the launcher's."""
+    environment = {**_inherited_settings(settings), f"{PREFIX}AGENT_DATABASE_URL": database}
     environment[f"{PREFIX}KEY_PROVIDER"] = settings.key_provider
     environment[f"{PREFIX}KEK_FILE"] = str(settings.effective_kek_file.resolve())
     environment.update({name: os.environ[name] for name in _KEY_SETTINGS if name in os.environ})

@@ -9,12 +9,11 @@ from typing import Any
 
 
 class EndedError(RuntimeError):
-    """The program raised what ends a task or a process, such as `SystemExit`: ``kind`` is its name."""
+    """The program raised what ends a task or a process, such as `SystemExit`: ``raised`` is that."""
 
-    def __init__(self, cause: BaseException) -> None:
+    def __init__(self, raised: BaseException) -> None:
         super().__init__("the engine of a plug-in ends what runs it")
-        self.kind = type(cause).__name__
-        self.__cause__ = cause
+        self.raised = raised
 
 
 class StuckError(RuntimeError):

@@ -129,9 +129,9 @@ class Foreign:
             return _broken(f"The engine {name} does not end an earlier look that was given up.")
         except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
             # Only the kind and the place are told, because the rest may hold what it was asked with.
-            kind = error.kind if isinstance(error, EndedError) else type(error).__name__
-            place = _place(error.__cause__ if isinstance(error, EndedError) and error.__cause__ else error)
-            structlog.get_logger("engines").error("engine_failed", engine=name, error=kind, at=place)
+            raised = error.raised if isinstance(error, EndedError) else error
+            kind = type(raised).__name__
+            structlog.get_logger("engines").error("engine_failed", engine=name, error=kind, at=_place(raised))
             return _broken(f"The engine {name} failed, and told nothing: {kind}.")
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.audit.checkpoints import FAULTS, Signed, first_forged
 from control_plane.audit.models import ACTOR_KINDS, AuditEvent
 from control_plane.audit.schemas import ActorView, ChainFault, EventView, VerifyView
-from control_plane.errors import FieldError, MalformedError
+from control_plane.errors import A_TIME, FieldError, MalformedError
 from control_plane.http.pagination import Page
 
 _MARK: Final = b"#"
@@ -165,7 +165,7 @@ def _of_resource(resource: str | None) -> Sequence[ColumnElement[bool]]:
 
 def _aware(field: str, time: datetime) -> datetime:
     if time.tzinfo is None:
-        raise _malformed(field, "must be a time with its zone, such as 2026-01-31T12:00:00Z", "time")
+        raise _malformed(field, A_TIME, "time")
     return time
 
 

@@ -15,7 +15,7 @@ from litestar.types import ExceptionHandlersMap
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from control_plane.errors import AppError, FieldError
+from control_plane.errors import A_TIME, AppError, FieldError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -36,7 +36,6 @@ _PATH_IN_MESSAGE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _NO_TIME = "Invalid RFC3339 encoded datetime"
 _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
-_A_TIME = "must be a time with its zone, such as 2026-01-31T12:00:00Z"
 # SQLSTATE classes that mean "the server is away or going away": trying again is right.
 _AWAY = ("08", "53", "57P")
 _LOCKED = {"55P03", "40001", "40P01", "57014"}
@@ -103,7 +102,7 @@ def _field_errors(request: Request[Any, Any, Any], error: ValidationException) -
             key = _as_sent(request, key)
             if message.startswith(_NO_TIME) and " " in request.query_params.get(key, ""):
                 # The + of +02:00 means a space in a query.
-                message = f"{_A_TIME}; a + is written %2B in a query"
+                message = f"{A_TIME}; a + is written %2B in a query"
         found.append(field_error(message, "" if key == _BODY else key))
     return found
 
@@ -128,7 +127,7 @@ def field_error(message: str, key: str = "") -> FieldError:
     elif named:
         words = "is required"
     elif words.startswith(_NO_TIME):
-        words = _A_TIME
+        words = A_TIME
     return FieldError(field=path, message=words[:1].lower() + words[1:])
 
 

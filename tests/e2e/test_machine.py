@@ -75,6 +75,14 @@ async def running(person: Person, bot: str) -> dict[str, Any]:
     return found
 
 
+async def started(person: Person) -> str:
+    """A hosted bot that runs; its id."""
+    bot = await hosted(person)
+    await person.call("POST", f"/bots/{bot}/start", status=202)
+    await running(person, bot)
+    return bot
+
+
 async def settled(machine: Machine, engine: docker.DockerClient, person: Person, wanted: dict[str, str]) -> None:
     """Wait until each bot is as wanted, with one container if it is to run and none if not, and nothing is held."""
 
@@ -209,9 +217,7 @@ async def test_a_bot_whose_image_is_missing_says_so(machine: Machine, ada: Perso
 async def test_an_engine_that_is_away_takes_no_status_with_it(
     machine: Machine, engine: docker.DockerClient, wire: EngineWire, ada: Person
 ) -> None:
-    bot = await hosted(ada)
-    await ada.call("POST", f"/bots/{bot}/start", status=202)
-    await running(ada, bot)
+    bot = await started(ada)
     [before] = machine.containers(engine, bot)
 
     async def health() -> Any:
@@ -242,9 +248,7 @@ async def until_equal(read: Callable[[], Awaitable[Any]], wanted: Any) -> None:
 async def test_two_machines_on_one_engine_leave_each_other_alone(
     machine: Machine, engine: docker.DockerClient, ada: Person
 ) -> None:
-    bot = await hosted(ada)
-    await ada.call("POST", f"/bots/{bot}/start", status=202)
-    await running(ada, bot)
+    bot = await started(ada)
     [ours] = machine.containers(engine)
     with installed(engine) as neighbour:
         await asyncio.to_thread(neighbour.start)
@@ -270,9 +274,7 @@ async def test_two_machines_on_one_engine_leave_each_other_alone(
 async def test_a_database_that_dies_is_started_again_and_no_bot_with_it(
     machine: Machine, engine: docker.DockerClient, ada: Person
 ) -> None:
-    bot = await hosted(ada)
-    await ada.call("POST", f"/bots/{bot}/start", status=202)
-    await running(ada, bot)
+    bot = await started(ada)
     kept = {item["Id"] for item in machine.containers(engine, ended=False)}
     killed = machine.postmaster
     assert killed is not None
@@ -287,9 +289,7 @@ async def test_a_database_that_dies_is_started_again_and_no_bot_with_it(
 async def test_a_stop_without_a_database_says_what_goes_on_running(
     machine: Machine, engine: docker.DockerClient, ada: Person
 ) -> None:
-    bot = await hosted(ada)
-    await ada.call("POST", f"/bots/{bot}/start", status=202)
-    await running(ada, bot)
+    bot = await started(ada)
     kept = {item["Id"] for item in machine.containers(engine, ended=False)}
     assert machine.postmaster is not None
     os.kill(machine.postmaster, signal.SIGINT)
@@ -311,9 +311,7 @@ async def answers(person: Person, bot: str) -> bool:
 async def test_a_machine_that_is_killed_leaves_nobody_in_the_way_of_the_next(
     machine: Machine, engine: docker.DockerClient, ada: Person
 ) -> None:
-    bot = await hosted(ada)
-    await ada.call("POST", f"/bots/{bot}/start", status=202)
-    await running(ada, bot)
+    bot = await started(ada)
     kept = {item["Id"] for item in machine.containers(engine, ended=False)}
     postmaster = machine.postmaster
     assert postmaster is not None

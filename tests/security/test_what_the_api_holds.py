@@ -226,7 +226,7 @@ async def test_the_attack_would_succeed_if_the_key_were_there(
 
 
 def test_agents_get_what_the_api_does_not(machine: Settings, urls: Urls, told: Mapping[str, str]) -> None:
-    given = agent_process(machine, "scheduler", urls.roles, None).environment
+    given = agent_process(machine, "scheduler", urls["agent_scheduler"], None).environment
     for name in ("TRADEWISE_VAULT_TOKEN", "TRADEWISE_VAULT_ADDRESS", "TRADEWISE_KEK_PREVIOUS"):
         assert given[name] == SECRET_SETTINGS[name]
         assert name not in told
